@@ -1,0 +1,47 @@
+"""paretosim: how many prefill and how many decode GPUs, in which shape.
+
+Public names are loaded when first used, so that ``import paretosim`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .api import Sweep, sweep
+    from .designs.front import Front
+    from .errors import InputError, ParetosimError
+    from .profiles.store import Store
+    from .spec.model import load_model
+    from .spec.scenario import load_scenario
+
+_HOME = {
+    "Front": ".designs.front",
+    "InputError": ".errors",
+    "ParetosimError": ".errors",
+    "Store": ".profiles.store",
+    "Sweep": ".api",
+    "load_model": ".spec.model",
+    "load_scenario": ".spec.scenario",
+    "sweep": ".api",
+}
+
+__all__ = [
+    "Front", "InputError", "ParetosimError", "Store", "Sweep", "__version__", "load_model", "load_scenario",
+    "sweep",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'paretosim' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name], __name__), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

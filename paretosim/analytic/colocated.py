@@ -1,0 +1,111 @@
+"""A colocated engine in steady state: prefill and decode on the same GPUs.
+
+The baseline that disaggregation must beat is the better of the two ways engines mix the phases, each at its
+best setting: *in-flight* batching runs whole prompts between decode steps, *chunked* (piggybacked) prefill adds
+a slice of prompt tokens to decode steps (arXiv 2506.05508, section 4: "superposition" of both).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..cost.step import StepCost
+from ..profiles.grid import Floats
+
+CHUNKS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+GROUPS = (1, 2, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class ColocatedRate:
+    """What one colocated engine delivers, by batch (rows) and setting (columns).
+
+    Attributes
+    ----------
+    ttft_s : wait for the running step, and the prompt's own steps [s].
+    tpot_s : time per output token, prefill interference included [s].
+    rate_req_s : requests a second of one engine.
+    step_tokens : tokens of its largest step.
+    prompts : prompts in prefill at a time, whose cache is held beside the running batch.
+    measured : share of the seconds inside measured grids.
+    settings : name of each column, e.g. ``chunked 2048`` or ``in-flight 4``.
+    """
+
+    ttft_s: Floats
+    tpot_s: Floats
+    rate_req_s: Floats
+    step_tokens: Floats
+    prompts: Floats
+    measured: Floats
+    settings: tuple[str, ...]
+
+
+def colocated_rate(
+    step: StepCost, batch: ArrayLike, isl: float, osl: float, prefix: float, token_budget: float
+) -> ColocatedRate:
+    """Evaluate batches of running sequences under every setting that respects the token budget.
+
+    A setting that cannot bring in prompts as fast as the batch finishes them has an infinite TTFT.
+
+    Parameters
+    ----------
+    batch : running sequences of one engine, array (n,).
+    isl, osl, prefix : lengths [token].
+    token_budget : tokens of one step at most.
+
+    Notes
+    -----
+    Per decode step a batch of B finishes ``B / (osl - 1)`` requests, which is how much prefill a step must carry.
+    With P stages, ``min(P, B)`` micro-batches run side by side, each like an engine of its own at P times the
+    stage time; the stall of one micro-batch behind another's longer step is not modelled.
+    """
+    batch = np.asarray(batch, dtype=np.float64)[:, None]
+    fresh, stages = isl - prefix, step.layout.pp
+    lanes = np.minimum(batch, stages)
+    running = batch / lanes
+    decode_first = step.decode_mean(running[:, 0], isl + 1, isl + osl)
+    decode_s, decode_measured = (v[:, None] for v in decode_first)
+    mean_context = isl + osl / 2
+    arrivals = running / (osl - 1)  # prompts that one decode step must make room for
+
+    chunks = np.array([c for c in CHUNKS if c < token_budget])
+    in_flight = np.array([g for g in GROUPS if g == 1 or g * fresh <= token_budget], dtype=np.float64)
+
+    # Chunked: a share of the steps carries `chunk` prompt tokens, the others none.
+    share = arrivals * fresh / chunks
+    mixed = step.mixed(running, mean_context, chunks / fresh, isl, prefix)
+    mixed_s = np.maximum(mixed.seconds, decode_s)
+    within = (share <= 1) & (running + chunks <= token_budget)
+    chunked_tpot = share * mixed_s + (1 - share) * decode_s
+    steps = np.maximum(1.0, fresh / chunks)
+    # A prompt waits for the running step, and for those ahead of it while every step is already mixed.
+    chunked_ttft = np.where(within, stages * (0.5 * chunked_tpot + steps * mixed_s), np.inf)
+    chunked_measured = (share * mixed.measured * mixed_s + (1 - share) * decode_measured * decode_s) / chunked_tpot
+
+    # In-flight: groups of whole prompts run between decode steps; a group waits until enough slots are free.
+    pieces = np.ceil(in_flight * fresh / token_budget)
+    prompt = step.prefill(in_flight / np.maximum(pieces, 1), isl, prefix)
+    group_s = np.broadcast_to(prompt.seconds * pieces, (len(batch), len(in_flight)))
+    spent = arrivals * group_s / in_flight
+    flight_tpot = decode_s + spent
+    gather_s = (in_flight - 1) / 2 * flight_tpot / arrivals
+    flight_ttft = np.where(in_flight <= running, stages * (gather_s + 0.5 * decode_s + group_s), np.inf)
+    flight_measured = (decode_measured * decode_s + prompt.measured * spent) / flight_tpot
+
+    tpot = stages * np.concatenate([chunked_tpot, flight_tpot], axis=1)
+    return ColocatedRate(
+        ttft_s=np.concatenate([chunked_ttft, flight_ttft], axis=1),
+        tpot_s=tpot,
+        rate_req_s=batch / (tpot * (osl - 1)),
+        step_tokens=np.concatenate(
+            [running + chunks, np.broadcast_to(in_flight * fresh / pieces, (len(batch), len(in_flight)))], axis=1
+        ),
+        prompts=np.broadcast_to(
+            np.concatenate([np.maximum(1.0, chunks / fresh), in_flight]), (len(batch), len(chunks) + len(in_flight))
+        ),
+        measured=np.concatenate([chunked_measured, flight_measured], axis=1),
+        settings=(*(f"chunked {c}" for c in chunks), *(f"in-flight {int(g)}" for g in in_flight)),
+    )

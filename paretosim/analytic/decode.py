@@ -1,0 +1,47 @@
+"""A decode engine in steady state: time per output token and requests a second of one engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..cost.step import StepCost
+from ..profiles.grid import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeRate:
+    """What one decode engine delivers, by batch.
+
+    Attributes
+    ----------
+    tpot_s : time per output token at a full batch [s].
+    rate_req_s : requests a second that finish.
+    measured : share of the seconds inside measured grids.
+    """
+
+    tpot_s: Floats
+    rate_req_s: Floats
+    measured: Floats
+
+
+def decode_rate(step: StepCost, batch: ArrayLike, isl: float, osl: float) -> DecodeRate:
+    """Evaluate batches of running sequences, whose contexts are spread evenly over ``isl + 1 .. isl + osl``.
+
+    Parameters
+    ----------
+    batch : sequences of one engine, array (n,).
+
+    Notes
+    -----
+    With P stages the batch runs as ``min(P, batch)`` micro-batches, one a stage, and a token takes P stage times;
+    a batch below P leaves stages idle, which is the bubble. The first output token is the prefill's, so a
+    request takes ``osl - 1`` steps (papers.md 2.2; arXiv 2506.05508, algorithm 2).
+    """
+    batch = np.asarray(batch, dtype=np.float64)
+    stages = step.layout.pp
+    timed = step.decode_mean(batch / np.minimum(batch, stages), isl + 1, isl + osl)
+    tpot = stages * timed.seconds
+    return DecodeRate(tpot, batch / (tpot * (osl - 1)), timed.measured)

@@ -1,0 +1,59 @@
+"""A prefill engine in steady state: time to first token and requests a second of one engine.
+
+A batch of prompts is cut into micro-batches that fit the step's token budget; they flow through the pipeline
+stages one behind the other. Arrays in, arrays out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..cost.step import StepCost
+from ..profiles.grid import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillRate:
+    """What one prefill engine delivers, by batch.
+
+    Attributes
+    ----------
+    ttft_s : from the batch's start until its last prompt's first token [s]; no queueing.
+    rate_req_s : prompts a second of one engine that runs batch after batch.
+    step_tokens : tokens of its largest step.
+    measured : share of the seconds inside measured grids.
+    """
+
+    ttft_s: Floats
+    rate_req_s: Floats
+    step_tokens: Floats
+    measured: Floats
+
+
+def prefill_rate(step: StepCost, batch: ArrayLike, isl: float, prefix: float, token_budget: float) -> PrefillRate:
+    """Evaluate batches of prompts on one engine.
+
+    Parameters
+    ----------
+    batch : prompts of one batch, array (n,).
+    isl, prefix : prompt length and its cached part [token].
+    token_budget : tokens of one step at most; a longer prompt runs in chunks.
+
+    Notes
+    -----
+    With P stages and M micro-batches a batch takes ``(P - 1 + M)`` stage times, of which ``P - 1`` are the bubble
+    (GPipe, arXiv 1811.06965, section 3.2); the next batch does not fill it.
+    """
+    batch = np.asarray(batch, dtype=np.float64)
+    fresh, stages = isl - prefix, step.layout.pp
+    chunks = np.ceil(fresh / token_budget)
+    per_step = np.maximum(1.0, np.floor(token_budget / fresh)) if chunks == 1 else 1.0
+    groups = np.maximum(np.ceil(batch / per_step), np.minimum(batch, stages))
+    micro_batches = groups * chunks
+    prompts = batch / groups
+    timed = step.prefill(prompts, isl, prefix, 1 / chunks)
+    ttft = (stages - 1 + micro_batches) * timed.seconds
+    return PrefillRate(ttft, batch / ttft, np.ceil(prompts) * fresh / chunks, timed.measured)

@@ -1,0 +1,111 @@
+"""The command line: arguments in, one call, text out. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from ._version import __version__
+from .errors import ParetosimError
+
+_EPILOG = "docs: docs/architecture.md, docs/scenarios.md; exit codes: 0 done, 1 failed, 2 the input is wrong"
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profiles", action="append", type=Path, default=[], metavar="DIR",
+                        help="look for profiles here first (also $PARETOSIM_PROFILES); may be repeated")  # fmt: skip
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole grammar of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="paretosim", description="How many prefill and how many decode GPUs, in which shape.", epilog=_EPILOG
+    )
+    parser.add_argument("--version", action="version", version=f"paretosim {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    sweep = commands.add_parser("sweep", help="score every design of a scenario, extract the frontier of each mix")
+    sweep.add_argument("scenario", type=Path, metavar="SCENARIO.yaml")
+    sweep.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<name>-<id>/")
+    sweep.add_argument("--executor", choices=("auto", "serial"), default="auto", help="where tasks run")
+    _common(sweep)
+
+    estimate = commands.add_parser("estimate", help="one engine step: seconds by operator, memory by part")
+    estimate.add_argument("model", metavar="MODEL", help="catalogue name, or the path of a config.json")
+    estimate.add_argument("--gpu", required=True, help="see `paretosim profile list`")
+    estimate.add_argument("--engine", default="trtllm", help="whose kernels (default: trtllm)")
+    estimate.add_argument("--precision", default="bf16", help="of the weights: bf16, fp8, fp4, int8, int4")
+    estimate.add_argument("--kv-cache", help="precision of the KV cache (default: follows the weights)")
+    estimate.add_argument("--tp", type=_positive, default=1, help="tensor-parallel width")
+    estimate.add_argument("--pp", type=_positive, default=1, help="pipeline stages")
+    estimate.add_argument("--phase", choices=("prefill", "decode"), default="decode")
+    estimate.add_argument("--batch", type=_positive, default=1, help="prompts, or running sequences")
+    estimate.add_argument("--isl", type=_positive, help="prompt length (prefill)")
+    estimate.add_argument("--prefix", type=int, default=0, help="cached part of the prompt (prefill)")
+    estimate.add_argument("--context", type=_positive, help="tokens each sequence attends to (decode)")
+    estimate.add_argument("--json", action="store_true", help="print JSON")
+    _common(estimate)
+
+    profile = commands.add_parser("profile", help="what was measured, by whom, how well it interpolates")
+    verbs = profile.add_subparsers(dest="verb", required=True, metavar="VERB")
+    listing = verbs.add_parser("list", help="GPUs, engines and tables")
+    _common(listing)
+    show = verbs.add_parser("show", help="one GPU's facts, tables, repairs and leave-one-out errors")
+    show.add_argument("gpu")
+    show.add_argument("--engine", help="only this engine's tables")
+    _common(show)
+    importing = verbs.add_parser("import", help="repack measurements that others published")
+    importing.add_argument("source", choices=("aiconfigurator",))
+    importing.add_argument("--from", dest="origin", type=Path, metavar="DIR", help="'systems' folder of the wheel")
+    importing.add_argument("--out", type=Path, default=Path("hwprofiles"), metavar="DIR")
+    importing.add_argument("--gpu", action="append", default=[], help="only this GPU; may be repeated")
+    _common(importing)
+    capture = verbs.add_parser("capture", help="measure the GPU of this machine")
+    capture.add_argument("--gpu", required=True, metavar="NAME", help="folder name of the new profile")
+    capture.add_argument("--out", type=Path, default=Path("hwprofiles"), metavar="DIR")
+    capture.add_argument("--device", default="cuda", help="cuda or cpu")
+    capture.add_argument("--ops", help="comma-separated; default: all this machine can do")
+    capture.add_argument("--small", action="store_true", help="a few shapes of each operator")
+    capture.add_argument("--overwrite", action="store_true", help="replace tables captured before")
+    _common(capture)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        import_module(f".commands.{args.command}", __package__).run(args)
+        return 0
+    except ParetosimError as error:
+        if args.debug:
+            raise
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader of our output is gone (`paretosim ... | head`): nothing is left to say.
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if args.debug:
+            raise
+        print(f"{type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        return 1
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
+    return value

@@ -1,0 +1,132 @@
+"""``paretosim estimate``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from typing import get_args
+
+from ..cost.kernels import Kernels
+from ..cost.memory import MemoryModel
+from ..cost.step import compile_step
+from ..errors import InputError, Problem, did_you_mean
+from ..profiles.grid import Timed
+from ..profiles.store import Store, default_roots
+from ..spec.model import load_model
+from ..spec.parallelism import Parallelism, illegal
+from ..spec.precision import Format, Precision
+from ..units import GIB, MS
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One engine step.
+
+    Attributes
+    ----------
+    step_s : seconds of the step through all pipeline stages.
+    operators : by name, all stages together; they add up to `step_s`.
+    memory_bytes : per GPU by part.
+    hbm_bytes : what the GPU has.
+    largest_batch : sequences of this length that fit beside the weights.
+    repairs : what table hygiene changed in the tables used.
+    """
+
+    step_s: float
+    operators: dict[str, Timed]
+    memory_bytes: dict[str, float]
+    hbm_bytes: float
+    largest_batch: int
+    repairs: tuple[str, ...]
+
+    @property
+    def measured_share(self) -> float:
+        """Share of the step's seconds inside measured grids."""
+        return float(sum(t.seconds * t.measured for t in self.operators.values()) / self.step_s)
+
+
+def estimate(args: argparse.Namespace) -> Estimate:
+    """Answer the question of the arguments.
+
+    A decode batch runs as ``min(pp, batch)`` micro-batches, as the engine does; a prefill batch goes through in one.
+    """
+    _check(args)
+    store = Store(default_roots(args.profiles))
+    model = load_model(args.model)
+    kernels = Kernels.of(store, args.gpu, args.engine)
+    layout = Parallelism(args.tp, args.pp)
+    if (why := illegal(layout, model, kernels.gpu)) is not None:
+        raise InputError(Problem("--tp" if "TP" in why or "divide" in why else "--pp", why))
+    precision = Precision.of(args.precision, args.kv_cache)
+    step = compile_step(model, precision, kernels, layout)
+    memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu)
+    decode = args.phase == "decode"
+    length = args.context if decode else args.isl
+    batch = args.batch / min(args.pp, args.batch) if decode else args.batch
+    parts = step.breakdown(args.phase, batch, length, args.prefix)
+    operators = {name: Timed(t.seconds * args.pp, t.measured) for name, t in parts.items()}
+    tokens = batch if decode else args.batch * (length - args.prefix)
+    return Estimate(
+        step_s=float(sum(t.seconds for t in operators.values())),
+        operators=operators,
+        memory_bytes=memory.parts(tokens, args.batch, length),
+        hbm_bytes=memory.hbm_bytes,
+        largest_batch=memory.largest_batch(tokens, length),
+        repairs=tuple(dict.fromkeys(str(r) for r in kernels.repairs)),
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the estimate as text or JSON."""
+    found = estimate(args)
+    if args.json:
+        facts = {
+            "step_s": found.step_s,
+            "operators": {name: float(t.seconds) for name, t in found.operators.items()},
+            "memory_gib": {part: size / GIB for part, size in found.memory_bytes.items()},
+            "measured_share": found.measured_share,
+            "largest_batch": found.largest_batch,
+            "provenance": list(found.repairs),
+        }
+        print(json.dumps(facts, indent=2))
+        return
+    length = f"context {args.context}" if args.phase == "decode" else f"ISL {args.isl}, {args.prefix} of it cached"
+    where = f"{args.gpu} {Parallelism(args.tp, args.pp)}, {args.engine}"
+    print(f"{args.model} {args.precision} on {where}: {args.phase}, batch {args.batch}, {length}")
+    print(f"\n  {'operator':<24} {'ms':>9}  {'share':>6}  {'measured':>8}")
+    for name, timed in sorted(found.operators.items(), key=lambda item: -float(item[1].seconds)):
+        share = float(timed.seconds) / found.step_s
+        print(f"  {name:<24} {float(timed.seconds) / MS:>9.3f}  {share:>6.1%}  {float(timed.measured):>8.0%}")
+    print(f"  {'step':<24} {found.step_s / MS:>9.3f}  {1:>6.0%}  {found.measured_share:>8.0%}")
+    print(f"\n  {'memory per GPU':<24} {'GiB':>9}")
+    for part, size in found.memory_bytes.items():
+        print(f"  {part:<24} {size / GIB:>9.2f}")
+    total = sum(found.memory_bytes.values())
+    verdict = "fits" if args.batch <= found.largest_batch else "does not fit"
+    print(f"  {'total':<24} {total / GIB:>9.2f}  of {found.hbm_bytes / GIB:.1f}: {verdict}; "
+          f"largest batch of this length: {found.largest_batch}")  # fmt: skip
+    for repair in found.repairs:
+        print(f"  note: {repair}")
+
+
+def _check(args: argparse.Namespace) -> None:
+    problems = []
+    formats = get_args(Format)
+    for flag, value in (("--precision", args.precision), ("--kv-cache", args.kv_cache)):
+        if value is not None and value not in formats:
+            problems.append(
+                Problem(flag, f"{value!r} is not one of {', '.join(formats)}{did_you_mean(value, formats)}")
+            )
+    needed, foreign = ("--context", ("isl",)) if args.phase == "decode" else ("--isl", ("context",))
+    if getattr(args, needed.removeprefix("--")) is None:
+        problems.append(Problem(needed, f"is needed for --phase {args.phase}"))
+    for name in foreign:
+        if getattr(args, name) is not None:
+            problems.append(Problem(f"--{name}", f"says nothing for --phase {args.phase}"))
+    if args.prefix and args.phase == "decode":
+        problems.append(Problem("--prefix", "says nothing for --phase decode"))
+    if args.prefix < 0 or (args.isl is not None and args.prefix >= args.isl):
+        problems.append(Problem("--prefix", f"must be at least 0 and below --isl, not {args.prefix}"))
+    if problems:
+        raise InputError(problems)

@@ -1,0 +1,128 @@
+"""Seconds of softmax attention, prefill and decode, from grids measured per head layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ProfileError
+from ..profiles.grid import Floats, LogGrid, Timed
+from ..profiles.store import Table
+from ..spec.hardware import GpuSpec
+from .roofline import roofline_s
+
+CACHE_BYTES = {"bf16": 2.0, "fp8": 1.0}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Heads:
+    """One GPU's share of an attention layer: what names a measured grid beside its kernel.
+
+    Attributes
+    ----------
+    heads, kv_heads, head_dim : query heads, key/value heads, width of one.
+    window : a query sees at most this many tokens; 0 means all.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    window: int = 0
+
+
+def attended_pairs(isl: ArrayLike, window: int) -> Floats:
+    """Query-key pairs of a causal prompt: ``n(n+1)/2``, less what a sliding window hides."""
+    n = np.asarray(isl, dtype=np.float64)
+    hidden = np.maximum(n - window, 0) if window else np.zeros_like(n)
+    return n * (n + 1) / 2 - hidden * (hidden + 1) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionTimes:
+    """The grids of one phase, arithmetic and cache format on one GPU.
+
+    Attributes
+    ----------
+    phase : ``prefill`` (axes batch, isl) or ``decode`` (axes batch, context).
+    arithmetic, kv_dtype : formats of the kernel.
+    grids : seconds by head layout: (batch axis, length axis, seconds with NaN holes).
+    """
+
+    gpu: GpuSpec
+    phase: str
+    arithmetic: str
+    kv_dtype: str
+    grids: dict[Heads, tuple[Floats, Floats, Floats]]
+
+    @classmethod
+    def of(cls, gpu: GpuSpec, phase: str, arithmetic: str, kv_dtype: str, table: Table) -> AttentionTimes:
+        """Build from rows of one arithmetic and cache format, one kernel a shape."""
+        c = table.columns
+        lanes = np.stack([c["heads"], c["kv_heads"], c["head_dim"], c["window"]], axis=1)
+        layouts, lane = np.unique(lanes, axis=0, return_inverse=True)
+        order = np.argsort(lane.ravel(), kind="stable")
+        bounds = np.searchsorted(lane.ravel()[order], np.arange(len(layouts) + 1))
+        length = c["isl" if phase == "prefill" else "context"]
+        grids = {}
+        for i, layout in enumerate(layouts):
+            rows = order[bounds[i] : bounds[i + 1]]
+            batches, b = np.unique(c["batch"][rows], return_inverse=True)
+            lengths, s = np.unique(length[rows], return_inverse=True)
+            seconds = np.full((len(batches), len(lengths)), np.nan)
+            seconds[b, s] = c["latency_s"][rows]
+            grids[Heads(*map(int, layout))] = (batches.astype(float), lengths.astype(float), seconds)
+        return cls(gpu, phase, arithmetic, kv_dtype, grids)
+
+    def roofline_s(self, heads: Heads, batch: ArrayLike, length: ArrayLike) -> Floats:
+        """Roofline of one layer [s]: 4 flop per attended pair and head element; Q, O and the cache moved once."""
+        batch, length = (np.asarray(v, dtype=np.float64) for v in (batch, length))
+        cache = 2 * heads.kv_heads * heads.head_dim * CACHE_BYTES[self.kv_dtype]
+        query = 2 * 2 * heads.heads * heads.head_dim
+        if self.phase == "prefill":
+            pairs, traffic = attended_pairs(length, heads.window), length * (cache + query)
+        else:
+            pairs = np.minimum(length, heads.window) if heads.window else length
+            traffic = pairs * cache + query
+        flops = 4 * heads.heads * heads.head_dim * pairs
+        return roofline_s(self.gpu, self.arithmetic, batch * flops, batch * traffic)
+
+    def __call__(self, heads: Heads, batch: ArrayLike, length: ArrayLike) -> Timed:
+        """Seconds of one layer for arrays of batch and prompt length (prefill) or context (decode).
+
+        A head layout that was not measured takes the efficiency of the nearest one with the same head width
+        and counts as not measured.
+        """
+        near = heads if heads in self.grids else self._nearest(heads)
+        batches, lengths, seconds = self.grids[near]
+        rows, columns = np.meshgrid(batches, lengths, indexing="ij")
+        efficiency, inside = LogGrid.of((batches, lengths), self.roofline_s(near, rows, columns) / seconds)(
+            batch, length
+        )
+        measured = (inside & (near == heads)).astype(np.float64)
+        return Timed(self.roofline_s(heads, batch, length) / efficiency, measured)
+
+    def _nearest(self, heads: Heads) -> Heads:
+        same = [h for h in self.grids if h.head_dim == heads.head_dim] or list(self.grids)
+        if not same:
+            raise ProfileError(f"the {self.phase} attention table of {self.gpu.name} holds no grid")
+
+        def distance(other: Heads) -> tuple[float, Heads]:
+            far = abs(np.log(other.heads / heads.heads)) + abs(np.log(other.kv_heads / heads.kv_heads))
+            return (far + 10 * (other.window != heads.window) + abs(np.log(other.head_dim / heads.head_dim)), other)
+
+        return min(same, key=distance)
+
+    def leave_one_out(self) -> dict[str, Floats]:
+        """Relative errors of predicting each inner point from its two neighbours along each axis."""
+        errors: dict[str, list[Floats]] = {"batch": [], "length": []}
+        for heads, (batches, lengths, seconds) in self.grids.items():
+            rows, columns = np.meshgrid(batches, lengths, indexing="ij")
+            log_e = np.log(self.roofline_s(heads, rows, columns) / seconds)
+            for name, x, y in (("length", np.log(lengths), log_e), ("batch", np.log(batches), log_e.T)):
+                if len(x) > 2:
+                    weight = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
+                    error = y[:, 1:-1] - (y[:, :-2] * (1 - weight) + y[:, 2:] * weight)
+                    errors[name].append(np.abs(np.expm1(error[np.isfinite(error)])))
+        return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in errors.items()}

@@ -1,0 +1,76 @@
+"""Seconds of moving data between the GPUs of one engine: all-reduce over a link domain, send to the next stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..profiles.grid import Floats, LogGrid, Timed
+from ..profiles.store import Table
+from ..spec.hardware import GpuSpec
+from ..units import US
+
+HOP_S = 1 * US
+"""Latency of one hop in the roofline of a collective [s]; the measured efficiency absorbs what it misses."""
+SEND_S = 10 * US
+"""Latency of handing activations to the next pipeline stage [s]: p2p_latency of the system files of
+aiconfigurator-core 0.12.0, there called an unofficial correction from observation."""
+
+
+def allreduce_roofline_s(gpu: GpuSpec, gpus: ArrayLike, message_bytes: ArrayLike) -> Floats:
+    """Ring all-reduce [s]: ``2 (n-1)/n`` of the message over each link, and a launch of ``2 log2 n`` hops."""
+    n = np.asarray(gpus, dtype=np.float64)
+    transfer = 2 * (n - 1) / n * np.asarray(message_bytes, dtype=np.float64) / gpu.link_bytes_per_s
+    return transfer + 2 * np.log2(n) * HOP_S
+
+
+def send_s(gpu: GpuSpec, message_bytes: ArrayLike) -> Floats:
+    """Point-to-point send inside a link domain [s]: latency and bytes over the link; analytic, no table."""
+    return SEND_S + np.asarray(message_bytes, dtype=np.float64) / gpu.link_bytes_per_s
+
+
+@dataclass(frozen=True, slots=True)
+class AllReduceTimes:
+    """All-reduce curves by number of GPUs; the fastest implementation at each size.
+
+    Attributes
+    ----------
+    curves : GPUs -> (message sizes [byte], seconds).
+    """
+
+    gpu: GpuSpec
+    curves: dict[int, tuple[Floats, Floats]]
+
+    @classmethod
+    def of(cls, gpu: GpuSpec, tables: list[Table]) -> AllReduceTimes:
+        """Build from all-reduce rows of the engine's own kernels and of NCCL."""
+        gathered: dict[int, dict[float, float]] = {}
+        for table in tables:
+            c = table.columns
+            for n, size, seconds in zip(c["gpus"], c["message_bytes"], c["latency_s"], strict=True):
+                curve = gathered.setdefault(int(n), {})
+                curve[float(size)] = min(float(seconds), curve.get(float(size), np.inf))
+        curves = {n: (np.array(sorted(p)), np.array([p[s] for s in sorted(p)])) for n, p in sorted(gathered.items())}
+        return cls(gpu, curves)
+
+    def __call__(self, gpus: int, message_bytes: ArrayLike) -> Timed:
+        """Seconds for an array of message sizes; a width beyond the table keeps the widest one's efficiency."""
+        message = np.asarray(message_bytes, dtype=np.float64)
+        if gpus == 1:
+            return Timed(np.zeros(message.shape), np.ones(message.shape))
+        width = gpus if gpus in self.curves else min(self.curves, key=lambda n: abs(np.log(n / gpus)))
+        sizes, seconds = self.curves[width]
+        efficiency, inside = LogGrid.of((sizes,), allreduce_roofline_s(self.gpu, width, sizes) / seconds)(message)
+        measured = (inside & (width == gpus)).astype(np.float64)
+        return Timed(allreduce_roofline_s(self.gpu, gpus, message) / efficiency, measured)
+
+    def leave_one_out(self) -> dict[str, Floats]:
+        """Relative errors of predicting each inner size from its two neighbours."""
+        errors = []
+        for n, (sizes, seconds) in self.curves.items():
+            x, y = np.log(sizes), np.log(allreduce_roofline_s(self.gpu, n, sizes) / seconds)
+            weight = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
+            errors.append(np.abs(np.expm1(y[1:-1] - (y[:-2] * (1 - weight) + y[2:] * weight))))
+        return {"size": np.concatenate(errors) if errors else np.empty(0)}

@@ -1,0 +1,112 @@
+"""Seconds of a matrix product: scattered (n, k) sites, each with its own measured curve over m."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..profiles.grid import Floats, LogGrid, Timed
+from ..profiles.hygiene import pad_up
+from ..profiles.store import Table
+from ..spec.hardware import GpuSpec
+from .roofline import FORMATS, roofline_s
+
+NEIGHBOURS = 4
+# A site between measured ones still rests on measurements while the nearest is within an octave.
+NEAR = np.log(2.0)
+
+
+def gemm_roofline_s(gpu: GpuSpec, lane: str, m: ArrayLike, n: ArrayLike, k: ArrayLike) -> Floats:
+    """Roofline of ``(m, k) @ (k, n)`` in a lane's format [s]; the result is written in bf16."""
+    form = FORMATS[lane]
+    m, n, k = (np.asarray(v, dtype=np.float64) for v in (m, n, k))
+    traffic = n * k * form.weight_bytes + m * k * form.activation_bytes + 2 * m * n
+    return roofline_s(gpu, form.arithmetic, 2 * m * n * k, traffic)
+
+
+@dataclass(frozen=True, slots=True)
+class GemmTimes:
+    """One lane (dtype) of a GEMM table on one GPU.
+
+    Attributes
+    ----------
+    gpu, lane : which peak and format the roofline uses.
+    sites : (n, k) of each measured site, shape (sites, 2).
+    m : measured row counts, shape (points,).
+    seconds : shape (sites, points), NaN where nothing was measured [s].
+    lowered : points that the rule ``pad_up`` lowered.
+    """
+
+    gpu: GpuSpec
+    lane: str
+    sites: Floats
+    m: Floats
+    seconds: Floats
+    lowered: int
+
+    @classmethod
+    def of(cls, gpu: GpuSpec, lane: str, table: Table) -> GemmTimes:
+        """Build from the rows of one ``dtype``, one kernel a shape."""
+        c = table.columns
+        sites, site = np.unique(np.stack([c["n"], c["k"]], axis=1), axis=0, return_inverse=True)
+        m, point = np.unique(c["m"], return_inverse=True)
+        seconds = np.full((len(sites), len(m)), np.nan)
+        seconds[site.ravel(), point.ravel()] = c["latency_s"]
+        repaired, lowered = pad_up(seconds)
+        return cls(gpu, lane, sites.astype(np.float64), m.astype(np.float64), repaired, int(lowered.sum()))
+
+    def __call__(self, m: ArrayLike, n: int, k: int) -> Timed:
+        """Seconds of ``(m, k) @ (k, n)`` for an array of m; a measured site and m come back as measured."""
+        m = np.asarray(m, dtype=np.float64)
+        distance = np.abs(np.log(self.sites / (n, k)))
+        nearest = np.argsort((distance**2).sum(axis=1), kind="stable")[:NEIGHBOURS]
+        roof = gemm_roofline_s(self.gpu, self.lane, m, n, k)
+        if not distance[nearest[0]].any():
+            efficiency, inside = self._curve(int(nearest[0]))(m)
+            return Timed(roof / efficiency, inside.astype(np.float64))
+        weights = 1 / ((distance[nearest] ** 2).sum(axis=1) + 1e-3)
+        log_efficiency = np.zeros(m.shape)
+        inside = np.full(m.shape, bool(distance[nearest[0]].max() <= NEAR))
+        for weight, site in zip(weights / weights.sum(), nearest, strict=True):
+            efficiency, within = self._curve(int(site))(m)
+            log_efficiency += weight * np.log(efficiency)
+            inside &= within
+        return Timed(roof / np.exp(log_efficiency), inside.astype(np.float64))
+
+    def _curve(self, site: int) -> LogGrid:
+        """Efficiency of a site over m."""
+        have = np.isfinite(self.seconds[site])
+        m, (n, k) = self.m[have], self.sites[site]
+        return LogGrid.of((m,), gemm_roofline_s(self.gpu, self.lane, m, n, k) / self.seconds[site, have])
+
+    def leave_one_out(self) -> dict[str, Floats]:
+        """Relative errors of predicting each measurement from the others.
+
+        Returns
+        -------
+        dict
+            ``m``: a point inside its site's curve from its two neighbours; ``site``: a point from the
+            nearest other sites, as an unseen (n, k) would be answered.
+        """
+        n, k = self.sites.T[:, :, None]
+        log_e = np.log(gemm_roofline_s(self.gpu, self.lane, self.m, n, k) / self.seconds)
+        inner = []
+        for row in log_e:
+            have = np.isfinite(row)
+            x, y = np.log(self.m[have]), row[have]
+            if len(x) > 2:
+                weight = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
+                inner.append(y[1:-1] - (y[:-2] * (1 - weight) + y[2:] * weight))
+        logs = np.log(self.sites)
+        distance = ((logs[:, None] - logs[None]) ** 2).sum(axis=-1)
+        np.fill_diagonal(distance, np.inf)
+        nearest = np.argsort(distance, axis=1, kind="stable")[:, :NEIGHBOURS]
+        weights = 1 / (np.take_along_axis(distance, nearest, axis=1) + 1e-3)
+        neighbours = log_e[nearest]
+        weights = weights[:, :, None] * np.isfinite(neighbours)
+        with np.errstate(invalid="ignore"):
+            outer = log_e - np.nansum(np.nan_to_num(neighbours) * weights, axis=1) / weights.sum(axis=1)
+        error = {"m": np.concatenate(inner) if inner else np.empty(0), "site": outer[np.isfinite(outer)]}
+        return {name: np.abs(np.expm1(values)) for name, values in error.items()}

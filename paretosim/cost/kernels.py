@@ -1,0 +1,206 @@
+"""The kernels of one engine on one GPU: which table answers for an operator, mended where it must be.
+
+This is where table hygiene is applied and recorded: a lane that timed the host is replaced by a sibling
+engine's, a missing one is borrowed, and every such step is kept as a `Repair`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ProfileError
+from ..profiles.grid import Floats, Timed
+from ..profiles.hygiene import Repair, fastest_kernel, launch_floor_s
+from ..profiles.store import Store, Table
+from ..spec.engine import EngineSpec
+from ..spec.hardware import GpuSpec
+from .attention import AttentionTimes
+from .collectives import AllReduceTimes
+from .gemm import GemmTimes, gemm_roofline_s
+from .roofline import LAUNCH_S
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Answers "how long?" for each kind of operator on one GPU under one engine.
+
+    Attributes
+    ----------
+    store : where tables come from.
+    gpu, engine : whose kernels.
+    repairs : what hygiene changed in the tables used so far, in order of use.
+    """
+
+    store: Store
+    gpu: GpuSpec
+    engine: EngineSpec
+    repairs: list[Repair] = field(default_factory=list)
+    _built: dict[tuple[str, ...], GemmTimes | AttentionTimes | AllReduceTimes] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, store: Store, gpu: str, engine: str) -> Kernels:
+        """Look both up by name."""
+        return cls(store, store.gpu(gpu), store.engine(engine))
+
+    def gemm(self, lane: str) -> GemmTimes:
+        """GEMM times of one lane (``dtype`` of the table).
+
+        Raises
+        ------
+        ProfileError
+            Neither this engine nor a sibling measured the lane on this GPU; names the lanes that exist.
+        """
+        key = ("gemm", lane)
+        if key not in self._built:
+            self._built[key] = self._build_gemm(lane)
+        built = self._built[key]
+        assert isinstance(built, GemmTimes)
+        return built
+
+    def attention(self, phase: str, kv_dtype: str, arithmetic: str | None = None) -> AttentionTimes:
+        """Attention grids of a phase for a cache format; in the engine's arithmetic for that cache unless given.
+
+        Raises
+        ------
+        ProfileError
+            Neither this engine nor a sibling measured that cache format on this GPU.
+        """
+        if arithmetic is None:
+            arithmetic = self.engine.attention_arithmetic.get(kv_dtype, "bf16") if phase == "prefill" else "bf16"
+        key = ("attention", phase, kv_dtype, arithmetic)
+        if key not in self._built:
+            self._built[key] = self._build_attention(phase, kv_dtype, arithmetic)
+        built = self._built[key]
+        assert isinstance(built, AttentionTimes)
+        return built
+
+    def allreduce(self) -> AllReduceTimes:
+        """All-reduce times: the engine's own kernels and NCCL, the faster one at each size.
+
+        Raises
+        ------
+        ProfileError
+            No all-reduce was measured on this GPU.
+        """
+        key = ("allreduce",)
+        if key not in self._built:
+            self._built[key] = self._build_allreduce()
+        built = self._built[key]
+        assert isinstance(built, AllReduceTimes)
+        return built
+
+    def elementwise(self, kernels: int, traffic_bytes: ArrayLike) -> Timed:
+        """Norms, rotary embedding, activation: a launch each and their bytes; analytic, never measured."""
+        traffic = np.asarray(traffic_bytes, dtype=np.float64)
+        seconds = kernels * LAUNCH_S + traffic / self.gpu.hbm_bytes_per_s
+        return Timed(seconds, np.zeros(seconds.shape))
+
+    def m_grid(self) -> Floats:
+        """Row counts at which any GEMM lane built so far was measured."""
+        lanes = [b.m for b in self._built.values() if isinstance(b, GemmTimes)]
+        return np.unique(np.concatenate(lanes)) if lanes else np.empty(0)
+
+    def _path(self, engine: str, op: str) -> str:
+        return f"{self.gpu.name}/{engine}/{op}"
+
+    def _candidates(self, op: str) -> list[tuple[str, Table]]:
+        """Tables of an operator: this engine's first, then the siblings', one kernel a shape."""
+        engines = [e for e in (self.engine.name, *self.engine.siblings) if self.store.has(self.gpu.name, e, op)]
+        if not engines:
+            self.store.table(self.gpu.name, self.engine.name, op)  # raises, naming what is there
+        return [(e, self.store.table(self.gpu.name, e, op)) for e in engines]
+
+    def _build_gemm(self, lane: str) -> GemmTimes:
+        floored: list[Repair] = []
+        lanes: set[str] = set()
+        for engine, table in self._candidates("gemm"):
+            lanes |= {f"{engine}: {name}" for name in table.distinct("dtype")}
+            rows = table.where(dtype=lane)
+            if not len(rows):
+                continue
+            rows, several = fastest_kernel(rows, lane)
+            if (floor := launch_floor_s(rows)) is not None:
+                note = f"{floor * 1e6:.0f} us whatever the shape: the host's launch, not the kernel; set aside"
+                floored.append(Repair("launch_floor", self._path(engine, "gemm"), lane, len(rows), note))
+                continue
+            self.repairs.extend(floored)
+            if several:
+                self.repairs.append(several)
+            if engine != self.engine.name:
+                note = f"lane of {engine} stands in for {self.engine.name}"
+                self.repairs.append(Repair("borrowed", self._path(engine, "gemm"), lane, len(rows), note))
+            times = GemmTimes.of(self.gpu, lane, self._with_static_scales(engine, lane, rows))
+            if times.lowered:
+                note = f"{times.lowered:,} of {len(rows):,} points cost over 1.15x a larger m; lowered to it"
+                self.repairs.append(Repair("pad_up", self._path(engine, "gemm"), lane, times.lowered, note))
+            return times
+        unusable = "".join(f"; {repair.note} ({repair.table})" for repair in floored)
+        raise ProfileError(
+            f"no usable {lane} GEMM lane for {self.gpu.name} under {self.engine.name} or its siblings{unusable}; "
+            f"measured: {', '.join(sorted(lanes))}"
+        )
+
+    def _with_static_scales(self, engine: str, lane: str, rows: Table) -> Table:
+        """Rule ``static_scale``: take the run-time scaling of activations, measured apart, out of an FP8 lane.
+
+        The collectors time the FP8 linear layer with scales computed from each input; checkpoints quantised for
+        serving carry them. A GEMM never falls below its roofline by this.
+        """
+        if lane != "fp8" or not self.store.has(self.gpu.name, engine, "quantize_scale"):
+            return rows
+        scale = self.store.table(self.gpu.name, engine, "quantize_scale").where(dtype="fp8").columns
+        known = {(m, k): s for m, k, s in zip(scale["m"], scale["k"], scale["latency_s"], strict=True)}
+        c = rows.columns
+        spent = np.array([known.get(key, 0.0) for key in zip(c["m"], c["k"], strict=True)])
+        if not np.median(spent):  # this engine's collector times the layer without run-time scaling
+            return rows
+        floor = gemm_roofline_s(self.gpu, lane, c["m"], c["n"], c["k"])
+        seconds = np.minimum(c["latency_s"], np.maximum(c["latency_s"] - spent, floor))
+        note = f"run-time scaling of activations (median {np.median(spent) * 1e6:.1f} us) taken out"
+        changed = int((seconds < c["latency_s"]).sum())
+        self.repairs.append(Repair("static_scale", self._path(engine, "gemm"), lane, changed, note))
+        return Table(rows.schema, rows.provenance, {**c, "latency_s": seconds})
+
+    def _build_attention(self, phase: str, kv_dtype: str, wanted: str) -> AttentionTimes:
+        op, seen = f"attention_{phase}", set()
+        for engine, table in self._candidates(op):
+            seen |= {f"{engine}: {name}" for name in table.distinct("kv_dtype")}
+            rows = table.where(kv_dtype=kv_dtype)
+            if not len(rows):
+                continue
+            there = rows.distinct("compute_dtype")
+            arithmetic = wanted if wanted in there else there[0]
+            rows, several = fastest_kernel(rows.where(compute_dtype=arithmetic), f"{arithmetic}, kv {kv_dtype}")
+            if several:
+                self.repairs.append(several)
+            if engine != self.engine.name or arithmetic != wanted:
+                note = f"{arithmetic} kernel of {engine} stands in for {wanted} of {self.engine.name}"
+                self.repairs.append(Repair("borrowed", self._path(engine, op), f"kv {kv_dtype}", len(rows), note))
+            return AttentionTimes.of(self.gpu, phase, arithmetic, kv_dtype, rows)
+        raise ProfileError(
+            f"no {phase} attention with a {kv_dtype} KV cache for {self.gpu.name} under {self.engine.name} "
+            f"or its siblings; measured: {', '.join(sorted(seen))}"
+        )
+
+    def _build_allreduce(self) -> AllReduceTimes:
+        tables = []
+        engines = [
+            e for e in (self.engine.name, *self.engine.siblings) if self.store.has(self.gpu.name, e, "allreduce")
+        ]
+        for engine in engines[:1]:
+            tables.append(self.store.table(self.gpu.name, engine, "allreduce").where(dtype="bf16"))
+            if engine != self.engine.name:
+                note = f"kernels of {engine} stand in for {self.engine.name}"
+                self.repairs.append(Repair("borrowed", self._path(engine, "allreduce"), "bf16", len(tables[0]), note))
+        for library in ("nccl", self.engine.name):
+            if self.store.has(self.gpu.name, library, "collectives"):
+                rows = self.store.table(self.gpu.name, library, "collectives").where(operation="all_reduce")
+                tables += [rows.where(dtype=d) for d in ("fp16", "bf16") if d in rows.distinct("dtype")]
+        if not any(len(t) for t in tables):
+            raise ProfileError(
+                f"no all-reduce was measured on {self.gpu.name}; capture 'collectives' there, or use tp 1"
+            )
+        return AllReduceTimes.of(self.gpu, tables)

@@ -1,0 +1,40 @@
+"""Bytes per second that the KV hand-over between a prefill and a decode pool needs.
+
+Equations 3 and 4 of "A Pragmatic Exploration of Prefill-Decode Disaggregation" (arXiv 2506.05508, there
+equations 1 and 2). Only GPUs that hold a distinct share of the cache count: with tensor-parallel width above
+the number of KV heads the rest hold copies.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..profiles.grid import Floats
+from ..spec.layers import GqaAttention
+from ..spec.model import ModelSpec
+from ..spec.parallelism import Parallelism
+from ..spec.precision import Precision
+
+
+def request_kv_bytes(model: ModelSpec, precision: Precision, isl: ArrayLike) -> Floats:
+    """KV cache of one prompt over all layers, each element once [byte]."""
+    return np.asarray(model.kv_elements(np.asarray(isl)), dtype=np.float64) * precision.kv_cache_bytes
+
+
+def sharing_gpus(model: ModelSpec, layout: Parallelism) -> int:
+    """GPUs of one engine that hold distinct parts of the cache."""
+    heads = [g.attention.kv_heads for g in model.layers if isinstance(g.attention, GqaAttention)]
+    return min(layout.tp, min(heads, default=1)) * layout.pp
+
+
+def egress_bytes_per_s(request_bytes: ArrayLike, batch: ArrayLike, ttft_s: ArrayLike, gpus: ArrayLike) -> Floats:
+    """Out of each prefill GPU [byte/s]: the batch's cache leaves within one prefill (equation 3)."""
+    return np.asarray(request_bytes) * np.asarray(batch) / (np.asarray(ttft_s) * np.asarray(gpus))
+
+
+def ingress_bytes_per_s(
+    request_bytes: ArrayLike, batch: ArrayLike, tpot_s: ArrayLike, osl: ArrayLike, gpus: ArrayLike
+) -> Floats:
+    """Into each decode GPU [byte/s]: the batch is replaced once per output length (equation 4)."""
+    return np.asarray(request_bytes) * np.asarray(batch) / (np.asarray(tpot_s) * np.asarray(osl) * np.asarray(gpus))

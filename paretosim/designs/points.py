@@ -1,0 +1,213 @@
+"""Engine points: every (GPU, layout, batch) of a pool evaluated once per mix, as arrays.
+
+What a pool needs of its partner is only requests a second, so each side is evaluated alone and designs are their
+cross product. A point that breaks a limit (memory, latency target, NIC) is marked, not dropped: counts stay honest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..analytic.colocated import colocated_rate
+from ..analytic.decode import decode_rate
+from ..analytic.prefill import prefill_rate
+from ..cost.kernels import Kernels
+from ..cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes, sharing_gpus
+from ..cost.memory import MemoryModel
+from ..cost.step import StepCost, compile_step
+from ..profiles.grid import Floats
+from ..profiles.store import Store
+from ..spec.model import ModelSpec
+from ..spec.parallelism import Parallelism, illegal
+from ..spec.precision import Precision
+from ..spec.workload import Mix, Slo
+from .space import Pool
+
+
+@dataclass(frozen=True)
+class Engines:
+    """Compiles each (GPU, layout) once and keeps it.
+
+    Attributes
+    ----------
+    model, precision : what is served.
+    kernels : by GPU name.
+    """
+
+    model: ModelSpec
+    precision: Precision
+    kernels: dict[str, Kernels]
+    _steps: dict[tuple[str, Parallelism], StepCost] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, store: Store, model: ModelSpec, precision: Precision, engine: str, gpus: tuple[str, ...]) -> Engines:
+        """Look up every GPU's kernels."""
+        return cls(model, precision, {gpu: Kernels.of(store, gpu, engine) for gpu in gpus})
+
+    def step(self, gpu: str, layout: Parallelism) -> StepCost:
+        """Compiled cost of one step."""
+        if (gpu, layout) not in self._steps:
+            self._steps[gpu, layout] = compile_step(self.model, self.precision, self.kernels[gpu], layout)
+        return self._steps[gpu, layout]
+
+    def memory(self, gpu: str, layout: Parallelism) -> MemoryModel:
+        """Memory of one GPU."""
+        kernels = self.kernels[gpu]
+        return MemoryModel.of(self.model, self.precision, kernels.engine, layout, kernels.gpu)
+
+    def layouts(self, pool: Pool) -> Iterator[tuple[str, Parallelism, slice]]:
+        """Every layout of a pool that is legal for the model on that GPU, and where its points lie."""
+        for g, gpu in enumerate(pool.gpus):
+            for t, tp in enumerate(pool.tp):
+                for p, pp in enumerate(pool.pp):
+                    layout = Parallelism(tp, pp)
+                    if illegal(layout, self.model, self.kernels[gpu].gpu) is None:
+                        yield gpu, layout, pool.point(g, t, p)
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Engine points of one pool under one mix; every array has one entry a point.
+
+    Attributes
+    ----------
+    rate_req_s : requests a second of one engine.
+    ttft_s, tpot_s : latencies; NaN where the pool does not decide them.
+    memory_bytes : per GPU at full batch.
+    kv_bytes_per_s : per GPU, out of a prefill pool or into a decode pool; NaN for colocated ones.
+    measured : share of the seconds inside measured grids.
+    legal, fits, in_time, carried : whether layout, memory, latency targets and NIC allow the point.
+    setting : how a colocated engine mixes the phases; empty otherwise.
+    evaluations : step evaluations behind the points.
+    """
+
+    rate_req_s: Floats
+    ttft_s: Floats
+    tpot_s: Floats
+    memory_bytes: Floats
+    kv_bytes_per_s: Floats
+    measured: Floats
+    legal: NDArray[np.bool_]
+    fits: NDArray[np.bool_]
+    in_time: NDArray[np.bool_]
+    carried: NDArray[np.bool_]
+    setting: np.ndarray
+    evaluations: int
+
+    @property
+    def feasible(self) -> NDArray[np.bool_]:
+        """Points that may be part of a design."""
+        return self.legal & self.fits & self.in_time & self.carried
+
+
+class _Filling:
+    """Points being filled in, layout by layout; what no layout reaches stays illegal."""
+
+    def __init__(self, size: int):
+        self.number = {
+            name: np.full(size, np.nan)
+            for name in ("rate_req_s", "ttft_s", "tpot_s", "memory_bytes", "kv_bytes_per_s", "measured")
+        }
+        self.flag = {name: np.zeros(size, bool) for name in ("legal", "fits", "in_time", "carried")}
+        self.setting = np.full(size, "", dtype=object)
+        self.evaluations = 0
+
+    def put(self, where: slice, **values: np.ndarray | bool) -> None:
+        for name, value in values.items():
+            (self.number if name in self.number else self.flag)[name][where] = value
+
+    def done(self) -> Points:
+        return Points(**self.number, **self.flag, setting=self.setting, evaluations=self.evaluations)
+
+
+def prefill_points(engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo) -> Points:
+    """Evaluate a prefill pool."""
+    filling, batch = _Filling(len(pool)), np.array(pool.batch, dtype=np.float64)
+    prefix = mix.isl * prefix_hit_rate
+    request = request_kv_bytes(engines.model, engines.precision, mix.isl)
+    for gpu, layout, where in engines.layouts(pool):
+        kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
+        rate = prefill_rate(engines.step(gpu, layout), batch, mix.isl, prefix, kernels.engine.token_budget)
+        out = egress_bytes_per_s(request, batch, rate.ttft_s, sharing_gpus(engines.model, layout))
+        filling.put(
+            where,
+            legal=True,
+            rate_req_s=rate.rate_req_s,
+            ttft_s=rate.ttft_s,
+            memory_bytes=memory.used_bytes(rate.step_tokens, batch, mix.isl),
+            kv_bytes_per_s=out,
+            measured=rate.measured,
+            fits=memory.fits(rate.step_tokens, batch, mix.isl),
+            in_time=rate.ttft_s <= slo.ttft_s,
+            carried=out <= kernels.gpu.nic_bytes_per_s,
+        )
+        filling.evaluations += len(batch)
+    return filling.done()
+
+
+def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo) -> Points:
+    """Evaluate a decode pool."""
+    filling, batch = _Filling(len(pool)), np.array(pool.batch, dtype=np.float64)
+    request = request_kv_bytes(engines.model, engines.precision, mix.isl)
+    for gpu, layout, where in engines.layouts(pool):
+        kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
+        rate = decode_rate(engines.step(gpu, layout), batch, mix.isl, mix.osl)
+        held, step_tokens = memory.reserved_tokens(mix.isl, mix.osl), np.ceil(batch / layout.pp)
+        into = ingress_bytes_per_s(request, batch, rate.tpot_s, mix.osl, sharing_gpus(engines.model, layout))
+        filling.put(
+            where,
+            legal=True,
+            rate_req_s=rate.rate_req_s,
+            tpot_s=rate.tpot_s,
+            memory_bytes=memory.used_bytes(step_tokens, batch, held),
+            kv_bytes_per_s=into,
+            measured=rate.measured,
+            fits=memory.fits(step_tokens, batch, held),
+            in_time=rate.tpot_s <= slo.tpot_s,
+            carried=into <= kernels.gpu.nic_bytes_per_s,
+        )
+        filling.evaluations += len(batch)
+    return filling.done()
+
+
+def colocated_points(engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo) -> Points:
+    """Evaluate a colocated pool; each point takes the setting with the lowest TPOT that meets every limit."""
+    filling, batch = _Filling(len(pool)), np.array(pool.batch, dtype=np.float64)
+    for gpu, layout, where in engines.layouts(pool):
+        kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
+        rate = colocated_rate(
+            engines.step(gpu, layout), batch, mix.isl, mix.osl, mix.isl * prefix_hit_rate, kernels.engine.token_budget
+        )
+        held = memory.reserved_tokens(mix.isl, mix.osl)
+        # Prompts in prefill hold their cache beside the running batch.
+        sequences = batch[:, None] + rate.prompts * mix.isl / held
+        fits = memory.fits(rate.step_tokens, sequences, held)
+        in_time = (rate.ttft_s <= slo.ttft_s) & (rate.tpot_s <= slo.tpot_s)
+        allowed = fits & in_time & np.isfinite(rate.ttft_s)
+        # Where no setting is allowed, the one that breaks the fewest limits speaks for the point.
+        penalty = 1e6 * ~allowed + 1e3 * ~fits
+        best = (rate.tpot_s + penalty).argmin(axis=1)[:, None]
+        used = memory.used_bytes(rate.step_tokens, sequences, held)
+
+        def at_best(values: np.ndarray, best: np.ndarray = best) -> np.ndarray:
+            return np.take_along_axis(values, best, axis=1)[:, 0]
+
+        filling.put(
+            where,
+            legal=True,
+            rate_req_s=at_best(rate.rate_req_s),
+            ttft_s=at_best(rate.ttft_s),
+            tpot_s=at_best(rate.tpot_s),
+            memory_bytes=at_best(used),
+            measured=at_best(rate.measured),
+            fits=at_best(fits),
+            in_time=at_best(in_time & np.isfinite(rate.ttft_s)),
+            carried=True,
+        )
+        filling.setting[where] = np.array(rate.settings, dtype=object)[best[:, 0]]
+        filling.evaluations += rate.tpot_s.size
+    return filling.done()

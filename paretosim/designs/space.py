@@ -1,0 +1,143 @@
+"""The design space: an integer is a design, and back.
+
+A design is a deployment that says everything: serving mode, GPU, layout, batch and number of engines of each
+pool. Its index is mixed-radix over ordered axes, colocated designs first where the scenario names them first.
+The index does not depend on the mix: one deployment serves them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..spec.scenario import Hardware, Space
+
+Ints = NDArray[np.int64]
+MATCHED = (0.0,)  # one place on the ratio axis: whatever balances the pair
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Engine points of one pool: the product GPU x TP x PP x batch, batch fastest.
+
+    Attributes
+    ----------
+    gpus, tp, pp, batch : values of each axis.
+    """
+
+    gpus: tuple[str, ...]
+    tp: tuple[int, ...]
+    pp: tuple[int, ...]
+    batch: tuple[int, ...]
+
+    @property
+    def radices(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return len(self.gpus), len(self.tp), len(self.pp), len(self.batch)
+
+    def __len__(self) -> int:
+        return prod(self.radices)
+
+    def point(self, gpu: int, tp: int, pp: int) -> slice:
+        """Points of one engine layout (positions on the axes), all batches."""
+        start = ((gpu * len(self.tp) + tp) * len(self.pp) + pp) * len(self.batch)
+        return slice(start, start + len(self.batch))
+
+    def columns(self, points: ArrayLike) -> dict[str, np.ndarray]:
+        """Values of each axis for an array of points."""
+        gpu, tp, pp, batch = np.unravel_index(np.asarray(points, np.int64), self.radices)
+        values = {"tp": (self.tp, tp), "pp": (self.pp, pp), "batch": (self.batch, batch)}
+        named: dict[str, np.ndarray] = {"gpu": np.array(self.gpus, dtype=object)[gpu]}
+        return named | {name: np.array(axis, np.int64)[at] for name, (axis, at) in values.items()}
+
+    def engine_gpus(self) -> Ints:
+        """GPUs of one engine at each point."""
+        columns = self.columns(np.arange(len(self)))
+        return columns["tp"] * columns["pp"]
+
+
+@dataclass(frozen=True, slots=True)
+class DesignSpace:
+    """Every design of a scenario.
+
+    Attributes
+    ----------
+    serving : modes in the scenario's order; it orders the index.
+    colocated, prefill, decode : engine points of each kind of pool.
+    prefill_workers, decode_workers : engines of each pool; a colocated deployment takes `decode_workers`. Empty for
+        both pools of a disaggregated one when `ratios` decide.
+    ratios : prefill GPUs / decode GPUs, `MATCHED`, or None when the workers are given.
+    max_gpus : GPUs of one deployment at most.
+    """
+
+    serving: tuple[str, ...]
+    colocated: Pool
+    prefill: Pool
+    decode: Pool
+    prefill_workers: tuple[int, ...]
+    decode_workers: tuple[int, ...]
+    ratios: tuple[float, ...] | None
+    max_gpus: float
+
+    @classmethod
+    def of(cls, space: Space, hardware: Hardware) -> DesignSpace:
+        """From a scenario."""
+        ratios = MATCHED if space.ctx_gen_ratio == "matched" else space.ctx_gen_ratio
+        axes = (space.tp, space.pp, space.batch)
+        return cls(
+            serving=space.serving,
+            colocated=Pool(hardware.colocated, *axes),
+            prefill=Pool(hardware.prefill, *axes),
+            decode=Pool(hardware.decode, *axes),
+            prefill_workers=space.prefill_workers,
+            decode_workers=space.decode_workers if ratios is None else (1,),
+            ratios=ratios,
+            max_gpus=float("inf") if space.max_gpus is None else space.max_gpus,
+        )
+
+    @property
+    def colocated_radices(self) -> tuple[int, int]:
+        """Engine point, workers."""
+        return len(self.colocated), len(self.decode_workers)
+
+    @property
+    def disaggregated_radices(self) -> tuple[int, ...]:
+        """Prefill point, its workers, decode point, its workers; or both points and the ratio."""
+        if self.ratios is not None:
+            return len(self.prefill), len(self.decode), len(self.ratios)
+        return len(self.prefill), len(self.prefill_workers), len(self.decode), len(self.decode_workers)
+
+    def offset(self, serving: str) -> int:
+        """Index of the first design of a serving mode."""
+        before = self.serving[: self.serving.index(serving)]
+        return sum(self._count(mode) for mode in before)
+
+    def __len__(self) -> int:
+        return sum(self._count(mode) for mode in self.serving)
+
+    def _count(self, serving: str) -> int:
+        return prod(self.colocated_radices if serving == "colocated" else self.disaggregated_radices)
+
+    def mode(self, index: ArrayLike) -> np.ndarray:
+        """Serving mode of each design."""
+        index = np.asarray(index, np.int64)
+        if (index < 0).any() or (index >= len(self)).any():
+            raise IndexError(f"a design index outside 0..{len(self) - 1}")
+        starts = [self.offset(mode) for mode in self.serving]
+        return np.array(self.serving, dtype=object)[np.searchsorted(starts, index, side="right") - 1]
+
+    def places(self, serving: str, index: ArrayLike) -> tuple[np.ndarray, ...]:
+        """Positions on the axes of designs of one mode: the inverse of `index`."""
+        radices = self.colocated_radices if serving == "colocated" else self.disaggregated_radices
+        return np.unravel_index(np.asarray(index, np.int64) - self.offset(serving), radices)
+
+    def index(self, serving: str, *places: ArrayLike) -> Ints:
+        """Index of designs of one mode from positions on its axes, broadcast against each other."""
+        radices = self.colocated_radices if serving == "colocated" else self.disaggregated_radices
+        at = np.zeros((), np.int64)
+        for radix, place in zip(radices, places, strict=True):
+            at = at * radix + np.asarray(place, np.int64)
+        return at + self.offset(serving)

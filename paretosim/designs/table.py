@@ -1,0 +1,163 @@
+"""Designs as rows: every column of frontier.csv for an array of design indices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..analytic.rate_match import served_req_s
+from ..profiles.grid import Floats
+from ..spec.hardware import GpuSpec
+from ..spec.workload import Mix
+from ..units import GB, GIB
+from .cross import workers_of
+from .points import Points
+from .space import DesignSpace, Ints, Pool
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "mix", "isl", "osl", "serving", "interactivity_tok_s_user", "throughput_tok_s_gpu", "ttft_s", "tpot_s",
+    "request_rate_s", "gpus", "ctx_gen_ratio", "prefill_gpu", "prefill_workers", "prefill_batch", "prefill_tp",
+    "prefill_pp", "decode_gpu", "decode_workers", "decode_batch", "decode_tp", "decode_pp", "scheduler",
+    "memory_gib_per_gpu_prefill", "memory_gib_per_gpu_decode", "kv_egress_gb_s_gpu", "kv_ingress_gb_s_gpu",
+    "usd_per_mtok", "watts_per_gpu", "measured_share", "design_id",
+)  # fmt: skip
+WHOLE = tuple(
+    f"{pool}_{name}" for pool in ("prefill", "decode") for name in ("workers", "batch", "tp", "pp")
+)  # columns that hold whole numbers or nothing
+
+
+@dataclass(frozen=True, slots=True)
+class MixPoints:
+    """Everything evaluated under one mix.
+
+    Attributes
+    ----------
+    mix : the lengths.
+    colocated, prefill, decode : engine points; None where the scenario has no such serving mode.
+    """
+
+    mix: Mix
+    colocated: Points | None
+    prefill: Points | None
+    decode: Points | None
+
+    @property
+    def evaluations(self) -> int:
+        """Step evaluations behind all points."""
+        return sum(p.evaluations for p in (self.colocated, self.prefill, self.decode) if p is not None)
+
+
+def label(mix: Mix) -> str:
+    """A mix's name in tables and pictures: ISL/OSL."""
+    return f"{mix.isl}/{mix.osl}"
+
+
+def describe(space: DesignSpace, points: MixPoints, gpus: Mapping[str, GpuSpec], index: Ints) -> pd.DataFrame:
+    """One row per design, in the order of `index`, under the columns of `COLUMNS`."""
+    import pandas as pd
+
+    mode = space.mode(index) if len(index) else np.empty(0, object)
+    frames = []
+    for serving, rows_of in (("colocated", _colocated), ("disaggregated", _disaggregated)):
+        chosen = index[mode == serving]
+        if len(chosen):
+            rows = rows_of(space, points, gpus, chosen)
+            rows |= {"serving": np.full(len(chosen), serving, object), "design_id": chosen}
+            frames.append(pd.DataFrame(rows))
+    if not frames:
+        return pd.DataFrame(columns=list(COLUMNS))
+    frame = pd.concat(frames, ignore_index=True)
+    frame["mix"], frame["isl"], frame["osl"] = label(points.mix), points.mix.isl, points.mix.osl
+    frame = frame.reindex(columns=list(COLUMNS))
+    for column in WHOLE:
+        frame[column] = frame[column].astype("Int64")
+    return frame.set_index("design_id").loc[index].reset_index()[list(COLUMNS)]
+
+
+def _colocated(
+    space: DesignSpace, points: MixPoints, gpus: Mapping[str, GpuSpec], index: Ints
+) -> dict[str, np.ndarray]:
+    at, worker = space.places("colocated", index)
+    found = points.colocated
+    assert found is not None
+    engine = space.colocated.columns(at)
+    workers = np.array(space.decode_workers, np.int64)[worker]
+    count = workers * engine["tp"] * engine["pp"]
+    rate = found.rate_req_s[at] * workers
+    return {
+        **_latencies(found.ttft_s[at], found.tpot_s[at], rate, points.mix.osl, count),
+        **_pool("decode", space.colocated, at, workers),
+        "scheduler": found.setting[at],
+        "memory_gib_per_gpu_decode": found.memory_bytes[at] / GIB,
+        "usd_per_mtok": _usd_per_mtok(_fact(gpus, engine["gpu"], "usd_per_hour") * count, rate, points.mix.osl),
+        "watts_per_gpu": _fact(gpus, engine["gpu"], "tdp_w"),
+        "measured_share": found.measured[at],
+    }
+
+
+def _disaggregated(
+    space: DesignSpace, points: MixPoints, gpus: Mapping[str, GpuSpec], index: Ints
+) -> dict[str, np.ndarray]:
+    prefill, decode = points.prefill, points.decode
+    assert prefill is not None and decode is not None
+    places = space.places("disaggregated", index)
+    if space.ratios is None:
+        p, at_p, d, at_d = places
+        workers_p = np.array(space.prefill_workers, np.int64)[at_p]
+        workers_d = np.array(space.decode_workers, np.int64)[at_d]
+    else:
+        p, d, ratio = places
+        workers_p, workers_d = workers_of(space, prefill, decode, p, d, ratio)
+    engine_p, engine_d = space.prefill.columns(p), space.decode.columns(d)
+    gpus_p, gpus_d = workers_p * engine_p["tp"] * engine_p["pp"], workers_d * engine_d["tp"] * engine_d["pp"]
+    count = gpus_p + gpus_d
+    rate = served_req_s(workers_p * prefill.rate_req_s[p], workers_d * decode.rate_req_s[d])
+
+    def both(key: str) -> Floats:
+        return _fact(gpus, engine_p["gpu"], key) * gpus_p + _fact(gpus, engine_d["gpu"], key) * gpus_d
+
+    return {
+        **_latencies(prefill.ttft_s[p], decode.tpot_s[d], rate, points.mix.osl, count),
+        "ctx_gen_ratio": gpus_p / gpus_d,
+        **_pool("prefill", space.prefill, p, workers_p),
+        **_pool("decode", space.decode, d, workers_d),
+        "memory_gib_per_gpu_prefill": prefill.memory_bytes[p] / GIB,
+        "memory_gib_per_gpu_decode": decode.memory_bytes[d] / GIB,
+        "kv_egress_gb_s_gpu": prefill.kv_bytes_per_s[p] / GB,
+        "kv_ingress_gb_s_gpu": decode.kv_bytes_per_s[d] / GB,
+        "usd_per_mtok": _usd_per_mtok(both("usd_per_hour"), rate, points.mix.osl),
+        "watts_per_gpu": both("tdp_w") / count,
+        "measured_share": (prefill.measured[p] * gpus_p + decode.measured[d] * gpus_d) / count,
+    }
+
+
+def _latencies(ttft_s: Floats, tpot_s: Floats, rate: Floats, osl: int, gpus: Ints) -> dict[str, np.ndarray]:
+    return {
+        "interactivity_tok_s_user": 1 / tpot_s,
+        "throughput_tok_s_gpu": rate * osl / gpus,
+        "ttft_s": ttft_s,
+        "tpot_s": tpot_s,
+        "request_rate_s": rate,
+        "gpus": gpus,
+    }
+
+
+def _pool(name: str, pool: Pool, at: np.ndarray, workers: Ints) -> dict[str, np.ndarray]:
+    columns = pool.columns(at)
+    return {f"{name}_{key}": columns[key] for key in ("gpu", "batch", "tp", "pp")} | {f"{name}_workers": workers}
+
+
+def _fact(gpus: Mapping[str, GpuSpec], names: np.ndarray, key: str) -> Floats:
+    return np.array([getattr(gpus[name], key) for name in names], dtype=np.float64)
+
+
+def _usd_per_mtok(usd_per_hour: Floats, rate: Floats, osl: int) -> Floats:
+    """Price of a million output tokens at full load."""
+    usd: Floats = usd_per_hour / 3600 / (rate * osl) * 1e6
+    return usd

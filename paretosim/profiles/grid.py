@@ -1,0 +1,123 @@
+"""Look-up on log axes of a bounded quantity (an efficiency) that was measured on a grid with holes.
+
+Outside the measured grid the edge's value is kept, and the answer says that it was not measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Timed(NamedTuple):
+    """Seconds, and which share of them a measured grid answers for.
+
+    Attributes
+    ----------
+    seconds : array [s].
+    measured : array of the same shape in 0..1.
+    """
+
+    seconds: Floats
+    measured: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class LogGrid:
+    """Values on the product of one or two positive axes; NaN where nothing was measured.
+
+    Attributes
+    ----------
+    axes : strictly increasing, positive.
+    filled : values with the holes filled by the nearest measured value along the last axis, then the first.
+    present : True where a value was measured.
+    """
+
+    axes: tuple[Floats, ...]
+    filled: Floats
+    present: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, axes: tuple[ArrayLike, ...], values: ArrayLike) -> LogGrid:
+        """Build from raw values, NaN for holes; at least one must be there."""
+        grid = np.array(values, dtype=np.float64)
+        present = np.isfinite(grid)
+        if not present.any():
+            raise ValueError("a grid without a single measured value")
+        for axis in range(grid.ndim - 1, -1, -1):
+            grid = _fill(grid, axis)
+        return cls(tuple(np.asarray(a, dtype=np.float64) for a in axes), grid, present)
+
+    def __call__(self, *query: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+        """Interpolate linearly over the logarithms of the axes.
+
+        Parameters
+        ----------
+        query : one array per axis, broadcast against each other.
+
+        Returns
+        -------
+        values, inside
+            ``inside`` is True where every neighbour that weighs was measured and the point lies in the grid.
+        """
+        points = np.broadcast_arrays(*(np.asarray(q, dtype=np.float64) for q in query))
+        brackets = [_bracket(axis, q) for axis, q in zip(self.axes, points, strict=True)]
+        inside = np.ones(points[0].shape, bool)
+        for _, _, within in brackets:
+            inside &= within
+        if len(brackets) == 1:
+            ((i, w, _),) = brackets
+            j = np.minimum(i + 1, len(self.axes[0]) - 1)
+            value = self.filled[i] * (1 - w) + self.filled[j] * w
+            inside &= (self.present[i] | (w == 1)) & (self.present[j] | (w == 0))
+            return value, inside
+        (i, u, _), (k, v, _) = brackets
+        j, l = np.minimum(i + 1, len(self.axes[0]) - 1), np.minimum(k + 1, len(self.axes[1]) - 1)
+        value = np.zeros(points[0].shape)
+        for rows, wr in ((i, 1 - u), (j, u)):
+            for cols, wc in ((k, 1 - v), (l, v)):
+                weight = wr * wc
+                value += self.filled[rows, cols] * weight
+                inside &= self.present[rows, cols] | (weight == 0)
+        return value, inside
+
+
+def _bracket(axis: Floats, query: Floats) -> tuple[NDArray[np.intp], Floats, NDArray[np.bool_]]:
+    """Left neighbour, weight of the right one (edge held outside), and whether the query is within."""
+    within = (query >= axis[0]) & (query <= axis[-1])
+    clipped = np.clip(query, axis[0], axis[-1])
+    left = np.clip(np.searchsorted(axis, clipped, side="right") - 1, 0, max(len(axis) - 2, 0))
+    if len(axis) == 1:
+        return left, np.zeros(query.shape), within
+    low, high = axis[left], axis[left + 1]
+    weight = np.log(clipped / low) / np.log(high / low)
+    return left, np.where(clipped == high, 1.0, weight), within
+
+
+def _fill(grid: Floats, axis: int) -> Floats:
+    """Replace NaN by the nearest value along one axis, looking back first, then ahead."""
+    moved = np.moveaxis(grid.copy(), axis, 0)
+    for i in range(1, len(moved)):
+        moved[i] = np.where(np.isnan(moved[i]), moved[i - 1], moved[i])
+    for i in range(len(moved) - 2, -1, -1):
+        moved[i] = np.where(np.isnan(moved[i]), moved[i + 1], moved[i])
+    return np.moveaxis(moved, 0, axis)
+
+
+def monotone(values: Floats) -> Floats:
+    """The nearest array that never falls along any axis: the mean of its two monotone envelopes.
+
+    Kernel timings carry noise and wave-quantisation dips; a step must not get faster with more work. Both the
+    running maximum and the running minimum from the far end are monotone, hence so is their mean; where the
+    input already is, it comes back unchanged.
+    """
+    upper, lower = values, values
+    for axis in range(values.ndim):
+        upper = np.maximum.accumulate(upper, axis=axis)
+        lower = np.flip(np.minimum.accumulate(np.flip(lower, axis), axis=axis), axis)
+    return 0.5 * (upper + lower)

@@ -1,0 +1,121 @@
+"""Table hygiene: detect measurements that cannot be what a deployed kernel costs, and mend them by name.
+
+Every rule is named, says what it found, and is reported by `profile show` and in each estimate's provenance.
+The traps were found by comparing tables with measured serving (see docs/accuracy.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .grid import Floats
+from .store import Table
+
+# Rule `launch_floor`: over small GEMMs (m <= 16) time is weight traffic plus a launch of a few microseconds. A lane
+# whose time hardly moves while its weights span two decades, and that starts far above any launch, timed the host.
+FLOOR_MAX_M = 16
+FLOOR_SPREAD = 2.0
+FLOOR_WEIGHT_SPREAD = 50.0
+FLOOR_SECONDS = 30e-6
+
+# Rule `pad_up`: a GEMM can be padded to any larger m, so it never costs more than one. Dips up to this factor are
+# wave quantisation and noise and are kept as measured; above it the lane holds two kernels, one badly picked.
+PAD_UP_FACTOR = 1.15
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One thing mended.
+
+    Attributes
+    ----------
+    rule : ``launch_floor``, ``static_scale``, ``pad_up``, ``fastest_kernel`` or ``borrowed``.
+    table : ``gpu/engine/op``.
+    lane : which part of it.
+    rows : rows replaced, lowered or set aside.
+    note : what was seen and what was done, for a person.
+    """
+
+    rule: str
+    table: str
+    lane: str
+    rows: int
+    note: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.table} {self.lane}: {self.note}"
+
+
+def launch_floor_s(table: Table) -> float | None:
+    """Seconds of the launch floor that one dtype of a GEMM table recorded instead of kernels, or None.
+
+    Every kernel that runs small GEMMs must show the floor: dispatchers change kernels with the shape.
+
+    Parameters
+    ----------
+    table : rows of one ``dtype``.
+    """
+    small = table.columns["m"] <= FLOOR_MAX_M
+    if not small.any():
+        return None
+    seconds = table.columns["latency_s"][small].astype(np.float64)
+    weights = (table.columns["n"][small] * table.columns["k"][small]).astype(np.float64)
+    kernel = table.columns["kernel"][small]
+    for name in set(kernel):
+        mine = kernel == name
+        low, high = np.quantile(seconds[mine], [0.1, 0.9])
+        light, heavy = np.quantile(weights[mine], [0.1, 0.9])
+        if low < FLOOR_SECONDS or high / low > FLOOR_SPREAD or heavy / light < FLOOR_WEIGHT_SPREAD:
+            return None
+    return float(np.quantile(seconds, 0.1))
+
+
+def pad_up(seconds: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Lower points that cost over `PAD_UP_FACTOR` times a larger one to that larger one's time.
+
+    Parameters
+    ----------
+    seconds : array (..., m) over increasing m, NaN where nothing was measured.
+
+    Returns
+    -------
+    repaired, lowered
+        ``lowered`` is True where a point was changed.
+    """
+    reach = np.where(np.isnan(seconds), np.inf, seconds)
+    reach = np.flip(np.minimum.accumulate(np.flip(reach, -1), axis=-1), -1)
+    lowered = seconds > PAD_UP_FACTOR * reach
+    return np.where(lowered, reach, seconds), lowered
+
+
+def fastest_kernel(table: Table, lane: str) -> tuple[Table, Repair | None]:
+    """Where several kernels timed one shape, keep the fastest: an engine's dispatcher picks it.
+
+    Kernels are compared shape by shape, so one that alone covers a shape stays.
+
+    Parameters
+    ----------
+    lane : what the report calls these rows.
+    """
+    schema = table.schema
+    keys = [c for c in (*schema.lane, *schema.axes) if c != "kernel"]
+    codes = [np.unique(table.columns[c].astype(str), return_inverse=True)[1] for c in keys if c in schema.lane]
+    codes += [table.columns[c] for c in schema.axes]
+    value = table.columns[schema.values[0]]
+    order = np.lexsort((value, *reversed(codes)))
+    stacked = np.stack([c[order] for c in codes])
+    first = np.ones(len(order), bool)
+    first[1:] = (stacked[:, 1:] != stacked[:, :-1]).any(axis=0)
+    if first.all():
+        return table, None
+    keep = np.sort(order[first])
+    kept = Table(schema, table.provenance, {c: v[keep] for c, v in table.columns.items()})
+    dropped = len(table) - len(kept)
+    by_kernel = {k: int((kept.columns["kernel"] == k).sum()) for k in kept.distinct("kernel")}
+    share = ", ".join(f"{name} {rows:,}" for name, rows in by_kernel.items())
+    where = f"{table.provenance.gpu}/{table.provenance.engine}/{schema.op}"
+    note = f"several kernels timed the same shapes; the fastest stays ({share} rows)"
+    return kept, Repair("fastest_kernel", where, lane, dropped, note)

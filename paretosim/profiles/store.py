@@ -1,0 +1,175 @@
+"""Find GPUs, engines and tables on disk, and load the ones whose provenance holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ProfileError, did_you_mean
+from ..spec.engine import EngineSpec, load_engine
+from ..spec.hardware import GpuSpec, load_gpu
+from .schema import SCHEMAS, OpSchema
+from .sidecar import Provenance, read_sidecar
+
+ENGINES_FOLDER = "engines"
+ENVIRONMENT = "PARETOSIM_PROFILES"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Measurements of one operator on one GPU under one engine, as columns.
+
+    Attributes
+    ----------
+    schema, provenance : what the columns are, who measured them.
+    columns : one array a column; rows in the table's canonical order.
+    """
+
+    schema: OpSchema
+    provenance: Provenance
+    columns: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.columns[self.schema.values[0]])
+
+    def where(self, **equal: object) -> Table:
+        """The rows that agree with every given value."""
+        keep = np.ones(len(self), bool)
+        for column, value in equal.items():
+            keep &= self.columns[column] == value
+        return Table(self.schema, self.provenance, {c: v[keep] for c, v in self.columns.items()})
+
+    def distinct(self, column: str) -> tuple[str, ...]:
+        """Sorted distinct values of a column, as text."""
+        return tuple(sorted({str(v) for v in self.columns[column]}))
+
+
+def default_roots(extra: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """Where profiles are looked for, first hit wins: given folders, ``$PARETOSIM_PROFILES``, our own.
+
+    Raises
+    ------
+    ProfileError
+        A given folder does not exist.
+    """
+    roots = [Path(p) for p in extra]
+    roots += [Path(p) for p in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if p]
+    if missing := [str(p) for p in roots if not p.is_dir()]:
+        raise ProfileError(f"profile folder not found: {', '.join(missing)}")
+    package = Path(__file__).resolve().parents[1]
+    # Inside a wheel the tables travel in the package; in a clone they lie at the top level.
+    own = [p for p in (package / "hwprofiles", package.parent / "hwprofiles") if p.is_dir()]
+    return (*roots, *own[:1])
+
+
+@dataclass(frozen=True)
+class Store:
+    """Read-only view over one or more profile folders; loads each table once.
+
+    Attributes
+    ----------
+    roots : folders laid out as ``<gpu>/gpu.yaml``, ``<gpu>/<engine>/<op>.parquet`` and
+        ``engines/<engine>.yaml``; for a table, the first root that has it wins.
+    """
+
+    roots: tuple[Path, ...] = field(default_factory=default_roots)
+    _tables: dict[tuple[str, str, str], Table] = field(default_factory=dict, repr=False, compare=False)
+
+    def gpus(self) -> tuple[str, ...]:
+        """Names of all GPUs."""
+        return tuple(sorted({p.parent.name for root in self.roots for p in root.glob("*/gpu.yaml")}))
+
+    def engine_names(self) -> tuple[str, ...]:
+        """Names of all engines that are described."""
+        return tuple(sorted({p.stem for root in self.roots for p in root.glob(f"{ENGINES_FOLDER}/*.yaml")}))
+
+    def engines(self, gpu: str) -> tuple[str, ...]:
+        """Engines (and libraries such as ``nccl``) that have tables on a GPU."""
+        return tuple(sorted({p.parent.name for root in self.roots for p in root.glob(f"{gpu}/*/*.parquet")}))
+
+    def operators(self, gpu: str, engine: str) -> tuple[str, ...]:
+        """Operators that have a table, in the schema's order."""
+        have = {p.stem for root in self.roots for p in root.glob(f"{gpu}/{engine}/*.parquet")}
+        return tuple(op for op in SCHEMAS if op in have)
+
+    def gpu(self, name: str) -> GpuSpec:
+        """Datasheet facts of a GPU.
+
+        Raises
+        ------
+        ProfileError
+            No such folder.
+        """
+        if (path := self._find(f"{name}/gpu.yaml")) is None:
+            known = self.gpus()
+            raise ProfileError(f"no GPU {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
+        return load_gpu(path)
+
+    def engine(self, name: str) -> EngineSpec:
+        """Facts of a serving engine.
+
+        Raises
+        ------
+        ProfileError
+            No such file.
+        """
+        if (path := self._find(f"{ENGINES_FOLDER}/{name}.yaml")) is None:
+            known = self.engine_names()
+            raise ProfileError(f"no engine {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
+        return load_engine(path)
+
+    def has(self, gpu: str, engine: str, op: str) -> bool:
+        """Whether a table exists."""
+        return self._find(f"{gpu}/{engine}/{op}.parquet") is not None
+
+    def table(self, gpu: str, engine: str, op: str) -> Table:
+        """Load a table, its provenance checked.
+
+        Raises
+        ------
+        ProfileError
+            It is missing, has no valid sidecar, or its columns are not the schema's.
+        """
+        key = (gpu, engine, op)
+        if key not in self._tables:
+            path = self._find(f"{gpu}/{engine}/{op}.parquet")
+            if path is None:
+                have = ", ".join(self.operators(gpu, engine)) or "none"
+                raise ProfileError(f"no {op} table for {gpu} under {engine}; tables there: {have}")
+            self._tables[key] = _load(path, SCHEMAS[op])
+        return self._tables[key]
+
+    def loaded(self) -> tuple[Provenance, ...]:
+        """Provenance of the tables loaded so far, in a fixed order."""
+        return tuple(self._tables[key].provenance for key in sorted(self._tables))
+
+    def _find(self, relative: str) -> Path | None:
+        return next((root / relative for root in self.roots if (root / relative).exists()), None)
+
+
+def _load(path: Path, schema: OpSchema) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    provenance = read_sidecar(path)
+    raw = pq.read_table(path)
+    expected = {"engine_version", *schema.columns}
+    if set(raw.column_names) != expected:
+        odd = ", ".join(sorted(set(raw.column_names) ^ expected))
+        raise ProfileError(f"{path}: columns differ from the {schema.op} schema: {odd}")
+    columns = {}
+    for name in raw.column_names:
+        column = raw[name].combine_chunks()
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            encoded = column.dictionary_encode()
+            words = np.array(encoded.dictionary.to_pylist(), dtype=object)
+            columns[name] = words[encoded.indices.to_numpy()]
+        else:
+            columns[name] = column.to_numpy()
+    return Table(schema, provenance, columns)

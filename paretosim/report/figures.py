@@ -1,0 +1,127 @@
+"""The picture of a sweep: throughput against interactivity, one panel a mix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..designs.compare import best_gain, curve, mode_front
+from ..designs.front import Front
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Okabe and Ito's palette: told apart by every kind of colour vision.
+COLOURS = {"colocated": "#E69F00", "disaggregated": "#0072B2"}
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+
+def draw_frontiers(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[str, str]) -> None:
+    """Draw every mix's fronts, colocated against disaggregated, and write a PNG; same input, same bytes.
+
+    Parameters
+    ----------
+    fronts : rows under the columns of `paretosim.designs.table.COLUMNS`.
+    facts : what the footer says.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    mixes = list(dict.fromkeys(fronts["mix"]))
+    if not mixes:
+        raise InputError("nothing to draw: the frame of fronts is empty")
+    columns = min(3, len(mixes))
+    rows = -(-len(mixes) // columns)
+    figure = Figure(figsize=(1.2 + 4.6 * columns, 1.6 + 3.7 * rows), dpi=130, layout="constrained")
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(rect=(0, 0.05 / rows, 1, 1 - 0.05 / rows))  # type: ignore[call-arg]  # a line for the footer
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    markers = _markers(fronts)
+    for axis, mix in zip(axes, mixes, strict=False):
+        _panel(axis, fronts, mix, markers)
+    for axis in axes[len(mixes) :]:
+        axis.set_visible(False)
+    figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
+    handles = [_marker_handle(name, shape) for name, shape in markers.items()]
+    if len(handles) > 1:
+        figure.legend(handles=handles, loc="outside upper right", ncols=min(6, len(handles)), fontsize=8, frameon=False)
+    for axis in axes[: len(mixes)]:
+        axis.set_xlabel("interactivity [tok/s/user]", fontsize=9)
+    figure.supylabel("throughput [output tok/s/GPU]", fontsize=10)
+    footer = "   ".join(f"{key}: {value}" for key, value in facts.items())
+    figure.text(0.995, 0.004, footer, ha="right", va="bottom", fontsize=6.5, color="0.45")
+    FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
+
+
+def _markers(fronts: pd.DataFrame) -> dict[str, str]:
+    """A shape for each GPU, or pair of GPUs where they differ."""
+    return dict(zip(sorted({_gpus(row) for _, row in fronts.iterrows()}), MARKERS * 10, strict=False))
+
+
+def _gpus(row: pd.Series[Any]) -> str:
+    def short(name: object) -> str:
+        return str(name).removesuffix("_sxm").upper()
+
+    decode, prefill = short(row["decode_gpu"]), row["prefill_gpu"]
+    same = row["serving"] == "colocated" or short(prefill) == decode
+    return decode if same else f"{short(prefill)} to {decode}"
+
+
+def _marker_handle(name: str, shape: str) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], marker=shape, linestyle="", color="0.35", markersize=6, label=name)
+
+
+def _panel(axis: Any, fronts: pd.DataFrame, mix: str, markers: Mapping[str, str]) -> None:
+    found: dict[str, Front] = {}
+    for serving, colour in COLOURS.items():
+        front, rows = mode_front(fronts, mix, serving)
+        if not len(front):
+            continue
+        found[serving] = front
+        axis.plot(front.x, front.y, color=colour, linewidth=1.8, zorder=2)
+        for gpu in markers:
+            here = np.array([_gpus(row) == gpu for _, row in rows.iterrows()])
+            axis.plot(front.x[here], front.y[here], markers[gpu], color=colour, markersize=5, markeredgecolor="white",
+                      markeredgewidth=0.6, zorder=3)  # fmt: skip
+    axis.set_xlim(left=0)
+    axis.set_ylim(bottom=0)
+    axis.margins(0.05)
+    _label_curves(axis, found)
+    isl, osl = mix.split("/")
+    axis.set_title(f"ISL {isl} / OSL {osl}", fontsize=10, loc="left")
+    axis.grid(color="0.92", linewidth=0.8)
+    axis.tick_params(labelsize=8, colors="0.3")
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    if len(found) == 2:
+        _mark_gain(axis, found["colocated"], found["disaggregated"])
+
+
+def _label_curves(axis: Any, found: Mapping[str, Front]) -> None:
+    """Names at the throughput end of the curves, the higher curve's name above the lower's."""
+    ends = sorted(found, key=lambda mode: found[mode].y.max(), reverse=True)
+    for place, mode in enumerate(ends):
+        axis.text(0.98, 0.97 - 0.075 * place, mode, transform=axis.transAxes, ha="right", va="top", fontsize=9,
+                  color=COLOURS[mode], fontweight="bold")  # fmt: skip
+
+
+def _mark_gain(axis: Any, colocated: Front, disaggregated: Front) -> None:
+    gain = best_gain(colocated, disaggregated)
+    if gain is None or gain.ratio < 1.005:
+        note = "disaggregation does not win here"
+        axis.text(0.98, 0.80, note, transform=axis.transAxes, ha="right", va="top", fontsize=8, color="0.35")
+        return
+    x = gain.interactivity_tok_s_user
+    low, high = float(curve(colocated, x)), float(curve(disaggregated, x))
+    axis.annotate(
+        "", (x, high), (x, low), arrowprops={"arrowstyle": "-|>", "color": "0.25", "linewidth": 1.1}, zorder=4
+    )
+    note = f"{gain.ratio - 1:+.0%} at {x:.0f} tok/s/user"
+    axis.text(0.98, 0.80, note, transform=axis.transAxes, ha="right", va="top", fontsize=8, color="0.25")

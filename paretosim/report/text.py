@@ -1,0 +1,93 @@
+"""The one-screen answer of a sweep, in plain text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..designs.compare import best_gain, curve, levels, mode_front
+from ..designs.run import SweepResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def engines_text(row: pd.Series[Any], pool: str) -> str:
+    """One pool of a design: ``3x B200 TP4 b64``."""
+    gpu = str(row[f"{pool}_gpu"]).removesuffix("_sxm").upper()
+    stages = f" PP{row[f'{pool}_pp']}" if row[f"{pool}_pp"] > 1 else ""
+    return f"{row[f'{pool}_workers']}x {gpu} TP{row[f'{pool}_tp']}{stages} b{row[f'{pool}_batch']}"
+
+
+def design_text(row: pd.Series[Any]) -> str:
+    """A design on one line."""
+    if row["serving"] == "colocated":
+        return f"{engines_text(row, 'decode')}, {row['scheduler']}"
+    return f"{engines_text(row, 'prefill')} -> {engines_text(row, 'decode')}"
+
+
+def sweep_text(result: SweepResult) -> str:
+    """Best designs per mix at a few interactivity levels, gains, ratios, and what the answer rests on."""
+    summary, scenario = result.summary, result.scenario
+    lines = [
+        f"{scenario.name}: {scenario.model} {scenario.precision.weights}, {scenario.engine}, on "
+        f"{', '.join(scenario.hardware.names)}",
+    ]
+    for mix in result.points:
+        lines += ["", *_mix_lines(result, mix)]
+    if summary["weighted_gain"] is not None:
+        lines += [
+            "",
+            f"Disaggregation's best gain, averaged over the mixes by weight: {_percent(summary['weighted_gain'])}",
+        ]
+    lines += [
+        "",
+        f"Scored {summary['designs']:,} designs ({summary['feasible_designs']:,} feasible) from "
+        f"{summary['engine_points']:,} engine points in {summary['wall_s']:.1f} s; "
+        f"{summary['measured_share']:.0%} of the predicted time rests on measured kernels.",
+    ]
+    lines.append("A row is the best design that reaches the interactivity; a gain compares the curves at it.")
+    if summary["repairs"]:
+        lines.append(f"{len(summary['repairs'])} table repairs applied (summary.json: repairs).")
+    return "\n".join(lines)
+
+
+def _mix_lines(result: SweepResult, mix: str) -> list[str]:
+    fronts = result.fronts
+    sides = {mode: mode_front(fronts, mix, mode) for mode in result.space.serving}
+    overall = next(iter(sides.values()))[0]
+    for front, _ in sides.values():
+        overall |= front
+    isl, osl = mix.split("/")
+    lines = [f"ISL {isl} / OSL {osl}"]
+    lines.append(
+        f"  {'at tok/s/user':>13}  {'mode':<13}  {'tok/s/GPU':>9}  {'TTFT s':>6}  {'ctx:gen':>7}  {'gain':>6}  design"
+    )
+    both = len(sides) == 2
+    for level in levels(overall):
+        for mode, (front, rows) in sides.items():
+            value = float(front.best_y(level))
+            if np.isnan(value):
+                lines.append(f"  {level:>13g}  {mode:<13}  {'-':>9}  out of reach")
+                continue
+            row = rows[rows["throughput_tok_s_gpu"] == value].iloc[0]
+            split = mode == "disaggregated"
+            ratio = f"{row['ctx_gen_ratio']:.2f}" if split else ""
+            gain = (
+                float(curve(sides[mode][0], level) / curve(sides["colocated"][0], level)) if both and split else np.nan
+            )
+            lines.append(
+                f"  {level:>13g}  {mode:<13}  {value:>9.0f}  {row['ttft_s']:>6.2f}  {ratio:>7}  "
+                f"{'' if np.isnan(gain) else _percent(gain):>6}  {design_text(row)}"
+            )
+    if both and (gain_at := best_gain(sides["colocated"][0], sides["disaggregated"][0])):
+        verb = "wins at most" if gain_at.ratio > 1 else "loses at least"
+        lines.append(
+            f"  disaggregation {verb} {_percent(gain_at.ratio)}, at {gain_at.interactivity_tok_s_user:.0f} tok/s/user"
+        )
+    return lines
+
+
+def _percent(ratio: float) -> str:
+    return f"{ratio - 1:+.0%}"

@@ -1,0 +1,116 @@
+"""What is a model? Layer groups, embeddings and, for some, a vision encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .layers import DenseFfn, LayerGroup, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class VisionSpec:
+    """A vision transformer and the projector that hands its tokens to the language model.
+
+    Attributes
+    ----------
+    layers, hidden, inter, heads : of the transformer; every layer is multi-head attention and a feed-forward block.
+    gated : as in `DenseFfn`.
+    patch_px, merge, temporal : a language token is ``merge x merge`` patches of ``patch_px`` squared, over
+        `temporal` frames.
+    projector : widths from the merged patches to the language model, e.g. ``(5120, 5120, 3584)``.
+    projectors : how many of them; more than one where inner layers are tapped as well (deepstack).
+    window_px : side of the attention window; 0 means every layer sees the whole image.
+    full_layers : layers that see the whole image (all of them if `window_px` is 0).
+    tile_px : side of the square tile an image is cut into or resized to; 0 means native resolution.
+    """
+
+    layers: int
+    hidden: int
+    inter: int
+    heads: int
+    gated: bool
+    patch_px: int
+    merge: int
+    temporal: int
+    projector: tuple[int, ...]
+    projectors: int
+    window_px: int
+    full_layers: int
+    tile_px: int
+
+    @property
+    def params(self) -> int:
+        """Weights of patch embedding (RGB), layers and projectors; position tables are not counted."""
+        embed = 3 * self.temporal * self.patch_px**2 * self.hidden
+        layer = 4 * self.hidden**2 + DenseFfn(self.inter, self.gated).params(self.hidden)
+        chain = sum(a * b for a, b in zip(self.projector, self.projector[1:], strict=False))
+        return embed + self.layers * layer + self.projectors * chain
+
+    def tokens(self, height_px: int, width_px: int) -> int:
+        """Language-model tokens of one image (of one tile, where the encoder has a tile size)."""
+        side = self.patch_px * self.merge
+        if self.tile_px:
+            return (self.tile_px // side) ** 2
+        return max(1, round(height_px / side)) * max(1, round(width_px / side))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One model's architecture.
+
+    Attributes
+    ----------
+    name : the name or path it was loaded by.
+    hidden, vocab : widths of the residual stream and of the token embedding.
+    tied_embeddings : input and output embedding are one matrix.
+    max_context : longest context the model declares [token].
+    layers : the layer kinds with their counts.
+    mtp_layers : multi-token-prediction layers shipped beside the model; counted nowhere else.
+    vision : the image encoder, if any.
+    """
+
+    name: str
+    hidden: int
+    vocab: int
+    tied_embeddings: bool
+    max_context: int
+    layers: tuple[LayerGroup, ...]
+    mtp_layers: int = 0
+    vision: VisionSpec | None = None
+
+    @property
+    def layer_count(self) -> int:
+        """Transformer layers, without MTP."""
+        return sum(g.count for g in self.layers)
+
+    @property
+    def embedding_params(self) -> int:
+        """Weights of one embedding matrix."""
+        return self.vocab * self.hidden
+
+    @property
+    def params(self) -> int:
+        """All weights of the language model and the vision encoder, without MTP."""
+        body = sum(g.count * (g.attention.params(self.hidden) + g.ffn.params(self.hidden)) for g in self.layers)
+        embeddings = self.embedding_params * (1 if self.tied_embeddings else 2)
+        return body + embeddings + (self.vision.params if self.vision else 0)
+
+    @property
+    def active_params(self) -> int:
+        """Weights that one text token multiplies: chosen experts and the output embedding, not the input table."""
+        body = sum(g.count * (g.attention.params(self.hidden) + g.ffn.active_params(self.hidden)) for g in self.layers)
+        return body + self.embedding_params
+
+    @property
+    def kv_elements_per_token(self) -> float:
+        """Cache elements per token over all layers: windows not yet full, compressed layers by their entries."""
+        return sum(g.count * g.attention.kv_elements_per_token for g in self.layers)
+
+    def kv_elements(self, context: Tokens) -> Tokens:
+        """Cache elements that one sequence of `context` tokens holds, windows and compression applied."""
+        return sum(g.count * g.attention.kv_elements(context) for g in self.layers)
+
+    @property
+    def state_elements(self) -> int:
+        """Elements that one sequence keeps whatever its length: recurrent states, groups being compressed."""
+        return sum(g.count * g.attention.state_elements for g in self.layers)

@@ -1,0 +1,64 @@
+"""What is a serving engine, as far as costs depend on it: kernels it runs, memory it keeps, budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from ..errors import InputError, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """Facts of one engine.
+
+    Attributes
+    ----------
+    name : folder name of its tables.
+    gemm_lanes : weight precision -> ``dtype`` of the GEMM table.
+    attention_arithmetic : KV-cache precision -> arithmetic of the prefill attention kernel.
+    token_budget : tokens of one prefill or mixed step.
+    kv_memory_fraction : share of the memory left after weights and buffers that the KV cache gets.
+    kv_output_reserve : share of a request's output for which KV blocks are set aside at admission.
+    buffer_bytes : memory of runtime, graphs and communicators per GPU [byte].
+    siblings : engines whose table stands in when this one has none or an unusable one.
+    sources : where each fact comes from.
+    """
+
+    name: str
+    gemm_lanes: Mapping[str, str]
+    attention_arithmetic: Mapping[str, str]
+    token_budget: int
+    kv_memory_fraction: float
+    kv_output_reserve: float
+    buffer_bytes: float
+    siblings: tuple[str, ...]
+    sources: Mapping[str, str]
+
+
+_KEYS = (
+    "gemm_lanes", "attention_arithmetic", "token_budget", "kv_memory_fraction", "kv_output_reserve", "buffer_bytes",
+    "siblings",
+)  # fmt: skip
+
+
+def load_engine(path: Path) -> EngineSpec:
+    """Read ``engines/<engine>.yaml``; every fact must be there and have a source.
+
+    Raises
+    ------
+    InputError
+        Names the file and each key that is missing, unknown or without a source.
+    """
+    raw = yaml.safe_load(path.read_text()) or {}
+    sources = raw.pop("sources", {})
+    where = str(path)
+    problems = [Problem(key, "missing", where) for key in _KEYS if key not in raw]
+    problems += [Problem(key, "unknown key", where) for key in sorted(set(raw) - set(_KEYS))]
+    problems += [Problem(f"sources.{k}", "every fact needs a source", where) for k in raw if k not in sources]
+    if problems:
+        raise InputError(problems)
+    return EngineSpec(name=path.stem, **raw | {"siblings": tuple(raw["siblings"])}, sources=sources)

@@ -1,0 +1,83 @@
+"""Which model is meant? A name of the catalogue, or the path of a Hugging Face config.json."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, Problem, did_you_mean
+from .architecture import ModelSpec, VisionSpec
+from .hf_config import read_config
+from .layers import (
+    CompressedAttention,
+    DenseFfn,
+    GatedDeltaNet,
+    GqaAttention,
+    Indexer,
+    KimiDeltaAttention,
+    LayerGroup,
+    MlaAttention,
+    MoeFfn,
+)
+
+__all__ = [
+    "CompressedAttention", "DenseFfn", "GatedDeltaNet", "GqaAttention", "Indexer", "KimiDeltaAttention",
+    "LayerGroup", "MlaAttention", "ModelSpec", "MoeFfn", "VisionSpec", "catalog_names", "load_model",
+]  # fmt: skip
+
+_CATALOG = Path(__file__).parent / "catalog"
+
+
+@cache
+def _catalog() -> dict[str, Path]:
+    """Catalogue file by every name it answers to, aliases included."""
+    files = {}
+    for path in _CATALOG.glob("*.json"):
+        entry = _read_json(path)
+        files.update(dict.fromkeys((entry["name"], *entry["aliases"]), path))
+    return files
+
+
+def catalog_names() -> list[str]:
+    """The models of the catalogue, without their aliases."""
+    return sorted({_read_json(path)["name"] for path in _catalog().values()})
+
+
+def load_model(name_or_path: str | Path, relative_to: Path | None = None) -> ModelSpec:
+    """Load a model by catalogue name (a Hugging Face id) or from a ``config.json``.
+
+    Parameters
+    ----------
+    name_or_path : such as ``meta-llama/Llama-3.1-70B`` (case matters, aliases count); else a ``.json`` file or a
+        folder with a ``config.json``.
+    relative_to : folder that a relative path starts from, e.g. the scenario's; default the working directory.
+
+    Raises
+    ------
+    InputError
+        The name is not in the catalogue, the file cannot be read, or it has keys that are missing or not understood.
+    """
+    name = str(name_or_path)
+    if file := _catalog().get(name):
+        return read_config(_read_json(file)["config"], name, str(file))
+    path = (relative_to or Path()) / Path(name_or_path).expanduser()
+    if (path / "config.json").is_file():
+        path /= "config.json"
+    elif path.suffix != ".json":
+        hint, names = did_you_mean(name, _catalog()), ", ".join(catalog_names())
+        raise InputError(f"unknown model '{name}'{hint}: give the path of its config.json or one of {names}")
+    return read_config(_read_json(path), name, str(path))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(Problem("", f"cannot be read: {error.strerror}", str(path))) from None
+    except ValueError as error:
+        raise InputError(Problem("", f"is not JSON: {error}", str(path))) from None
+    if not isinstance(config, dict):
+        raise InputError(Problem("", "must be a JSON object", str(path)))
+    return config

@@ -1,0 +1,138 @@
+"""What is a scenario: everything a person decides before a sweep, checked, with its defaults filled in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import Problem
+from .precision import Precision
+from .workload import Slo, Workload
+from .yaml_marks import KeyPath, Where, read_marked
+
+Serving = Literal["colocated", "disaggregated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """Candidate GPUs; every pair of a prefill and a decode GPU is a design, mixed pairs too.
+
+    Attributes
+    ----------
+    prefill, decode : GPU names that may serve each phase, in the order given.
+    """
+
+    prefill: tuple[str, ...]
+    decode: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every GPU named, once."""
+        return tuple(dict.fromkeys(self.prefill + self.decode))
+
+    @property
+    def colocated(self) -> tuple[str, ...]:
+        """GPUs that may serve both phases at once."""
+        return tuple(gpu for gpu in self.decode if gpu in self.prefill)
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Which deployments are candidates. Every axis is sorted, without repeats.
+
+    Attributes
+    ----------
+    serving : kinds of deployment, in the order given.
+    tp, pp : tensor-parallel widths and pipeline stages of an engine.
+    batch : concurrent sequences of one engine [request].
+    prefill_workers, decode_workers : engines per deployment; a colocated one takes `decode_workers`.
+        Both are empty when `ctx_gen_ratio` decides.
+    ctx_gen_ratio : prefill GPUs / decode GPUs, or ``matched`` for the one ratio that balances the
+        rates of each pair of engines; None when the workers are given.
+    max_gpus : GPUs of one deployment at most; None is no limit.
+    """
+
+    serving: tuple[Serving, ...]
+    tp: tuple[int, ...]
+    pp: tuple[int, ...]
+    batch: tuple[int, ...]
+    prefill_workers: tuple[int, ...] = (1,)
+    decode_workers: tuple[int, ...] = (1,)
+    ctx_gen_ratio: tuple[float, ...] | Literal["matched"] | None = None
+    max_gpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One question to answer.
+
+    Attributes
+    ----------
+    name : for people and folder names; decides nothing.
+    model : catalogue name, or the path of a ``config.json`` relative to `folder`; as written.
+    precision : number formats.
+    engine : whose kernels and scheduler.
+    hardware : candidate GPUs.
+    usd_per_gpu_hour : prices that replace those of ``gpu.yaml``, by GPU [USD/h].
+    workload, slo, space : traffic, targets, candidates.
+    path : the file it came from.
+    where : finds ``file:line:col`` of a key.
+    """
+
+    name: str
+    model: str
+    precision: Precision
+    engine: str
+    hardware: Hardware
+    usd_per_gpu_hour: Mapping[str, float]
+    workload: Workload
+    slo: Slo
+    space: Space
+    path: Path = field(compare=False)
+    where: Where = field(compare=False, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """What paths in the scenario are relative to."""
+        return self.path.parent
+
+    def problem(self, key_path: KeyPath, message: str) -> Problem:
+        """A problem with the key at `key_path`, located in the scenario's file."""
+        return self.where.problem(key_path, message)
+
+    def canonical(self) -> dict[str, Any]:
+        """Everything that decides the answer, as JSON would hold it: equal questions give equal dicts.
+
+        Name and file are left out. The order of GPUs, mixes and kinds of serving stays, for it numbers the designs.
+        A model given as a path is only named here, not read: hash its file beside this.
+        """
+        decisive = [f.name for f in fields(self) if f.name not in ("name", "path", "where")]
+        return {name: _plain(getattr(self, name)) for name in sorted(decisive)}
+
+
+def load_scenario(path: str | Path) -> Scenario:
+    """Read and check a scenario.
+
+    Raises
+    ------
+    InputError
+        Every problem of the file at once, each as ``file:line:col: key: what is wrong``.
+    """
+    from .scenario_schema import checked  # pydantic costs 0.1 s, which --help and pool workers need not pay
+
+    return checked(read_marked(path), Path(path))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return _plain({f.name: getattr(value, f.name) for f in fields(value)})
+    if isinstance(value, Mapping):
+        return {key: _plain(value[key]) for key in sorted(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and math.isinf(value):
+        return None  # JSON has no infinity; only an absent target is one
+    return value

@@ -1,0 +1,119 @@
+"""What may one value in a scenario file be? Scalars, axes, and mappings that know their own keys.
+
+A pydantic model checks a mapping one key at a time, so that every problem is found at once and
+stands at its own key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from .axis import multiplied, stepped
+from .schema_messages import shown
+
+ABSENT: Any = None  # a key may be left out, but not left empty: pydantic does not check a default
+LARGEST = 2**31 - 1  # counts live in 32-bit columns
+_LONGEST_AXIS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownKey:
+    """Stands for the value of a key that its mapping does not have."""
+
+    allowed: tuple[str, ...]
+
+
+def problem(text: str) -> PydanticCustomError:
+    """What a validator raises: `text` reaches the user as it is, located at the key under validation."""
+    return PydanticCustomError("scenario", text)
+
+
+def problems_at(texts: Iterable[tuple[tuple[int | str, ...], str]]) -> None:
+    """Raise each text at its own place below the value under validation; nothing if there is none."""
+    errors = [InitErrorDetails(type=problem(text), loc=loc, input=None) for loc, text in texts]
+    if errors:
+        raise ValidationError.from_exception_data("scenario", errors)
+
+
+class Keys(BaseModel):
+    """A mapping whose keys are known; strict, so that ``true`` is no number and ``"8"`` no width."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unknown_keys_carry_a_hint(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        allowed = tuple(f.alias or name for name, f in cls.model_fields.items())
+        return {key: value if key in allowed else UnknownKey(allowed) for key, value in data.items()}
+
+
+def once(values: list[Any]) -> list[Any]:
+    """Refuse repeated items, each at its own place."""
+    problems_at(((i,), f"{shown(v)} is given twice") for i, v in enumerate(values) if v in values[:i])
+    return values
+
+
+Whole = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Limit = Annotated[float, Field(strict=True, gt=0)]
+Text = Annotated[str, Field(strict=True, min_length=1)]
+_WHOLES = TypeAdapter(Annotated[list[Whole], Field(strict=True, min_length=1)])
+
+
+class _Range(Keys):
+    first: Whole = Field(alias="from")
+    last: Whole = Field(alias="to")
+    step: Whole = ABSENT
+    factor: Annotated[int, Field(ge=2, le=LARGEST)] = ABSENT
+
+    @field_validator("last")
+    @classmethod
+    def _not_below_first(cls, last: int, info: ValidationInfo) -> int:
+        first = info.data.get("first", last)
+        if last < first:
+            raise problem(f"must be at least 'from', which is {first}, not {last}")
+        return last
+
+    @field_validator("factor")
+    @classmethod
+    def _step_or_factor(cls, factor: int, info: ValidationInfo) -> int:
+        if info.data.get("step") is not None:
+            raise problem("give either step or factor, not both")
+        return factor
+
+    def values(self) -> tuple[int, ...]:
+        if self.factor is not None:
+            return multiplied(self.first, self.last, self.factor)
+        values = stepped(self.first, self.last, self.step or 1)
+        if len(values) > _LONGEST_AXIS:
+            raise problem(f"has {len(values)} values, more than {_LONGEST_AXIS}: use a wider step or a factor")
+        return tuple(values)
+
+
+def axis_values(value: Any) -> tuple[int, ...]:
+    """Expand a list, or ``{from, to, step | factor}`` (step 1 when neither is given), to sorted unique integers."""
+    if isinstance(value, dict):
+        return _Range.model_validate(value).values()
+    if isinstance(value, list):
+        return tuple(sorted(set(_WHOLES.validate_python(value))))
+    raise problem(f"must be a list such as [1, 2, 4], or {{from, to, step or factor}}, not {shown(value)}")
+
+
+Axis = Annotated[tuple[int, ...], PlainValidator(axis_values)]

@@ -1,0 +1,91 @@
+"""Table hygiene: each rule finds its trap in the shipped tables, and leaves sound lanes alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from paretosim.cost.kernels import Kernels
+from paretosim.errors import ProfileError
+from paretosim.profiles.hygiene import PAD_UP_FACTOR, fastest_kernel, launch_floor_s, pad_up
+from paretosim.profiles.store import Store
+
+
+@pytest.mark.parametrize("gpu", ["h100_sxm", "h200_sxm", "b200_sxm", "b300_sxm", "gb200", "gb300", "l40s"])
+def test_the_launch_floor_in_vllms_block_fp8_table_is_found(store: Store, gpu: str) -> None:
+    floor = launch_floor_s(store.table(gpu, "vllm", "gemm").where(dtype="fp8_block"))
+    assert floor is not None
+    assert floor > 50e-6
+
+
+def test_no_other_gemm_lane_is_called_a_launch_floor(store: Store) -> None:
+    floored = {
+        (engine, lane)
+        for gpu in store.gpus()
+        for engine in store.engines(gpu)
+        if store.has(gpu, engine, "gemm")
+        for lane in store.table(gpu, engine, "gemm").distinct("dtype")
+        if launch_floor_s(store.table(gpu, engine, "gemm").where(dtype=lane)) is not None
+    }
+    assert floored == {("vllm", "fp8_block")}
+
+
+def test_a_floored_lane_is_replaced_by_a_sibling_engines_and_the_report_says_so(store: Store) -> None:
+    kernels = Kernels.of(store, "h200_sxm", "vllm")
+    borrowed = kernels.gemm("fp8_block")
+    own = Kernels.of(store, "h200_sxm", "sglang").gemm("fp8_block")
+    np.testing.assert_array_equal(borrowed.seconds, own.seconds)
+    rules = [r.rule for r in kernels.repairs]
+    assert rules[:2] == ["launch_floor", "borrowed"]
+    assert "sglang stands in for vllm" in str(kernels.repairs[1])
+
+
+def test_a_floored_lane_without_a_sound_sibling_is_an_error_that_says_why(store: Store) -> None:
+    engine = store.engine("vllm")
+    alone = type(engine)(**{f: getattr(engine, f) for f in engine.__slots__} | {"siblings": ()})
+    with pytest.raises(ProfileError, match=r"no usable fp8_block GEMM lane .* launch, not the kernel"):
+        Kernels(store, store.gpu("h200_sxm"), alone).gemm("fp8_block")
+
+
+def test_padding_up_lowers_what_a_larger_product_beats_and_nothing_else() -> None:
+    seconds = np.array([[10.0, 35, 23, 24, np.nan], [10, 11, 10.5, 12, 13]])
+    repaired, lowered = pad_up(seconds)
+    np.testing.assert_array_equal(repaired, [[10, 23, 23, 24, np.nan], [10, 11, 10.5, 12, 13]])
+    assert lowered.sum() == 1
+    assert lowered[0, 1]
+
+
+def test_after_padding_up_no_point_costs_much_more_than_a_larger_one(store: Store) -> None:
+    seconds = Kernels.of(store, "b200_sxm", "vllm").gemm("fp8").seconds
+    reach = np.where(np.isnan(seconds), np.inf, seconds)
+    reach = np.flip(np.minimum.accumulate(np.flip(reach, -1), axis=-1), -1)
+    assert np.nanmax(seconds / reach) <= PAD_UP_FACTOR * (1 + 1e-9)
+
+
+def test_static_scales_take_the_scaling_time_out_of_fp8_but_never_go_below_the_roofline(store: Store) -> None:
+    from paretosim.cost.gemm import gemm_roofline_s
+
+    kernels = Kernels.of(store, "h200_sxm", "trtllm")
+    times = kernels.gemm("fp8")
+    raw = store.table("h200_sxm", "trtllm", "gemm").where(dtype="fp8", n=8192, k=8192, m=1).columns["latency_s"][0]
+    scale = store.table("h200_sxm", "trtllm", "quantize_scale").where(m=1, k=8192).columns["latency_s"][0]
+    assert times(np.array([1.0]), 8192, 8192).seconds[0] == pytest.approx(raw - scale, rel=1e-6)
+    n, k = times.sites.T[:, :, None]
+    assert np.nanmin(times.seconds / gemm_roofline_s(kernels.gpu, "fp8", times.m, n, k)) > 0.3
+    assert "static_scale" in [r.rule for r in kernels.repairs]
+
+
+def test_the_fastest_kernel_of_a_shape_stays_and_every_shape_survives(store: Store) -> None:
+    table = store.table("b200_sxm", "sglang", "attention_decode").where(kv_dtype="fp8", compute_dtype="bf16")
+    kept, repair = fastest_kernel(table, "kv fp8")
+    keys = [c for c in (*table.schema.lane, *table.schema.axes) if c != "kernel"]
+
+    def shapes(columns: dict[str, np.ndarray]) -> list[tuple[object, ...]]:
+        return list(zip(*(columns[k] for k in keys), strict=True))
+
+    best: dict[tuple[object, ...], float] = {}
+    for shape, seconds in zip(shapes(table.columns), table.columns["latency_s"], strict=True):
+        best[shape] = min(seconds, best.get(shape, np.inf))
+    assert dict(zip(shapes(kept.columns), kept.columns["latency_s"], strict=True)) == best
+    assert repair is not None
+    assert repair.rows == len(table) - len(best)

@@ -1,0 +1,97 @@
+"""Profiles on disk: found where they should be, refused where their provenance does not hold."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from paretosim.errors import ProfileError
+from paretosim.profiles.schema import SCHEMAS
+from paretosim.profiles.sidecar import read_sidecar
+from paretosim.profiles.store import Store, default_roots
+
+OWN = Path(__file__).parents[3] / "hwprofiles"
+TABLES = sorted(OWN.glob("*/*/*.parquet"))
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A profile folder with one small GPU table of its own."""
+    shutil.copytree(OWN / "a100_sxm" / "nccl", tmp_path / "my_gpu" / "nccl")
+    shutil.copy(OWN / "a100_sxm" / "gpu.yaml", tmp_path / "my_gpu")
+    return tmp_path
+
+
+def test_nine_gpus_and_three_engines_are_shipped(store: Store) -> None:
+    assert len(store.gpus()) == 9
+    for gpu in store.gpus():
+        assert {"trtllm", "vllm", "sglang", "nccl"} <= set(store.engines(gpu))
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda p: "/".join(p.parts[-3:]))
+def test_every_shipped_table_has_a_sidecar_whose_hash_and_schema_hold(table: Path) -> None:
+    import pyarrow.parquet as pq
+
+    provenance = read_sidecar(table)
+    schema = SCHEMAS[table.stem]
+    meta = pq.read_metadata(table)
+    assert (provenance.gpu, provenance.engine, provenance.op) == (table.parts[-3], table.parts[-2], table.stem)
+    assert set(meta.schema.names) == {"engine_version", *schema.columns}
+    assert meta.num_rows == provenance.rows == sum(provenance.engine_versions.values())
+    assert provenance.licence == "Apache-2.0"
+    assert all(len(source["sha256"]) == 64 for source in provenance.files)
+
+
+def test_all_tables_together_stay_within_forty_megabytes() -> None:
+    assert sum(p.stat().st_size for p in OWN.rglob("*") if p.is_file()) < 40e6
+
+
+def test_a_users_folder_is_searched_first_and_adds_to_ours(copy: Path) -> None:
+    store = Store(default_roots([copy]))
+    assert "my_gpu" in store.gpus()
+    assert "h200_sxm" in store.gpus()
+    assert len(store.table("my_gpu", "nccl", "collectives")) == len(Store().table("a100_sxm", "nccl", "collectives"))
+
+
+def test_the_environment_adds_folders(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARETOSIM_PROFILES", str(copy))
+    assert "my_gpu" in Store(default_roots()).gpus()
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="profile folder not found: .*nowhere"):
+        default_roots([tmp_path / "nowhere"])
+
+
+def test_a_table_without_its_sidecar_is_refused(copy: Path) -> None:
+    (copy / "my_gpu" / "nccl" / "collectives.meta.yaml").unlink()
+    with pytest.raises(ProfileError, match=r"no provenance \(collectives.meta.yaml is missing\)"):
+        Store((copy,)).table("my_gpu", "nccl", "collectives")
+
+
+def test_a_table_whose_bytes_changed_is_refused(copy: Path) -> None:
+    with (copy / "my_gpu" / "nccl" / "collectives.parquet").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ProfileError, match="bytes differ from the sha256"):
+        Store((copy,)).table("my_gpu", "nccl", "collectives")
+
+
+@pytest.mark.parametrize(("key", "value", "words"), [("status", "guessed", "status 'guessed'"), ("x", 1, "x")])
+def test_a_sidecar_that_is_wrong_is_refused(copy: Path, key: str, value: object, words: str) -> None:
+    path = copy / "my_gpu" / "nccl" / "collectives.meta.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {key: value}))
+    with pytest.raises(ProfileError, match=words):
+        Store((copy,)).table("my_gpu", "nccl", "collectives")
+
+
+def test_a_missing_table_names_the_ones_that_are_there(store: Store) -> None:
+    with pytest.raises(ProfileError, match="no gemm table for h200_sxm under nccl; tables there: collectives"):
+        store.table("h200_sxm", "nccl", "gemm")
+
+
+def test_a_typo_in_a_gpu_gets_a_hint(store: Store) -> None:
+    with pytest.raises(ProfileError, match=r"no GPU 'h200_sx' \(did you mean 'h200_sxm'\?\)"):
+        store.gpu("h200_sx")

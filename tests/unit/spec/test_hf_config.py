@@ -1,0 +1,176 @@
+"""Does the config reader find the layer kinds of a family, and refuse what it cannot read?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import paretosim.spec.model as model_module
+from paretosim.errors import InputError
+from paretosim.spec.model import GqaAttention, ModelSpec, MoeFfn, load_model
+
+LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_act": "silu",
+    "hidden_size": 64,
+    "intermediate_size": 256,
+    "max_position_embeddings": 4096,
+    "num_attention_heads": 8,
+    "num_hidden_layers": 4,
+    "vocab_size": 1000,
+}
+
+
+def read(tmp_path: Path, **changes: Any) -> ModelSpec:
+    """Load a small llama config with some keys changed, or dropped where the value is None."""
+    config = {k: v for k, v in (LLAMA | changes).items() if v is not None}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return load_model(tmp_path)
+
+
+def refused(tmp_path: Path, **changes: Any) -> dict[str, str]:
+    """Message by key of a config that must be refused; every problem names the file."""
+    with pytest.raises(InputError) as error:
+        read(tmp_path, **changes)
+    assert all(p.where == str(tmp_path / "config.json") for p in error.value.problems)
+    return {p.key: p.message for p in error.value.problems}
+
+
+def test_keys_that_llama_may_leave_out_take_the_defaults_of_its_configuration_class(tmp_path):
+    spec = read(tmp_path)
+    assert spec.layers[0].attention == GqaAttention(heads=8, kv_heads=8, head_dim=8)
+    assert spec.tied_embeddings is False
+
+
+def test_a_config_may_be_given_as_file_or_folder_relative_to_the_scenario(tmp_path):
+    read(tmp_path)
+    by_file = load_model("config.json", relative_to=tmp_path)
+    by_folder = load_model(tmp_path.name, relative_to=tmp_path.parent)
+    assert by_file.layers == by_folder.layers
+    assert by_file.name == "config.json"
+
+
+def test_text_config_is_read_and_top_level_tied_embeddings_apply_to_it(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": LLAMA, "tie_word_embeddings": True}))
+    assert load_model(tmp_path).tied_embeddings is True
+
+
+def test_a_window_that_is_switched_off_is_none(tmp_path):
+    off = read(tmp_path, sliding_window=128, use_sliding_window=False, max_window_layers=4)
+    assert [g.attention.window for g in off.layers] == [0]
+
+
+def test_a_window_applies_from_max_window_layers_on(tmp_path):
+    on = read(tmp_path, sliding_window=128, use_sliding_window=True, max_window_layers=3)
+    assert {g.attention.window: g.count for g in on.layers} == {0: 3, 128: 1}
+
+
+def test_a_window_without_a_switch_holds_in_every_layer(tmp_path):
+    assert [g.attention.window for g in read(tmp_path, sliding_window=128).layers] == [128]
+
+
+def test_experts_skip_the_layers_that_any_rule_makes_dense(tmp_path):
+    moe = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+    by_step = read(tmp_path, **moe, decoder_sparse_step=2)
+    by_list = read(tmp_path, **moe, moe_layer_freq=[0, 1, 1, 1])
+    by_name = read(tmp_path, **moe, mlp_only_layers=[0, 2, 3])
+    sparse = [sum(g.count for g in s.layers if isinstance(g.ffn, MoeFfn)) for s in (by_step, by_list, by_name)]
+    assert sparse == [2, 3, 1]
+
+
+def test_a_missing_key_and_a_wrong_value_are_both_reported_with_file_and_key(tmp_path):
+    problems = refused(tmp_path, hidden_size=None, num_attention_heads="8")
+    assert problems == {
+        "hidden_size": "missing",
+        "num_attention_heads": "must be a whole number >= 1, not '8'",
+    }
+
+
+def test_a_key_in_a_nested_object_is_named_by_its_path(tmp_path):
+    nested = {k: v for k, v in LLAMA.items() if k != "vocab_size"}
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": nested}))
+    with pytest.raises(InputError, match=r"text_config\.vocab_size: missing"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mamba_num_heads", 64),
+        ("hybrid_override_pattern", "MEM*"),
+        ("sparse_attention_config", {"sparse_topk_blocks": 16}),
+        ("swa_num_key_value_heads", 8),
+        ("audio_config", {"num_hidden_layers": 12}),
+    ],
+)
+def test_a_key_that_may_change_the_shape_is_refused_rather_than_passed_over(tmp_path, key, value):
+    assert "not understood" in refused(tmp_path, **{key: value})[key]
+
+
+def test_a_key_that_switches_something_off_is_passed_over(tmp_path):
+    assert read(tmp_path, audio_config={}, attention_output_gate=False, num_experts=0) == read(tmp_path)
+
+
+def test_an_activation_that_does_not_say_how_many_projections_there_are_is_refused(tmp_path):
+    assert "'gelu'" in refused(tmp_path, hidden_act="gelu")["hidden_act"]
+
+
+def test_a_layer_list_of_the_wrong_length_or_with_an_unknown_kind_is_refused(tmp_path):
+    assert "4 layers, not 3" in refused(tmp_path, layer_types=["full_attention"] * 3)["layer_types"]
+    assert "'mamba'" in refused(tmp_path, layer_types=["full_attention"] * 3 + ["mamba"])["layer_types"]
+
+
+def test_a_low_rank_gated_kda_model_has_its_published_size(tmp_path):
+    """Kimi-Linear-48B-A3B: 48.9e9 weights, 3e9 active; facts of its public config.json."""
+    full = [4, 8, 12, 16, 20, 24, 27]
+    config = {
+        "hidden_act": "silu", "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 27,
+        "num_attention_heads": 32, "num_key_value_heads": 32, "kv_lora_rank": 512, "q_lora_rank": None,
+        "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "model_max_length": 1048576,
+        "first_k_dense_replace": 1, "num_experts": 256, "num_experts_per_token": 8, "num_shared_experts": 1,
+        "moe_intermediate_size": 1024, "vocab_size": 163840, "tie_word_embeddings": False,
+        "linear_attn_config": {
+            "full_attn_layers": full, "kda_layers": [i for i in range(1, 28) if i not in full],
+            "head_dim": 128, "num_heads": 32, "short_conv_kernel_size": 4,
+        },
+    }  # fmt: skip
+    (tmp_path / "kimi.json").write_text(json.dumps(config))
+    spec = load_model("kimi.json", relative_to=tmp_path)
+    assert spec.params == pytest.approx(48.9e9, rel=0.006)
+    assert spec.active_params == pytest.approx(3e9, rel=0.05)
+    assert spec.state_elements == 20 * (32 * 128 * 128 + 3 * 32 * 128 * 3)
+
+
+def test_a_file_that_is_not_json_or_not_there_is_named(tmp_path):
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(InputError, match=r"broken\.json: is not JSON"):
+        load_model("broken.json", relative_to=tmp_path)
+    with pytest.raises(InputError, match=r"absent\.json: cannot be read: No such file"):
+        load_model("absent.json", relative_to=tmp_path)
+
+
+CATALOG = sorted((Path(model_module.__file__).parent / "catalog").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", CATALOG, ids=lambda p: p.stem)
+def test_a_config_with_one_key_garbled_still_loads_or_names_the_file(path, tmp_path):
+    config = json.loads(path.read_text())["config"]
+    file = tmp_path / "config.json"
+    refusals = 0
+    for part in (config, config.get("text_config", {}), config.get("vision_config", {})):
+        for key, value in list(part.items()):
+            for garbled in (None, -1, "x", [1], {"a": 1}):
+                part[key] = garbled
+                file.write_text(json.dumps(config))
+                try:
+                    load_model(file)
+                except InputError as error:
+                    refusals += 1
+                    assert all(p.where == str(file) and p.message for p in error.problems)
+            part[key] = value
+    file.write_text(json.dumps(config))
+    assert load_model(file).params > 0
+    assert refusals > 3 * len(config)
