@@ -72,7 +72,9 @@ def to_json(fronts: pd.DataFrame) -> str:
 def _check(fronts: pd.DataFrame) -> None:
     names = list(fronts.columns)
     problems = [Problem(key, "the explorer needs this column") for key in NEEDED if key not in names]
-    problems += [Problem(str(key), "two columns have this name") for key in dict.fromkeys(names) if names.count(key) > 1]
+    problems += [
+        Problem(str(key), "two columns have this name") for key in dict.fromkeys(names) if names.count(key) > 1
+    ]
     if fronts.empty:
         problems.append(Problem("", "nothing to explore: the frame of fronts is empty; loosen `slo` or widen `space`"))
     if problems:

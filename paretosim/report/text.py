@@ -44,8 +44,8 @@ def sweep_text(result: SweepResult) -> str:
     lines += [
         "",
         f"Scored {summary['designs']:,} designs ({summary['feasible_designs']:,} feasible) from "
-        f"{summary['engine_points']:,} engine points in {summary['wall_s']:.1f} s; "
-        f"{summary['measured_share']:.0%} of the predicted time rests on measured kernels.",
+        f"{summary['engine_points']:,} engine points in {summary['wall_s']:.1f} s.",
+        f"{summary['measured_share']:.0%} of the frontier's predicted time rests on measured kernels.",
     ]
     lines.append("A row is the best design that reaches the interactivity; a gain compares the curves at it.")
     if summary["repairs"]:

@@ -62,7 +62,7 @@ def test_the_environment_adds_folders(copy: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="profile folder not found: .*nowhere"):
+    with pytest.raises(ProfileError, match=r"profile folder not found: .*nowhere"):
         default_roots([tmp_path / "nowhere"])
 
 

@@ -1,0 +1,63 @@
+"""Fronts: equal to brute force, and merging does not care about order, grouping or repeats."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paretosim.designs.front import Front
+
+# Small integers make ties common.
+points = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=40)
+
+
+def front(pairs: list[tuple[int, int]], first: int = 0) -> Front:
+    x, y = (np.array([p[i] for p in pairs], float) for i in (0, 1))
+    return Front.of(x, y, np.arange(first, first + len(pairs)))
+
+
+def brute(pairs: list[tuple[int, int]]) -> set[tuple[int, int, int]]:
+    """Points that no other point beats, and of equal ones the first."""
+    kept = set()
+    for i, (x, y) in enumerate(pairs):
+        beaten = any((a >= x and b >= y and (a > x or b > y)) or ((a, b) == (x, y) and j < i)
+                     for j, (a, b) in enumerate(pairs))  # fmt: skip
+        if not beaten:
+            kept.add((x, y, i))
+    return kept
+
+
+def same(a: Front, b: Front) -> bool:
+    return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in ("x", "y", "index"))
+
+
+@given(points)
+def test_a_front_is_what_brute_force_finds(pairs: list[tuple[int, int]]) -> None:
+    found = front(pairs)
+    assert set(zip(found.x, found.y, found.index, strict=True)) == brute(pairs)
+    assert (np.diff(found.x) < 0).all()
+    assert (np.diff(found.y) > 0).all()
+
+
+@given(points, points, points)
+def test_merging_is_associative_commutative_and_idempotent(a, b, c) -> None:
+    one, two, three = front(a), front(b, len(a)), front(c, len(a) + len(b))
+    assert same((one | two) | three, one | (two | three))
+    assert same(one | two, two | one)
+    assert same(one | one, one)
+    assert same(one | Front.empty(), one)
+    assert same((one | two) | three, front([*a, *b, *c]))
+
+
+@given(points, st.integers(0, 9))
+def test_best_y_is_the_best_among_points_that_reach(pairs: list[tuple[int, int]], x: int) -> None:
+    reach = [b for a, b in pairs if a >= x]
+    found = front(pairs).best_y(x)
+    assert np.isnan(found) if not reach else found == max(reach)
+
+
+def test_an_objective_that_is_not_a_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        Front.of([1.0, np.nan], [1.0, 2], [0, 1])

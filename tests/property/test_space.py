@@ -1,0 +1,59 @@
+"""An index is a design: the way there and back is the identity, and every index is used once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paretosim.designs.space import DesignSpace
+from paretosim.spec.scenario import Hardware, Space
+
+axis = st.lists(st.integers(1, 64), min_size=1, max_size=3, unique=True).map(lambda v: tuple(sorted(v)))
+gpus = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3, unique=True).map(tuple)
+modes = st.sampled_from([("colocated",), ("disaggregated",), ("colocated", "disaggregated"),
+                         ("disaggregated", "colocated")])  # fmt: skip
+ratios = st.sampled_from([None, "matched", (0.5, 3.5)])
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> DesignSpace:
+    ratio = draw(ratios)
+    workers = ((), ()) if ratio else (draw(axis), draw(axis))
+    serving = draw(modes)
+    space = Space(serving, draw(axis), draw(axis), draw(axis), *workers, ratio, None)
+    names = draw(gpus)
+    return DesignSpace.of(space, Hardware(names, names[:1]))
+
+
+@given(spaces())
+def test_every_index_is_one_design_and_back(space: DesignSpace) -> None:
+    index = np.arange(len(space))
+    mode = space.mode(index)
+    for serving in space.serving:
+        mine = index[mode == serving]
+        np.testing.assert_array_equal(space.index(serving, *space.places(serving, mine)), mine)
+    assert sum((mode == s).sum() for s in space.serving) == len(space)
+
+
+@given(spaces())
+def test_points_of_a_pool_are_the_product_of_its_axes(space: DesignSpace) -> None:
+    pool = space.prefill
+    columns = pool.columns(np.arange(len(pool)))
+    rows = list(zip(*(columns[c] for c in ("gpu", "tp", "pp", "batch")), strict=True))
+    assert len(set(rows)) == len(rows) == len(pool.gpus) * len(pool.tp) * len(pool.pp) * len(pool.batch)
+    for g, gpu in enumerate(pool.gpus):
+        for t, tp in enumerate(pool.tp):
+            for p, pp in enumerate(pool.pp):
+                here = pool.point(g, t, p)
+                assert [*columns["batch"][here]] == [*pool.batch]
+                assert {*columns["gpu"][here]} == {gpu}
+                assert {*columns["tp"][here]} == {tp}
+                assert {*columns["pp"][here]} == {pp}
+
+
+def test_an_index_outside_the_space_is_an_error() -> None:
+    space = DesignSpace.of(Space(("colocated",), (1,), (1,), (1,), (1,), (1,)), Hardware(("a",), ("a",)))
+    with pytest.raises(IndexError, match=r"outside 0\.\.0"):
+        space.mode([1])

@@ -1,0 +1,107 @@
+"""The compiled step: it meets the operators it was compiled from, and more work is never faster."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paretosim.cost.step import BATCHES, CONTEXTS
+from paretosim.errors import InputError
+from paretosim.spec.model import ModelSpec, load_model
+from paretosim.spec.precision import Precision
+
+
+@pytest.mark.parametrize("gpu", ["h100_sxm", "h200_sxm", "b200_sxm"])
+@pytest.mark.parametrize("tp", [1, 2, 4, 8])
+def test_a_step_never_gets_faster_with_more_batch_or_more_context(compiled, llama70b, gpu: str, tp: int) -> None:
+    step = compiled(llama70b, "fp8", gpu, tp=tp)
+    batch, context = np.arange(1.0, 1025.0), np.linspace(1, 40_000, 200)
+    seconds = step.decode(batch[:, None], context[None, :]).seconds
+    assert (np.diff(seconds, axis=0) >= 0).all()
+    assert (np.diff(seconds, axis=1) >= 0).all()
+    prompts = step.prefill(np.arange(1.0, 9)[:, None], np.linspace(16, 30_000, 200)[None, :]).seconds
+    assert (np.diff(prompts, axis=0) >= 0).all()
+    assert (np.diff(prompts, axis=1) >= 0).all()
+
+
+def test_the_operators_add_up_to_the_step(compiled, llama70b: ModelSpec) -> None:
+    step = compiled(llama70b, "fp8", "h200_sxm", tp=4, pp=2)
+    parts = step.breakdown("decode", 48, 5000)
+    assert sum(t.seconds for t in parts.values()) == pytest.approx(step.decode(48, 5000).seconds)
+    measured = sum(t.seconds * t.measured for t in parts.values())
+    assert measured == pytest.approx(step.decode(48, 5000).seconds * step.decode(48, 5000).measured)
+    parts = step.breakdown("prefill", 3, 4000, 1000)
+    assert sum(t.seconds for t in parts.values()) == pytest.approx(step.prefill(3, 4000, 1000).seconds)
+
+
+def test_chunks_of_a_prompt_carry_all_of_its_attention(compiled, llama70b: ModelSpec) -> None:
+    step = compiled(llama70b, "fp8", "h200_sxm", tp=4)
+    whole = step.breakdown("prefill", 1, 16384)["attention"].seconds
+    rest = step.prefill(1, 16384, 0, 1 / 8).seconds - sum(
+        t.seconds for name, t in step.breakdown("prefill", 1, 2048).items() if name != "attention"
+    )
+    assert 8 * rest == pytest.approx(whole, rel=0.02)
+
+
+def test_the_mean_over_a_growing_context_is_the_mean_of_the_steps(compiled, llama70b: ModelSpec) -> None:
+    step = compiled(llama70b, "fp8", "h200_sxm", tp=2)
+    batch = np.array([1.0, 20, 300])
+    contexts = np.linspace(1000, 9000, 40_001)
+    slow = np.trapezoid(step.decode(batch[:, None], contexts[None, :]).seconds, contexts, axis=1) / 8000
+    np.testing.assert_allclose(step.decode_mean(batch, 1000, 9000).seconds, slow, rtol=1e-9)
+
+
+def test_a_mixed_step_costs_less_than_its_two_halves_and_more_than_each(compiled, llama70b: ModelSpec) -> None:
+    step = compiled(llama70b, "fp8", "h200_sxm", tp=4)
+    mixed = step.mixed(64, 4096, 1, 2048).seconds
+    decode, prefill = step.decode(64, 4096).seconds, step.prefill(1, 2048).seconds
+    assert max(decode, prefill) < mixed < decode + prefill
+
+
+def test_a_cached_prefix_makes_a_prefill_cheaper_by_the_pairs_it_saves(compiled, llama70b: ModelSpec) -> None:
+    step = compiled(llama70b, "fp8", "h200_sxm", tp=4)
+    attention = [step.breakdown("prefill", 1, 8192, prefix)["attention"].seconds for prefix in (0, 4096)]
+    assert attention[1] / attention[0] == pytest.approx(1 - 0.25)
+    assert step.prefill(1, 8192, 4096).seconds < 0.6 * step.prefill(1, 8192).seconds
+
+
+@pytest.mark.parametrize("pp", [2, 4])
+def test_a_stage_is_its_share_of_the_layers_a_whole_head_and_a_hand_over(compiled, llama70b, pp: int) -> None:
+    whole = compiled(llama70b, "fp8", "h200_sxm", tp=2).breakdown("decode", 32, 2048)
+    stage = compiled(llama70b, "fp8", "h200_sxm", tp=2, pp=pp).breakdown("decode", 32, 2048)
+    assert stage["ffn up"].seconds == pytest.approx(whole["ffn up"].seconds / pp)
+    assert stage["attention"].seconds == pytest.approx(whole["attention"].seconds / pp)
+    assert stage["output head"].seconds == pytest.approx(whole["output head"].seconds)
+    assert "stage hand-over" in stage
+
+
+@settings(max_examples=30, deadline=None)
+@given(batch=st.sampled_from(list(BATCHES)), context=st.sampled_from(list(CONTEXTS[:18])))
+def test_measured_share_is_a_share(compiled, llama70b, batch: float, context: float) -> None:
+    share = compiled(llama70b, "fp8", "b200_sxm", tp=4).decode(batch, context).measured
+    assert 0 <= share <= 1
+
+
+def test_elementwise_work_and_hand_overs_are_never_called_measured(compiled, llama70b: ModelSpec) -> None:
+    parts = compiled(llama70b, "fp8", "h200_sxm", tp=4, pp=2).breakdown("decode", 32, 2048)
+    analytic = {"norm and residual", "rotary and cache write", "activation", "embedding", "stage hand-over"}
+    assert {name for name, t in parts.items() if t.measured == 0} == analytic
+
+
+def test_an_architecture_without_a_cost_model_is_an_error_that_names_the_layer(compiled) -> None:
+    with pytest.raises(InputError, match=r"DeepSeek-R1: layers of MlaAttention with DenseFfn have no cost model"):
+        compiled(load_model("deepseek-ai/DeepSeek-R1"), "fp8", "h200_sxm")
+
+
+def test_a_precision_the_engine_lacks_names_what_it_has(store) -> None:
+    from paretosim.cost.operators import lane_of
+
+    with pytest.raises(InputError, match="torch has no fp4 weights; it has bf16, fp8"):
+        lane_of(store.engine("torch"), Precision.of("fp4").weights)
+
+
+def test_fp4_on_a_gpu_without_it_names_the_lanes_that_were_measured(compiled, llama70b: ModelSpec) -> None:
+    with pytest.raises(InputError, match=r"no usable nvfp4 GEMM lane for h200_sxm .* measured: .*trtllm: fp8_block"):
+        compiled(llama70b, "fp4", "h200_sxm")

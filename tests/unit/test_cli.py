@@ -1,0 +1,207 @@
+"""The command line: what a user types, sees and finds on disk; and every kind of wrong input."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from paretosim.cli import main
+from paretosim.designs.table import COLUMNS
+
+QUICK = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of one sweep."""
+    folder = tmp_path_factory.mktemp("runs") / "quick"
+    assert main(["sweep", str(QUICK), "--out", str(folder), "--quiet"]) == 0
+    return folder
+
+
+def test_a_sweep_writes_the_four_files_of_the_contract_and_nothing_else(out: Path) -> None:
+    assert {p.name for p in out.iterdir()} == {"frontier.csv", "frontier.png", "explorer.html", "summary.json"}
+    assert [p.name for p in out.parent.iterdir()] == [out.name]
+
+
+def test_the_frontier_has_the_contracts_columns_and_no_design_that_another_beats(out: Path) -> None:
+    frame = pd.read_csv(out / "frontier.csv")
+    assert tuple(frame.columns) == COLUMNS
+    for _, rows in frame.groupby("mix"):
+        x, y = rows["interactivity_tok_s_user"].to_numpy(), rows["throughput_tok_s_gpu"].to_numpy()
+        beaten = ((x[:, None] <= x) & (y[:, None] <= y) & ((x[:, None] < x) | (y[:, None] < y))).any(axis=1)
+        assert not beaten.any()
+    colocated = frame[frame["serving"] == "colocated"]
+    assert colocated[[c for c in COLUMNS if c.startswith("prefill_")]].isna().all(axis=None)
+    assert frame["measured_share"].between(0, 1).all()
+
+
+def test_the_summary_counts_honestly(out: Path) -> None:
+    summary = json.loads((out / "summary.json").read_text())
+    wanted = "scenario_id designs feasible_designs engine_points wall_s cpu_s peak_rss_mb executor version profiles"
+    assert set(wanted.split()) <= set(summary)
+    # 3 mixes x 2 pools x 2 GPUs x 8 layouts x 10 batches, and the colocated settings.
+    assert summary["engine_points"] >= 3 * 2 * 2 * 8 * 10
+    assert all(len(p["sha256"]) == 64 for p in summary["profiles"])
+    assert any(r.startswith("static_scale") for r in summary["repairs"])
+
+
+def test_the_same_scenario_gives_the_same_frontier_and_id(out: Path, tmp_path: Path) -> None:
+    assert main(["sweep", str(QUICK), "--out", str(tmp_path / "again"), "--quiet"]) == 0
+    for name in ("frontier.csv", "frontier.png"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+    ids = {json.loads((p / "summary.json").read_text())["scenario_id"] for p in (out, tmp_path / "again")}
+    assert len(ids) == 1
+
+
+def test_the_terminal_answers_at_a_glance(out: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    main(["sweep", str(QUICK), "--out", str(tmp_path / "x"), "--quiet"])
+    text = capsys.readouterr().out
+    for words in ("ISL 8192 / OSL 1024", "disaggregation wins at most", "ctx:gen", "designs", "measured kernels",
+                  "frontier.csv", "explorer.html"):  # fmt: skip
+        assert words in text
+    assert max(len(line) for line in text.splitlines() if "/" not in line) <= 120
+
+
+def wrong(argv: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Lines of an exit with 2; the run wrote nothing to stdout."""
+    assert main(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    return captured.err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("replaced", "line"),
+    [
+        ({"tp": "[1, 3]"}, r"scenario.yaml:\d+:\d+: space.tp: 3 does not divide the 64 query heads of .*70B"),
+        ({"pp": "[1, 100]"}, r"scenario.yaml:\d+:\d+: space.pp: 100 stages are more than the 80 layers"),
+        ({"tp": "[16]"}, r"scenario.yaml:\d+:\d+: space.tp: 16 exceeds every link domain: h200_sxm has 8, b200_sxm"),
+        ({"tp": "[1, two]"}, r"scenario.yaml:\d+:\d+: space.tp.1: must be a whole number, not 'two'"),
+        ({"hardware": "[h200_smx]"}, r"scenario.yaml:\d+:\d+: hardware.*: no GPU 'h200_smx' \(did you mean 'h200_sxm'"),
+        ({"engine": "trtlm"}, r"scenario.yaml:\d+:\d+: engine: no engine 'trtlm' \(did you mean 'trtllm'\?\)"),
+        ({"model": "meta-llama/Llama-3.1-70"}, r"scenario.yaml:\d+:\d+: model: unknown model .*did you mean"),
+        ({"model": "deepseek-ai/DeepSeek-R1"}, r"model: model deepseek-ai/DeepSeek-R1: layers of .* no cost model"),
+        ({"precision": "fp4"}, r"scenario.yaml:\d+:\d+: hardware: no usable nvfp4 GEMM lane for h200_sxm"),
+        ({"precision": "{weights: fp8, kv_cache: int8}"}, r"hardware: no decode attention with a int8 KV cache"),
+        ({"hardware": "[a100_sxm]"}, r"hardware: no usable fp8 GEMM lane for a100_sxm"),
+        ({"model": "meta-llama/Llama-3.1-405B", "tp": "[1]", "pp": "[1]"}, r"model: .*405B in fp8 fits no GPU of the "),
+        ({"max_gpus": "1", "tp": "[2, 4]"}, r"space.max_gpus: the space is empty: max_gpus is 1, the smallest engine"),
+        ({"slo": "{ttft_s: 0.001}"}, r"slo: mix 8192/1024: no design meets the targets; the best TTFT is 0\.\d+ s"),
+        ({"serving": "[colocated, disagregated]"}, r"space.serving.1: .*did you mean 'disaggregated'"),
+        ({"bacth": "4"}, r"scenario.yaml:\d+:\d+: bacth: unknown key"),
+    ],
+    ids=lambda v: str(v)[:40],
+)
+def test_wrong_input_is_one_clear_line_and_nothing_is_written(
+    write_scenario: Callable[..., Path], capsys, tmp_path: Path, replaced: dict[str, str], line: str
+) -> None:
+    path = write_scenario(**replaced)
+    lines = wrong(["sweep", str(path), "--out", str(tmp_path / "out")], capsys)
+    assert any(re.search(line, text) for text in lines), lines
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_every_problem_is_reported_at_once(write_scenario: Callable[..., Path], capsys) -> None:
+    lines = wrong(["sweep", str(write_scenario(tp="[3]", engine="vlm", model="nobody/nothing"))], capsys)
+    assert len(lines) >= 2
+    assert all("scenario.yaml:" in text for text in lines)
+
+
+def test_a_missing_scenario_is_named(tmp_path: Path, capsys) -> None:
+    assert "nowhere.yaml" in wrong(["sweep", str(tmp_path / "nowhere.yaml")], capsys)[0]
+
+
+def test_estimate_gives_the_contracts_json(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = "estimate meta-llama/Llama-3.1-70B --gpu h200_sxm --precision fp8 --tp 4 --batch 64 --context 4096 --json"
+    assert main(argv.split()) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sum(found["operators"].values()) == pytest.approx(found["step_s"])
+    assert found["memory_gib"]["weights"] == pytest.approx(16.4, abs=0.1)
+    assert 0.9 < found["measured_share"] < 1
+    assert any("static_scale" in note for note in found["provenance"])
+
+
+def test_estimate_of_a_prefill_reads_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = "estimate Qwen/Qwen3-32B --gpu b200_sxm --engine vllm --phase prefill --batch 2 --isl 8192 --prefix 4096"
+    assert main([*argv.split(), "--tp", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "ffn up" in text
+    assert "ISL 8192, 4096 of it cached" in text
+    assert re.search(r"total +\d+\.\d+  of 179\.1: fits", text)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--phase decode", "--context: is needed for --phase decode"),
+        ("--context 8 --isl 8", "--isl: says nothing for --phase decode"),
+        ("--phase prefill --isl 8 --prefix 8", "--prefix: must be at least 0 and below --isl, not 8"),
+        ("--context 8 --precision fp9", "--precision: 'fp9' is not one of bf16"),
+        ("--context 8 --tp 3", "--tp: 3 does not divide"),
+        ("--context 8 --gpu h20_sxm", "no GPU 'h20_sxm' (did you mean"),
+    ],
+)
+def test_estimate_says_what_is_wrong_with_its_flags(flags: str, words: str, capsys) -> None:
+    argv = ["estimate", "meta-llama/Llama-3.1-8B", "--gpu", "h200_sxm", *flags.split()]
+    assert any(words in line for line in wrong(argv, capsys))
+
+
+def test_profile_list_and_show_tell_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", "list"]) == 0
+    assert "NVIDIA GB300" in capsys.readouterr().out
+    assert main(["profile", "show", "b200_sxm", "--engine", "vllm"]) == 0
+    text = capsys.readouterr().out
+    assert "launch_floor: b200_sxm/vllm/gemm fp8_block" in text
+    assert re.search(r"gemm +nvfp4 +site +[\d,]+ +\d\.\d%", text)
+    assert "assumption" in text
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, paretosim.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = run.stdout.splitlines()[-1]
+    for heavy in ("numpy", "pandas", "matplotlib", "scipy", "ray", "pydantic", "yaml", "pyarrow"):
+        assert f"'{heavy}'" not in modules
+
+
+def test_importing_the_package_is_cheap() -> None:
+    code = "import time; t = time.process_time(); import paretosim; print(time.process_time() - t)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 0.1
+
+
+def test_an_unexpected_failure_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr("paretosim.commands.sweep.sweep", broken)
+    assert main(["sweep", str(QUICK)]) == 1
+    assert capsys.readouterr().err == "RuntimeError: the disk is on fire (--debug shows where)\n"
+    with pytest.raises(RuntimeError):
+        main(["sweep", str(QUICK), "--debug"])
+
+
+def test_progress_is_shown_only_after_a_while_and_never_when_quiet(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    from paretosim.report.progress import Bar
+
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for quiet, expected in ((False, "mix a: 2/4\n"), (True, "")):
+        now[0] = 0.0
+        with Bar(quiet) as bar:
+            bar(1, 4, "mix a")
+            now[0] = 20.0
+            bar(2, 4, "mix a")
+        assert capsys.readouterr().err == expected
