@@ -11,6 +11,7 @@ from ..errors import ProfileError
 from ..profiles.grid import Floats
 from ..profiles.store import Store
 from .kernels import Kernels
+from .roofline import FORMATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ def _errors(store: Store, kernels: Kernels) -> Iterator[LaneErrors]:
     gpu, engine = kernels.gpu.name, kernels.engine.name
     if store.has(gpu, engine, "gemm"):
         for lane in store.table(gpu, engine, "gemm").distinct("dtype"):
+            if lane not in FORMATS:
+                continue  # measured, but no format that weights are served in
             try:
                 times = kernels.gemm(lane)
             except ProfileError:

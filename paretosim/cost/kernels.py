@@ -6,21 +6,21 @@ engine's, a missing one is borrowed, and every such step is kept as a `Repair`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ..errors import ProfileError
-from ..profiles.grid import Floats, Timed
+from ..profiles.grid import Floats
 from ..profiles.hygiene import Repair, fastest_kernel, launch_floor_s
 from ..profiles.store import Store, Table
 from ..spec.engine import EngineSpec
 from ..spec.hardware import GpuSpec
 from .attention import AttentionTimes
 from .collectives import AllReduceTimes
+from .elementwise import ElementwiseTimes
 from .gemm import GemmTimes, gemm_roofline_s
-from .roofline import LAUNCH_S
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class Kernels:
     gpu: GpuSpec
     engine: EngineSpec
     repairs: list[Repair] = field(default_factory=list)
-    _built: dict[tuple[str, ...], GemmTimes | AttentionTimes | AllReduceTimes] = field(default_factory=dict, repr=False)
+    _built: dict[tuple[str, ...], GemmTimes | AttentionTimes | AllReduceTimes | ElementwiseTimes] = field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def of(cls, store: Store, gpu: str, engine: str) -> Kernels:
@@ -92,11 +94,16 @@ class Kernels:
         assert isinstance(built, AllReduceTimes)
         return built
 
-    def elementwise(self, kernels: int, traffic_bytes: ArrayLike) -> Timed:
-        """Norms, rotary embedding, activation: a launch each and their bytes; analytic, never measured."""
-        traffic = np.asarray(traffic_bytes, dtype=np.float64)
-        seconds = kernels * LAUNCH_S + traffic / self.gpu.hbm_bytes_per_s
-        return Timed(seconds, np.zeros(seconds.shape))
+    def elementwise(self) -> ElementwiseTimes:
+        """Memory-bound kernels: measured where this engine has a table (captured profiles), else analytic."""
+        key = ("elementwise",)
+        if key not in self._built:
+            there = self.store.has(self.gpu.name, self.engine.name, "elementwise")
+            table = self.store.table(self.gpu.name, self.engine.name, "elementwise") if there else None
+            self._built[key] = ElementwiseTimes.of(self.gpu, table)
+        built = self._built[key]
+        assert isinstance(built, ElementwiseTimes)
+        return built
 
     def m_grid(self) -> Floats:
         """Row counts at which any GEMM lane built so far was measured."""
@@ -106,12 +113,12 @@ class Kernels:
     def _path(self, engine: str, op: str) -> str:
         return f"{self.gpu.name}/{engine}/{op}"
 
-    def _candidates(self, op: str) -> list[tuple[str, Table]]:
-        """Tables of an operator: this engine's first, then the siblings', one kernel a shape."""
+    def _candidates(self, op: str) -> Iterator[tuple[str, Table]]:
+        """Tables of an operator, each loaded when it is its turn: this engine's first, then the siblings'."""
         engines = [e for e in (self.engine.name, *self.engine.siblings) if self.store.has(self.gpu.name, e, op)]
-        if not engines:
-            self.store.table(self.gpu.name, self.engine.name, op)  # raises, naming what is there
-        return [(e, self.store.table(self.gpu.name, e, op)) for e in engines]
+        # With no table at all, asking for our own raises and names what is there.
+        for engine in engines or [self.engine.name]:
+            yield engine, self.store.table(self.gpu.name, engine, op)
 
     def _build_gemm(self, lane: str) -> GemmTimes:
         floored: list[Repair] = []

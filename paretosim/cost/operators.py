@@ -49,16 +49,15 @@ class Gemm:
 
 @dataclass(frozen=True, slots=True)
 class Elementwise:
-    """Memory-bound kernels between the others."""
+    """A memory-bound kernel between the others."""
 
     name: str
-    kernels: int
     bytes_per_token: float
     weight_bytes: float = 0.0
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""
-        return kernels.elementwise(self.kernels, rows * self.bytes_per_token)
+        return kernels.elementwise()(rows * self.bytes_per_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +175,7 @@ def stage_operators(model: ModelSpec, precision: Precision, engine: EngineSpec, 
                       group.attention.window)  # fmt: skip
         attention.append(Counted(SelfAttention("attention", heads, precision.kv_cache, precision.attention), count))
     row_bytes = model.hidden * ACTIVATION_BYTES
-    per_token.append(Counted(Elementwise("embedding", 1, 2 * row_bytes), 1))
+    per_token.append(Counted(Elementwise("embedding", 2 * row_bytes), 1))
     if layout.pp > 1:
         per_token.append(Counted(Send("stage hand-over", row_bytes), 1))
     head = Counted(Gemm("output head", ceil(model.vocab / tp), model.hidden, "bf16"), 1)
@@ -193,9 +192,9 @@ def _gqa(attention: GqaAttention, hidden: int, tp: int, lane: str) -> Iterator[P
     cache = 2 * _kv_heads(attention, tp) * attention.head_dim
     gate = query if attention.output_gate else 0
     row = hidden * ACTIVATION_BYTES
-    yield Elementwise("norm and residual", 1, 4 * row)
+    yield Elementwise("norm and residual", 4 * row)
     yield Gemm("qkv projection", query + gate + cache, hidden, lane)
-    yield Elementwise("rotary and cache write", 1, 2 * (query + cache) * ACTIVATION_BYTES)
+    yield Elementwise("rotary and cache write", 2 * (query + cache) * ACTIVATION_BYTES)
     yield Gemm("attention output", hidden, query, lane)
     if tp > 1:
         yield AllReduce("all-reduce", tp, row)
@@ -205,9 +204,9 @@ def _dense(ffn: DenseFfn, hidden: int, tp: int, lane: str) -> Iterator[PerToken]
     inter = ffn.inter // tp
     width = 2 * inter if ffn.gated else inter
     row = hidden * ACTIVATION_BYTES
-    yield Elementwise("norm and residual", 1, 4 * row)
+    yield Elementwise("norm and residual", 4 * row)
     yield Gemm("ffn up", width, hidden, lane)
-    yield Elementwise("activation", 1, (width + inter) * ACTIVATION_BYTES)
+    yield Elementwise("activation", (width + inter) * ACTIVATION_BYTES)
     yield Gemm("ffn down", hidden, inter, lane)
     if tp > 1:
         yield AllReduce("all-reduce", tp, row)
