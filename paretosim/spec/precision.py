@@ -18,9 +18,9 @@ BYTES_PER_ELEMENT: dict[Format, float] = {
 """Storage of one element with its share of the scales [byte].
 
 fp4 is NVFP4: 4-bit E2M1 values and one 8-bit E4M3 scale per 16 of them (NVIDIA, "Introducing NVFP4 for
-Efficient and Accurate Low-Precision Inference", 2025). int4 is symmetric AWQ or GPTQ: 4-bit values and
-one 16-bit scale per group of 128, the group size both papers use (arXiv 2306.00978, 2210.17323). Left out, all below
-0.2 %: the scales of 8-bit formats (one fp32 per 128x128 block or per tensor), NVFP4's fp32 scale per tensor.
+Efficient and Accurate Low-Precision Inference", 2025). int4 is symmetric AWQ or GPTQ: 4-bit values and one
+16-bit scale per group of 128, the usual ``group_size`` in the ``quantize_config.json`` of such checkpoints. Left
+out, below 0.1 %: the scales of 8-bit formats (one fp32 per 128x128 block or per tensor), NVFP4's fp32 per tensor.
 Checkpoints in other 4-bit layouts differ: MXFP4, one 8-bit scale per 32 values (OCP Microscaling v1.0), is 0.53125.
 """
 
