@@ -76,9 +76,11 @@ def step_rows(store: Store, path: Path) -> Iterator[str]:
         ratios.append((*key[:4], row.client, row.concurrency, tpot_ms / row.tpot_ms))
     names = ["model", "gpu", "engine", "weights", "client", "concurrency", "ratio"]
     frame = pd.DataFrame(ratios, columns=names)
-    yield "| model | GPU | engine | weights | client | rows | median error | " + " | ".join(
-        f"C {low} to {high}" for low, high in BANDS
-    ) + " |"
+    yield (
+        "| model | GPU | engine | weights | client | rows | median error | "
+        + " | ".join(f"C {low} to {high}" for low, high in BANDS)
+        + " |"
+    )
     yield "|---|---|---|---|---|---:|---:|" + "---:|" * len(BANDS)
     for key, group in frame.groupby(names[:5]):
         cells = []

@@ -1,0 +1,88 @@
+"""How fast is a sweep? Run ``python tests/bench/bench_sweep.py``; docs/performance.md holds the last figures.
+
+Seconds of one machine say little about another, so each figure also stands as a ratio to a yardstick timed in the
+same run: one pass of ``np.minimum`` and a multiplication over a cache-sized block.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from paretosim.designs.cross import PIECE, Scored, score_disaggregated
+from paretosim.designs.front import Front
+from paretosim.designs.run import sweep
+
+ROOT = Path(__file__).parents[2]
+QUICK = ROOT / "scenarios" / "quickstart.yaml"
+
+
+def best(run, times: int = 5) -> float:
+    """Least CPU seconds of several runs."""
+    spent = []
+    for _ in range(times):
+        began = time.process_time()
+        run()
+        spent.append(time.process_time() - began)
+    return min(spent)
+
+
+def yardstick_s_per_point() -> float:
+    a, b = np.random.default_rng(0).random((2, PIECE))
+
+    def run() -> None:
+        for _ in range(1000):
+            np.minimum(a, b) * b
+
+    return best(run) / (1000 * PIECE)
+
+
+def process_s(*argv: str) -> tuple[float, float]:
+    """(wall, CPU) seconds of a whole process, the best of five."""
+    import resource
+
+    found = []
+    for _ in range(5):
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        subprocess.run([sys.executable, "-m", "paretosim", *argv], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        found.append((time.perf_counter() - began, cpu))
+    return min(found)
+
+
+def main() -> None:
+    point = yardstick_s_per_point()
+    print(f"yardstick: {1e-6 / point:.0f} M points/s")
+    with tempfile.TemporaryDirectory() as out:
+        for name, argv in (
+            ("--help", ["--help"]),
+            ("sweep quickstart", ["sweep", str(QUICK), "--out", out, "--quiet"]),
+        ):
+            wall, cpu = process_s(*argv)
+            print(f"{name}: {wall:.2f} s wall, {cpu:.2f} s CPU, whole process")
+    result = sweep(QUICK)
+    mix = next(iter(result.points.values()))
+    space = result.space
+
+    def score() -> Scored:
+        total = Scored(0, 0, Front.empty())
+        for p in range(len(space.prefill.gpus)):
+            for d in range(len(space.decode.gpus)):
+                total += score_disaggregated(space, mix.prefill, mix.decode, mix.mix.osl, p, d)
+        return total
+
+    seconds, designs = best(score), score().feasible
+    rate = designs / seconds
+    print(
+        f"scoring with front: {rate / 1e6:.0f} M designs per CPU-second, {1 / (rate * point):.1f} yardstick points each"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""A key that changes nothing is a bug: each one moves a number of the answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import paretosim as ps
+
+BASE = {
+    "name": "small",
+    "model": "meta-llama/Llama-3.1-8B",
+    "precision": "fp8",
+    "engine": "vllm",
+    "hardware": "[h200_sxm]",
+    "workload": "{mixes: [{isl: 4096, osl: 256}, {isl: 256, osl: 512}]}",
+    "slo": "{ttft_s: 2.0, tpot_s: 0.05}",
+    "space": "{tp: [1, 2], batch: [1, 8, 64, 512], workers: [1, 2, 3], max_gpus: 8}",
+}
+CHANGES = [
+    {"model": "Qwen/Qwen3-8B"},
+    {"precision": "bf16"},
+    {"precision": "{weights: fp8, kv_cache: bf16}"},
+    {"precision": "{weights: fp8, attention: fp8}", "engine": "sglang"},
+    {"engine": "trtllm"},
+    {"hardware": "[h100_sxm]"},
+    {"hardware": "{prefill: [h200_sxm, b200_sxm], decode: [h200_sxm]}"},
+    {"usd_per_gpu_hour": "{h200_sxm: 99}"},
+    {"workload": "{mixes: [{isl: 4096, osl: 300}, {isl: 256, osl: 512}]}"},
+    {"workload": "{mixes: [{isl: 4096, osl: 256, weight: 3}, {isl: 256, osl: 512}]}"},
+    {"workload": "{mixes: [{isl: 4096, osl: 256}, {isl: 256, osl: 512}], prefix: {hit_rate: 0.5}}"},
+    {"slo": "{ttft_s: 0.1, tpot_s: 0.05}"},
+    {"slo": "{ttft_s: 2.0, tpot_s: 0.008}"},
+    {"space": "{tp: [1], batch: [1, 8, 64, 512], workers: [1, 2, 3], max_gpus: 8}"},
+    {"space": "{tp: [1, 2], pp: [2], batch: [1, 8, 64, 512], workers: [1, 2, 3], max_gpus: 8}"},
+    {"space": "{tp: [1, 2], batch: [1, 8, 64], workers: [1, 2, 3], max_gpus: 8}"},
+    {"space": "{tp: [1, 2], batch: [1, 8, 64, 512], workers: [1], max_gpus: 8}"},
+    {"space": "{tp: [1, 2], batch: [1, 8, 64, 512], workers: [1, 2, 3], max_gpus: 2}"},
+    {"space": "{tp: [1, 2], batch: [1, 8, 64, 512], workers: [1, 2, 3], serving: [disaggregated]}"},
+    {"space": "{tp: [1, 2], batch: [1, 8, 64, 512], ctx_gen_ratio: [3.5]}"},
+    {"space": "{tp: [1, 2], batch: [1, 8, 64, 512], ctx_gen_ratio: matched}"},
+]
+# What the first change of a pair is compared with, where it rests on another key.
+ALONE = {"{weights: fp8, attention: fp8}": {"precision": "{weights: fp8, attention: bf16}", "engine": "sglang"}}
+
+
+def answer(folder: Path, changed: dict[str, str]) -> str:
+    path = folder / "s.yaml"
+    path.write_text("".join(f"{key}: {value}\n" for key, value in (BASE | changed).items()))
+    found = ps.sweep(path)
+    return found.frontier.drop(columns="design_id").to_csv() + str(found.summary["weighted_gain"])
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return answer(tmp_path_factory.mktemp("base"), {})
+
+
+@pytest.mark.parametrize("changed", CHANGES, ids=lambda c: " ".join(f"{k}={v}" for k, v in c.items())[:70])
+def test_the_answer_is_another(base: str, tmp_path: Path, changed: dict[str, str]) -> None:
+    other = ALONE.get(changed.get("precision", ""))
+    assert answer(tmp_path, changed) != (base if other is None else answer(tmp_path, other))
+
+
+def test_the_name_decides_nothing_but_the_folder(base: str, tmp_path: Path) -> None:
+    assert answer(tmp_path, {"name": "other"}) == base
