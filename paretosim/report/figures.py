@@ -41,7 +41,7 @@ def draw_frontiers(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[
     assert engine is not None
     engine.set(rect=(0, 0.05 / rows, 1, 1 - 0.05 / rows))  # type: ignore[call-arg]  # a line for the footer
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    markers = _markers(fronts)
+    markers = _markers(fronts, mixes)
     for axis, mix in zip(axes, mixes, strict=False):
         _panel(axis, fronts, mix, markers)
     for axis in axes[len(mixes) :]:
@@ -53,14 +53,20 @@ def draw_frontiers(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[
     for axis in axes[: len(mixes)]:
         axis.set_xlabel("interactivity [tok/s/user]", fontsize=9)
     figure.supylabel("throughput [output tok/s/GPU]", fontsize=10)
-    footer = "   ".join(f"{key}: {value}" for key, value in facts.items())
+    said = [f"{key}: {value}" for key, value in facts.items()]
+    half = -(-len(said) // 2)
+    footer = "   ".join(said) if columns > 1 else "\n".join("   ".join(part) for part in (said[:half], said[half:]))
     figure.text(0.995, 0.004, footer, ha="right", va="bottom", fontsize=6.5, color="0.45")
     FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
 
 
-def _markers(fronts: pd.DataFrame) -> dict[str, str]:
-    """A shape for each GPU, or pair of GPUs where they differ."""
-    return dict(zip(sorted({_gpus(row) for _, row in fronts.iterrows()}), MARKERS * 10, strict=False))
+def _markers(fronts: pd.DataFrame, mixes: list[str]) -> dict[str, str]:
+    """A shape for each GPU on some curve, or pair of GPUs where they differ."""
+    shown = set()
+    for mix in mixes:
+        for serving in COLOURS:
+            shown |= {_gpus(row) for _, row in mode_front(fronts, mix, serving)[1].iterrows()}
+    return dict(zip(sorted(shown), MARKERS * 10, strict=False))
 
 
 def _gpus(row: pd.Series[Any]) -> str:

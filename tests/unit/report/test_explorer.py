@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -61,7 +62,7 @@ class Page(HTMLParser):
             self.text[self.tags[-1]] += data
 
     @property
-    def data(self) -> dict[str, list]:
+    def data(self) -> dict[str, list[Any]]:
         return json.loads(self.scripts[1])
 
 
