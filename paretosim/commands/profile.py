@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..cost.accuracy import lane_errors
+from ..cost.accuracy import lane_errors, plain_errors
 from ..errors import InputError, ParetosimError, Problem, did_you_mean
 from ..profiles.sidecar import read_sidecar
 from ..profiles.store import Store, default_roots
@@ -50,8 +50,7 @@ def _show(args: argparse.Namespace) -> None:
             kernels = ", ".join(p.kernels)
             kernels = kernels if len(kernels) < 60 else f"{kernels[:57]}..."
             print(f"  {op:<22} {p.rows:>8,}  {', '.join(p.engine_versions):<24} {p.date:<12} {kernels}")
-        if engine in store.engine_names():
-            _print_errors(store, args.gpu, engine)
+        _print_errors(store, args.gpu, engine)
 
 
 def _print_facts(gpu: GpuSpec) -> None:
@@ -65,12 +64,16 @@ def _print_facts(gpu: GpuSpec) -> None:
 
 
 def _print_errors(store: Store, gpu: str, engine: str) -> None:
-    errors, kernels = lane_errors(store, gpu, engine)
+    if engine in store.engine_names():
+        errors, kernels = lane_errors(store, gpu, engine)
+        repairs = dict.fromkeys(map(str, kernels.repairs))
+    else:
+        errors, repairs = plain_errors(store, gpu, engine), {}
     if errors:
-        print(f"\n  leave-one-out error  {'lane':<16} {'held out':<8} {'points':>8} {'median':>7} {'p90':>7}")
+        print(f"\n  leave-one-out error    {'lane':<16} {'held out':<13} {'points':>8} {'median':>7} {'p90':>7}")
     for e in errors:
-        print(f"  {e.op:<20} {e.lane:<16} {e.axis:<8} {len(e.errors):>8,} {e.median:>7.1%} {e.p90:>7.1%}")
-    for repair in dict.fromkeys(map(str, kernels.repairs)):
+        print(f"  {e.op:<22} {e.lane:<16} {e.axis:<13} {len(e.errors):>8,} {e.median:>7.1%} {e.p90:>7.1%}")
+    for repair in repairs:
         print(f"  {repair}")
 
 

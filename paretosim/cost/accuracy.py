@@ -9,9 +9,11 @@ import numpy as np
 
 from ..errors import ProfileError
 from ..profiles.grid import Floats
-from ..profiles.store import Store
+from ..profiles.store import Store, Table
 from .kernels import Kernels
 from .roofline import FORMATS
+
+MODELLED = ("gemm", "attention_prefill", "attention_decode", "allreduce", "collectives", "elementwise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,12 @@ class LaneErrors:
     def p90(self) -> float:
         """90th percentile of the relative error."""
         return float(np.quantile(self.errors, 0.9))
+
+
+def plain_errors(store: Store, gpu: str, library: str) -> list[LaneErrors]:
+    """Errors of the tables of a library that is no engine, such as ``nccl``."""
+    tables = (store.table(gpu, library, op) for op in store.operators(gpu, library))
+    return [e for table in tables for e in _plain_errors(table) if len(e.errors)]
 
 
 def lane_errors(store: Store, gpu: str, engine: str) -> tuple[list[LaneErrors], Kernels]:
@@ -74,6 +82,30 @@ def _errors(store: Store, kernels: Kernels) -> Iterator[LaneErrors]:
                 grids = kernels.attention(phase, kv_dtype, arithmetic)
                 for axis, errors in grids.leave_one_out().items():
                     yield LaneErrors(f"attention_{phase}", f"{arithmetic}, kv {kv_dtype}", axis, errors)
+    for op in store.operators(gpu, engine):
+        if op not in MODELLED:
+            yield from _plain_errors(store.table(gpu, engine, op))
     if store.has(gpu, engine, "allreduce") or store.has(gpu, "nccl", "collectives"):
         for axis, errors in kernels.allreduce().leave_one_out().items():
             yield LaneErrors("allreduce", "fastest", axis, errors)
+
+
+def _plain_errors(table: Table) -> Iterator[LaneErrors]:
+    """Errors of a table that no cost model reads yet: log time over the logarithm of one axis at a time."""
+    schema, columns = table.schema, table.columns
+    timed = columns[schema.values[0]] > 0
+    lane = [np.unique(columns[c][timed].astype(str), return_inverse=True)[1] for c in (*schema.lane, "engine_version")]
+    value = np.log(columns[schema.values[0]][timed].astype(np.float64))
+    for axis in schema.axes:
+        fixed = [*lane, *(columns[c][timed] for c in schema.axes if c != axis)]
+        at = np.log(columns[axis][timed] + 1.0)  # a prefix may be zero
+        order = np.lexsort((at, *fixed))
+        x, y = at[order], value[order]
+        same = np.ones(max(len(x) - 2, 0), bool)
+        for key in fixed:
+            k = key[order]
+            same &= (k[:-2] == k[1:-1]) & (k[1:-1] == k[2:])
+        same &= x[2:] > x[:-2]
+        weight = (x[1:-1] - x[:-2])[same] / (x[2:] - x[:-2])[same]
+        predicted = y[:-2][same] * (1 - weight) + y[2:][same] * weight
+        yield LaneErrors(schema.op, "all", axis, np.abs(np.expm1(predicted - y[1:-1][same])))

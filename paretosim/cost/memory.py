@@ -27,6 +27,7 @@ class MemoryModel:
     Attributes
     ----------
     hbm_bytes : what the GPU has.
+    usable_bytes : what the engine uses of it.
     weight_bytes, embedding_bytes : layers and output head; input embedding.
     buffer_bytes : runtime, graphs, communicators.
     kv_bytes_per_token : cache of one token on this GPU, before any window is full.
@@ -36,6 +37,7 @@ class MemoryModel:
     """
 
     hbm_bytes: float
+    usable_bytes: float
     weight_bytes: float
     embedding_bytes: float
     buffer_bytes: float
@@ -66,6 +68,7 @@ class MemoryModel:
                 widths.append(2 * model.hidden + max(2 * query + kv, 3 * ffn.inter // layout.tp))
         return cls(
             hbm_bytes=gpu.hbm_bytes,
+            usable_bytes=gpu.hbm_bytes * engine.memory_utilization,
             weight_bytes=weights,
             # The first stage holds the input table, the last the head; counted together only where both are one stage.
             embedding_bytes=embedding if layout.pp == 1 and not model.tied_embeddings else 0.0,
@@ -96,7 +99,7 @@ class MemoryModel:
 
     def kv_capacity_bytes(self, step_tokens: ArrayLike, sequences: ArrayLike) -> Floats:
         """What is left for the KV cache [byte]; negative where not even the weights fit."""
-        return self.kv_memory_fraction * (self.hbm_bytes - self.fixed_bytes(step_tokens, sequences))
+        return self.kv_memory_fraction * (self.usable_bytes - self.fixed_bytes(step_tokens, sequences))
 
     def used_bytes(self, step_tokens: ArrayLike, sequences: ArrayLike, held_tokens: ArrayLike) -> Floats:
         """Total [byte] with `sequences` requests that hold `held_tokens` each."""

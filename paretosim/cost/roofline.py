@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..profiles.grid import Floats
 from ..spec.hardware import GpuSpec
+from ..spec.precision import BYTES_PER_ELEMENT
 
 LAUNCH_S = 2e-6
 """Launch and drain of one kernel inside a CUDA graph [s]: the floor of the bf16 GEMM tables on Hopper and Blackwell
@@ -30,14 +31,15 @@ class Format:
     activation_bytes: float
 
 
-FORMATS = {  # nvfp4: 4 bits and one fp8 scale per 16; int4: 4 bits and one bf16 scale per 128
-    "bf16": Format("bf16", 2, 2),
-    "fp8": Format("fp8", 1, 1),
-    "fp8_block": Format("fp8", 1, 1),
-    "nvfp4": Format("fp4", 0.5625, 0.5625),
-    "int8_wo": Format("int8", 1, 1),  # up to 1.2x the bf16 peak on H100: int8 arithmetic, whatever its name says
-    "int4_wo": Format("bf16", 0.515625, 2),
-    "sq": Format("int8", 1, 1),
+FORMATS = {
+    "bf16": Format("bf16", BYTES_PER_ELEMENT["bf16"], 2),
+    "fp8": Format("fp8", BYTES_PER_ELEMENT["fp8"], 1),
+    "fp8_block": Format("fp8", BYTES_PER_ELEMENT["fp8"], 1),
+    "nvfp4": Format("fp4", BYTES_PER_ELEMENT["fp4"], BYTES_PER_ELEMENT["fp4"]),
+    # Up to 1.2x the bf16 peak on H100: int8 arithmetic, whatever the lane's name says.
+    "int8_wo": Format("int8", BYTES_PER_ELEMENT["int8"], 1),
+    "int4_wo": Format("bf16", BYTES_PER_ELEMENT["int4"], 2),
+    "sq": Format("int8", BYTES_PER_ELEMENT["int8"], 1),
 }
 
 

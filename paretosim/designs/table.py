@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..analytic.rate_match import served_req_s
 from ..profiles.grid import Floats
+from ..spec.deployment import Deployment
+from ..spec.deployment import Pool as DeployedPool
 from ..spec.hardware import GpuSpec
+from ..spec.parallelism import Parallelism
 from ..spec.workload import Mix
 from ..units import GB, GIB
 from .cross import workers_of
@@ -78,6 +81,19 @@ def describe(space: DesignSpace, points: MixPoints, gpus: Mapping[str, GpuSpec],
     for column in WHOLE:
         frame[column] = frame[column].astype("Int64")
     return frame.set_index("design_id").loc[index].reset_index()[list(COLUMNS)]
+
+
+def deployment(row: pd.Series[Any]) -> Deployment:
+    """The deployment that one row of `describe` stands for."""
+    decode = _row_pool(row, "decode")
+    if row["serving"] == "colocated":
+        return Deployment(decode, scheduler=str(row["scheduler"]))
+    return Deployment(decode, _row_pool(row, "prefill"))
+
+
+def _row_pool(row: pd.Series[Any], name: str) -> DeployedPool:
+    layout = Parallelism(int(row[f"{name}_tp"]), int(row[f"{name}_pp"]))
+    return DeployedPool(str(row[f"{name}_gpu"]), layout, int(row[f"{name}_batch"]), int(row[f"{name}_workers"]))
 
 
 def _colocated(

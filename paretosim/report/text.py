@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 
 from ..designs.compare import best_gain, curve, levels, mode_front
 from ..designs.run import SweepResult
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-def engines_text(row: pd.Series[Any], pool: str) -> str:
-    """One pool of a design: ``3x B200 TP4 b64``."""
-    gpu = str(row[f"{pool}_gpu"]).removesuffix("_sxm").upper()
-    stages = f" PP{row[f'{pool}_pp']}" if row[f"{pool}_pp"] > 1 else ""
-    return f"{row[f'{pool}_workers']}x {gpu} TP{row[f'{pool}_tp']}{stages} b{row[f'{pool}_batch']}"
-
-
-def design_text(row: pd.Series[Any]) -> str:
-    """A design on one line."""
-    if row["serving"] == "colocated":
-        return f"{engines_text(row, 'decode')}, {row['scheduler']}"
-    return f"{engines_text(row, 'prefill')} -> {engines_text(row, 'decode')}"
+from ..designs.table import deployment
 
 
 def sweep_text(result: SweepResult) -> str:
@@ -79,7 +61,7 @@ def _mix_lines(result: SweepResult, mix: str) -> list[str]:
             )
             lines.append(
                 f"  {level:>13g}  {mode:<13}  {value:>9.0f}  {row['ttft_s']:>6.2f}  {ratio:>7}  "
-                f"{'' if np.isnan(gain) else _percent(gain):>6}  {design_text(row)}"
+                f"{'' if np.isnan(gain) else _percent(gain):>6}  {deployment(row)}"
             )
     if both and (gain_at := best_gain(sides["colocated"][0], sides["disaggregated"][0])):
         verb = "wins at most" if gain_at.ratio > 1 else "loses at least"

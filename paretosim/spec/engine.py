@@ -21,7 +21,8 @@ class EngineSpec:
     gemm_lanes : weight precision -> ``dtype`` of the GEMM table.
     attention_arithmetic : KV-cache precision -> arithmetic of the prefill attention kernel.
     token_budget : tokens of one prefill or mixed step.
-    kv_memory_fraction : share of the memory left after weights and buffers that the KV cache gets.
+    memory_utilization : share of the GPU's memory that the engine uses at all.
+    kv_memory_fraction : share of what weights, activations and buffers leave of that which the KV cache gets.
     kv_output_reserve : share of a request's output for which KV blocks are set aside at admission.
     buffer_bytes : memory of runtime, graphs and communicators per GPU [byte].
     siblings : engines whose table stands in when this one has none or an unusable one.
@@ -32,6 +33,7 @@ class EngineSpec:
     gemm_lanes: Mapping[str, str]
     attention_arithmetic: Mapping[str, str]
     token_budget: int
+    memory_utilization: float
     kv_memory_fraction: float
     kv_output_reserve: float
     buffer_bytes: float
@@ -40,8 +42,8 @@ class EngineSpec:
 
 
 _KEYS = (
-    "gemm_lanes", "attention_arithmetic", "token_budget", "kv_memory_fraction", "kv_output_reserve", "buffer_bytes",
-    "siblings",
+    "gemm_lanes", "attention_arithmetic", "token_budget", "memory_utilization", "kv_memory_fraction",
+    "kv_output_reserve", "buffer_bytes", "siblings",
 )  # fmt: skip
 
 

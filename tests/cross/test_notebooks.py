@@ -1,0 +1,18 @@
+"""Notebooks run from end to end and say what they promise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda p: p.name)
+def test_a_notebook_runs(path: Path) -> None:
+    run = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=True)
+    assert "ctx:gen ratio from" in run.stdout
+    assert "% measured" in run.stdout
