@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import ProfileError
 from ..profiles.grid import Floats, LogGrid, Timed
+from ..profiles.hygiene import pad_up
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from .roofline import roofline_s
@@ -48,6 +49,7 @@ class AttentionTimes:
     phase : ``prefill`` (axes batch, isl) or ``decode`` (axes batch, context).
     arithmetic, kv_dtype : formats of the kernel.
     grids : seconds by head layout: (batch axis, length axis, seconds with NaN holes).
+    lowered : points that the rule ``pad_up`` lowered.
     """
 
     gpu: GpuSpec
@@ -55,6 +57,7 @@ class AttentionTimes:
     arithmetic: str
     kv_dtype: str
     grids: dict[Heads, tuple[Floats, Floats, Floats]]
+    lowered: int
 
     @classmethod
     def of(cls, gpu: GpuSpec, phase: str, arithmetic: str, kv_dtype: str, table: Table) -> AttentionTimes:
@@ -65,15 +68,17 @@ class AttentionTimes:
         order = np.argsort(lane.ravel(), kind="stable")
         bounds = np.searchsorted(lane.ravel()[order], np.arange(len(layouts) + 1))
         length = c["isl" if phase == "prefill" else "context"]
-        grids = {}
+        grids, total = {}, 0
         for i, layout in enumerate(layouts):
             rows = order[bounds[i] : bounds[i + 1]]
             batches, b = np.unique(c["batch"][rows], return_inverse=True)
             lengths, s = np.unique(length[rows], return_inverse=True)
             seconds = np.full((len(batches), len(lengths)), np.nan)
             seconds[b, s] = c["latency_s"][rows]
+            seconds, lowered = pad_up(seconds, axes=(0, 1))
+            total += int(lowered.sum())
             grids[Heads(*map(int, layout))] = (batches.astype(float), lengths.astype(float), seconds)
-        return cls(gpu, phase, arithmetic, kv_dtype, grids)
+        return cls(gpu, phase, arithmetic, kv_dtype, grids, total)
 
     def roofline_s(self, heads: Heads, batch: ArrayLike, length: ArrayLike) -> Floats:
         """Roofline of one layer [s]: 4 flop per attended pair and head element; Q, O and the cache moved once."""

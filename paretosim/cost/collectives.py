@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..profiles.grid import Floats, LogGrid, Timed
+from ..profiles.hygiene import pad_up
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from ..units import US
@@ -38,10 +39,12 @@ class AllReduceTimes:
     Attributes
     ----------
     curves : GPUs -> (message sizes [byte], seconds).
+    lowered : points that the rule ``pad_up`` lowered.
     """
 
     gpu: GpuSpec
     curves: dict[int, tuple[Floats, Floats]]
+    lowered: int
 
     @classmethod
     def of(cls, gpu: GpuSpec, tables: list[Table]) -> AllReduceTimes:
@@ -49,11 +52,15 @@ class AllReduceTimes:
         gathered: dict[int, dict[float, float]] = {}
         for table in tables:
             c = table.columns
-            for n, size, seconds in zip(c["gpus"], c["message_bytes"], c["latency_s"], strict=True):
+            for n, size, latency_s in zip(c["gpus"], c["message_bytes"], c["latency_s"], strict=True):
                 curve = gathered.setdefault(int(n), {})
-                curve[float(size)] = min(float(seconds), curve.get(float(size), np.inf))
-        curves = {n: (np.array(sorted(p)), np.array([p[s] for s in sorted(p)])) for n, p in sorted(gathered.items())}
-        return cls(gpu, curves)
+                curve[float(size)] = min(float(latency_s), curve.get(float(size), np.inf))
+        curves, total = {}, 0
+        for n, points in sorted(gathered.items()):
+            sizes = np.array(sorted(points))
+            seconds, lowered = pad_up(np.array([points[size] for size in sizes]), axes=(0,))
+            curves[n], total = (sizes, seconds), total + int(lowered.sum())
+        return cls(gpu, curves, total)
 
     def __call__(self, gpus: int, message_bytes: ArrayLike) -> Timed:
         """Seconds for an array of message sizes; a width beyond the table keeps the widest one's efficiency."""

@@ -54,7 +54,7 @@ class GemmTimes:
         m, point = np.unique(c["m"], return_inverse=True)
         seconds = np.full((len(sites), len(m)), np.nan)
         seconds[site.ravel(), point.ravel()] = c["latency_s"]
-        repaired, lowered = pad_up(seconds)
+        repaired, lowered = pad_up(seconds, axes=(1,))
         return cls(gpu, lane, sites.astype(np.float64), m.astype(np.float64), repaired, int(lowered.sum()))
 
     def __call__(self, m: ArrayLike, n: int, k: int) -> Timed:

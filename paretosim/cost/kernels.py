@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ProfileError
 from ..profiles.grid import Floats
-from ..profiles.hygiene import Repair, fastest_kernel, launch_floor_s
+from ..profiles.hygiene import PAD_UP_FACTOR, Repair, fastest_kernel, launch_floor_s
 from ..profiles.store import Store, Table
 from ..spec.engine import EngineSpec
 from ..spec.hardware import GpuSpec
@@ -140,9 +140,7 @@ class Kernels:
                 note = f"lane of {engine} stands in for {self.engine.name}"
                 self.repairs.append(Repair("borrowed", self._path(engine, "gemm"), lane, len(rows), note))
             times = GemmTimes.of(self.gpu, lane, self._with_static_scales(engine, lane, rows))
-            if times.lowered:
-                note = f"{times.lowered:,} of {len(rows):,} points cost over 1.15x a larger m; lowered to it"
-                self.repairs.append(Repair("pad_up", self._path(engine, "gemm"), lane, times.lowered, note))
+            self._note_lowered(engine, "gemm", lane, times.lowered, len(rows))
             return times
         unusable = "".join(f"; {repair.note} ({repair.table})" for repair in floored)
         raise ProfileError(
@@ -186,7 +184,9 @@ class Kernels:
             if engine != self.engine.name or arithmetic != wanted:
                 note = f"{arithmetic} kernel of {engine} stands in for {wanted} of {self.engine.name}"
                 self.repairs.append(Repair("borrowed", self._path(engine, op), f"kv {kv_dtype}", len(rows), note))
-            return AttentionTimes.of(self.gpu, phase, arithmetic, kv_dtype, rows)
+            grids = AttentionTimes.of(self.gpu, phase, arithmetic, kv_dtype, rows)
+            self._note_lowered(engine, op, f"{arithmetic}, kv {kv_dtype}", grids.lowered, len(rows))
+            return grids
         raise ProfileError(
             f"no {phase} attention with a {kv_dtype} KV cache for {self.gpu.name} under {self.engine.name} "
             f"or its siblings; measured: {', '.join(sorted(seen))}"
@@ -210,4 +210,11 @@ class Kernels:
             raise ProfileError(
                 f"no all-reduce was measured on {self.gpu.name}; capture 'collectives' there, or use tp 1"
             )
-        return AllReduceTimes.of(self.gpu, tables)
+        times = AllReduceTimes.of(self.gpu, tables)
+        self._note_lowered(self.engine.name, "allreduce", "fastest", times.lowered, sum(map(len, tables)))
+        return times
+
+    def _note_lowered(self, engine: str, op: str, lane: str, lowered: int, rows: int) -> None:
+        if lowered:
+            note = f"{lowered:,} of {rows:,} points cost over {PAD_UP_FACTOR} times one with more work; lowered to it"
+            self.repairs.append(Repair("pad_up", self._path(engine, op), lane, lowered, note))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..analytic.rate_match import matched_workers, served_req_s, workers_for_ratio
 from ..profiles.grid import Floats
-from .front import Front
+from .front import Front, comparable
 from .points import Points
 from .space import MATCHED, DesignSpace, Ints
 
@@ -45,7 +45,7 @@ def score_colocated(space: DesignSpace, points: Points, osl: int, gpu: int) -> S
     point = np.flatnonzero(on_gpu)[place]
     rate = points.rate_req_s[point] * workers[worker]
     throughput = rate * osl / gpus[place, worker]
-    front = Front.of(1 / points.tpot_s[point], throughput, space.index("colocated", point, worker))
+    front = Front.of(1 / points.tpot_s[point], comparable(throughput), space.index("colocated", point, worker))
     return Scored(int(allowed.sum()), int(feasible.sum()), front)
 
 
@@ -75,7 +75,7 @@ def score_disaggregated(
         step = max(1, PIECE // columns)
         for start in range(0, len(rows), step):
             piece = rows[start : start + step]
-            score = served_req_s(supply.rate_req_s[piece, None], rates[None, :columns]) * per_gpu
+            score = comparable(served_req_s(supply.rate_req_s[piece, None], rates[None, :columns]) * per_gpu)
             top = score.argmax(axis=0)
             value = score[top, np.arange(columns)]
             row = piece[top]
@@ -119,7 +119,7 @@ def _score_ratios(
         ok = allowed & prefill.feasible[p] & decode.feasible[d]
         rate = served_req_s(workers_p * prefill.rate_req_s[p], workers_d * decode.rate_req_s[d])[ok]
         index = space.index("disaggregated", p, d[ok], ratio[ok])
-        front = Front.of(1 / decode.tpot_s[d[ok]], rate * osl / gpus[ok], index)
+        front = Front.of(1 / decode.tpot_s[d[ok]], comparable(rate * osl / gpus[ok]), index)
         total += Scored(int(allowed.sum()), int(ok.sum()), front)
     return total
 

@@ -21,8 +21,9 @@ FLOOR_SPREAD = 2.0
 FLOOR_WEIGHT_SPREAD = 50.0
 FLOOR_SECONDS = 30e-6
 
-# Rule `pad_up`: a GEMM can be padded to any larger m, so it never costs more than one. Dips up to this factor are
-# wave quantisation and noise and are kept as measured; above it the lane holds two kernels, one badly picked.
+# Rule `pad_up`: a kernel's input can be padded to more work, so it never costs more than that. Dips up to this
+# factor are wave quantisation and noise and are kept as measured; above it a kernel was badly picked, or the clock
+# was disturbed.
 PAD_UP_FACTOR = 1.15
 
 
@@ -73,12 +74,13 @@ def launch_floor_s(table: Table) -> float | None:
     return float(np.quantile(seconds, 0.1))
 
 
-def pad_up(seconds: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Lower points that cost over `PAD_UP_FACTOR` times a larger one to that larger one's time.
+def pad_up(seconds: Floats, axes: tuple[int, ...]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Lower points that cost over `PAD_UP_FACTOR` times one with more work to that one's time.
 
     Parameters
     ----------
-    seconds : array (..., m) over increasing m, NaN where nothing was measured.
+    seconds : grid, NaN where nothing was measured.
+    axes : those along which work grows with the index.
 
     Returns
     -------
@@ -86,7 +88,8 @@ def pad_up(seconds: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         ``lowered`` is True where a point was changed.
     """
     reach = np.where(np.isnan(seconds), np.inf, seconds)
-    reach = np.flip(np.minimum.accumulate(np.flip(reach, -1), axis=-1), -1)
+    for axis in axes:
+        reach = np.flip(np.minimum.accumulate(np.flip(reach, axis), axis=axis), axis)
     lowered = seconds > PAD_UP_FACTOR * reach
     return np.where(lowered, reach, seconds), lowered
 

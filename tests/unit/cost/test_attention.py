@@ -16,12 +16,16 @@ def test_measured_rows_come_back_exactly(store: Store, gpu: str, phase: str, axi
     table = store.table(gpu, "trtllm", f"attention_{phase}").where(kv_dtype="bf16", compute_dtype="bf16")
     times = Kernels.of(store, gpu, "trtllm").attention(phase, "bf16")
     rng = np.random.default_rng(3)
+    lowered = 0
     for row in rng.choice(len(table), 150, replace=False):
         c = {name: table.columns[name][row] for name in table.columns}
         heads = Heads(int(c["heads"]), int(c["kv_heads"]), int(c["head_dim"]), int(c["window"]))
         found = times(heads, np.array([c["batch"]]), np.array([c[axis]]))
-        assert found.seconds[0] == pytest.approx(c["latency_s"], rel=1e-9)
+        measured = float(c["latency_s"])
         assert found.measured[0] == 1
+        assert found.seconds[0] <= measured * (1 + 1e-9)  # the rule pad_up only ever lowers
+        lowered += found.seconds[0] < measured * (1 - 1e-9)
+    assert lowered <= 150 * 2 * times.lowered / len(table) + 3
 
 
 def test_a_head_layout_nobody_measured_is_answered_and_called_extrapolated(store: Store) -> None:

@@ -67,6 +67,8 @@ def test_405b_in_bf16_does_not_fit_eight_h100s_and_does_in_fp8(store: Store) -> 
         ("meta-llama/Llama-3.1-70B", "fp8", 0.168, 0.524),
         ("meta-llama/Llama-3.1-405B", "fp8", 0.264, 0.826),
         ("meta-llama/Llama-3.1-8B", "fp8", 0.067, 0.210),
+        ("deepseek-ai/DeepSeek-R1", "bf16", 0.072, 0.225),
+        ("deepseek-ai/DeepSeek-R1", "fp8", 0.036, 0.112),
     ],
 )
 def test_hand_over_bandwidth_reproduces_the_worked_table(name, weights, egress_gb_s, ingress_gb_s) -> None:

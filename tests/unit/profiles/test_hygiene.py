@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from paretosim.cost.attention import Heads
 from paretosim.cost.kernels import Kernels
 from paretosim.errors import ProfileError
 from paretosim.profiles.hygiene import PAD_UP_FACTOR, fastest_kernel, launch_floor_s, pad_up
@@ -49,10 +50,22 @@ def test_a_floored_lane_without_a_sound_sibling_is_an_error_that_says_why(store:
 
 def test_padding_up_lowers_what_a_larger_product_beats_and_nothing_else() -> None:
     seconds = np.array([[10.0, 35, 23, 24, np.nan], [10, 11, 10.5, 12, 13]])
-    repaired, lowered = pad_up(seconds)
+    repaired, lowered = pad_up(seconds, axes=(1,))
     np.testing.assert_array_equal(repaired, [[10, 23, 23, 24, np.nan], [10, 11, 10.5, 12, 13]])
     assert lowered.sum() == 1
     assert lowered[0, 1]
+
+
+def test_a_spike_inside_an_attention_grid_is_lowered_along_both_axes(store: Store) -> None:
+    # 227 us among neighbours of 8 to 9: batch 8, context 1024, two query heads a GPU.
+    heads, at = Heads(2, 1, 128), (np.array([8.0]), np.array([1024.0]))
+    raw = store.table("h200_sxm", "trtllm", "attention_decode").where(
+        kv_dtype="fp8", heads=2, kv_heads=1, head_dim=128, window=0, batch=8, context=1024
+    )
+    kernels = Kernels.of(store, "h200_sxm", "trtllm")
+    assert raw.columns["latency_s"][0] > 200e-6
+    assert kernels.attention("decode", "fp8")(heads, *at).seconds[0] < 10e-6
+    assert [r.rule for r in kernels.repairs] == ["pad_up"]
 
 
 def test_after_padding_up_no_point_costs_much_more_than_a_larger_one(store: Store) -> None:
