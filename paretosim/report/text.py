@@ -25,7 +25,7 @@ def sweep_text(result: SweepResult) -> str:
         ]
     lines += [
         "",
-        f"Scored {summary['designs']:,} designs ({summary['feasible_designs']:,} feasible) from "
+        f"{summary['designs']:,} designs, {summary['feasible_designs']:,} of them feasible and scored, from "
         f"{summary['engine_points']:,} engine points in {summary['wall_s']:.1f} s.",
         f"{summary['measured_share']:.0%} of the frontier's predicted time rests on measured kernels.",
     ]

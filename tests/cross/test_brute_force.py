@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import paretosim as ps
@@ -13,6 +14,7 @@ from paretosim.cost.kernels import Kernels
 from paretosim.cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes, sharing_gpus
 from paretosim.cost.memory import MemoryModel
 from paretosim.cost.step import compile_step
+from paretosim.designs.front import comparable
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism
@@ -88,6 +90,39 @@ class Slow:
         fast = tpot <= TPOT_S and into <= self.kernels[gpu].gpu.nic_bytes_per_s
         return (batch / (tpot * (osl - 1)), tpot) if fits and fast else None
 
+    def colocated(self, gpu: str, layout: Parallelism, batch: int, isl: int, osl: int) -> tuple[float, float] | None:
+        """(requests a second, TPOT) of one engine at its best setting, or None."""
+        step, memory = self.engine(gpu, layout)
+        lanes = min(batch, layout.pp)
+        running, held = batch / lanes, isl + 0.5 * osl
+        decode_s = float(step.decode_mean(np.array([running]), isl + 1, isl + osl).seconds[0])
+        per_step = running / (osl - 1)
+        found = []
+        for chunk in (128, 256, 512, 1024, 2048, 4096):
+            share = per_step * isl / chunk
+            mixed_s = max(float(step.mixed(running, isl + osl / 2, chunk / isl, isl).seconds), decode_s)
+            tpot = share * mixed_s + (1 - share) * decode_s
+            ttft = 0.5 * tpot + max(1.0, isl / chunk) * mixed_s
+            if share <= 1 and running + chunk <= BUDGET:
+                found.append((tpot, ttft, running + chunk, max(1.0, chunk / isl)))
+        for group in (1, 2, 4, 8, 16, 32):
+            if group * isl <= BUDGET and group <= running:
+                group_s = float(step.prefill(group, isl).seconds)
+                tpot = decode_s + per_step * group_s / group
+                ttft = (group - 1) / 2 * tpot / per_step + 0.5 * decode_s + group_s
+                found.append((tpot, ttft, group * isl, group))
+        allowed = []
+        for tpot, ttft, tokens, prompts in found:
+            tpot, ttft = tpot * layout.pp, ttft * layout.pp
+            fits = bool(memory.fits(tokens, batch + prompts * isl / held, held))
+            if fits and ttft <= TTFT_S and tpot <= TPOT_S:
+                allowed.append((tpot, ttft))
+        if not allowed:
+            return None
+        best = min(tpot for tpot, _ in allowed)
+        tpot, _ = min(((t, f) for t, f in allowed if t <= 1.01 * best), key=lambda pair: pair[1])
+        return batch / (tpot * (osl - 1)), tpot
+
 
 def layouts() -> Iterator[Parallelism]:
     for tp, pp in product((1, 2), (1, 2)):
@@ -108,11 +143,33 @@ def every_disaggregated(store: Store, isl: int, osl: int) -> Iterator[tuple[floa
             yield 1 / tpot, min(n_p * rate_p, n_d * rate_d) * osl / gpus
 
 
+def every_colocated(store: Store, isl: int, osl: int) -> Iterator[tuple[float, float]]:
+    """(interactivity, throughput per GPU) of every feasible colocated design, one by one."""
+    slow = Slow(store)
+    for layout, batch, workers in product(list(layouts()), BATCHES, WORKERS_D):
+        found = slow.colocated("h200_sxm", layout, batch, isl, osl)
+        if found is not None and workers * layout.gpus <= MOST:
+            rate, tpot = found
+            yield 1 / tpot, workers * rate * osl / (workers * layout.gpus)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_frontier_is_what_brute_force_finds(answer: ps.Sweep, store: Store, place: int) -> None:
+    isl, osl = ISL_OSL[place]
+    designs = [*every_colocated(store, isl, osl), *every_disaggregated(store, isl, osl)]
+    slow = ps.Front.of([x for x, _ in designs], comparable(np.array([y for _, y in designs])), range(len(designs)))
+    rows = answer.frontier[answer.frontier.mix == f"{isl}/{osl}"]
+    assert len(rows) == len(slow) > 3
+    assert rows.interactivity_tok_s_user.to_numpy() == pytest.approx(slow.x, rel=1e-6)
+    assert rows.throughput_tok_s_gpu.to_numpy() == pytest.approx(slow.y, rel=1e-6)
+    assert set(rows.serving) == {"colocated", "disaggregated"}
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_the_disaggregated_front_is_what_brute_force_finds(answer: ps.Sweep, store: Store, place: int) -> None:
     isl, osl = ISL_OSL[place]
     designs = list(every_disaggregated(store, isl, osl))
-    slow = ps.Front.of([x for x, _ in designs], [y for _, y in designs], range(len(designs)))
+    slow = ps.Front.of([x for x, _ in designs], comparable(np.array([y for _, y in designs])), range(len(designs)))
     rows = answer.fronts[(answer.fronts.mix == f"{isl}/{osl}") & (answer.fronts.serving == "disaggregated")]
     fast = ps.Front.of(rows.interactivity_tok_s_user, rows.throughput_tok_s_gpu, rows.design_id)
     assert len(fast) == len(slow) > 3
@@ -128,11 +185,7 @@ def test_counts_are_those_of_enumerating(answer: ps.Sweep, store: Store) -> None
     colocated = sum(n * layout.gpus <= MOST for layout in layouts() for n in WORKERS_D) * len(BATCHES)
     assert answer.summary["designs"] == 2 * (legal + colocated)
     feasible = sum(len(list(every_disaggregated(store, *lengths))) for lengths in ISL_OSL)
-    space, points = answer.result.space, answer.result.points
-    for mix in points.values():
-        assert mix.colocated is not None
-        gpus = space.colocated.engine_gpus()[:, None] * WORKERS_D
-        feasible += int((mix.colocated.feasible[:, None] & (gpus <= MOST)).sum())
+    feasible += sum(len(list(every_colocated(store, *lengths))) for lengths in ISL_OSL)
     assert answer.summary["feasible_designs"] == feasible
 
 
