@@ -115,18 +115,20 @@ def _panel(axis: Any, fronts: pd.DataFrame, mix: str, markers: Mapping[str, str]
 
 
 def _label_curves(axis: Any, found: Mapping[str, Front]) -> None:
-    """Names at the throughput end of the curves, the higher curve's name above the lower's."""
-    ends = sorted(found, key=lambda mode: found[mode].y.max(), reverse=True)
-    for place, mode in enumerate(ends):
-        axis.text(0.98, 0.97 - 0.075 * place, mode, transform=axis.transAxes, ha="right", va="top", fontsize=9,
-                  color=COLOURS[mode], fontweight="bold")  # fmt: skip
+    """Names two thirds up the curves. These fall to the right: above the upper and below the lower there is room."""
+    for mode, front in found.items():
+        place = int(np.abs(front.y - 2 / 3 * front.y.max()).argmin())
+        x, y = front.x[place], front.y[place]
+        rival = [other for name, other in found.items() if name != mode]
+        upper = not rival or not y < float(np.nan_to_num(curve(rival[0], x)))
+        _beside(axis, x, y, mode, right=upper, color=COLOURS[mode], fontsize=9, fontweight="bold")
 
 
 def _mark_gain(axis: Any, colocated: Front, disaggregated: Front) -> None:
     gain = best_gain(colocated, disaggregated)
     if gain is None or gain.ratio < 1.005:
         note = "disaggregation does not win here"
-        axis.text(0.98, 0.80, note, transform=axis.transAxes, ha="right", va="top", fontsize=8, color="0.35")
+        axis.text(0.98, 0.97, note, transform=axis.transAxes, ha="right", va="top", fontsize=8, color="0.35")
         return
     x = gain.interactivity_tok_s_user
     low, high = float(curve(colocated, x)), float(curve(disaggregated, x))
@@ -134,4 +136,10 @@ def _mark_gain(axis: Any, colocated: Front, disaggregated: Front) -> None:
         "", (x, high), (x, low), arrowprops={"arrowstyle": "-|>", "color": "0.25", "linewidth": 1.1}, zorder=4
     )
     note = f"{gain.ratio - 1:+.0%} at {x:.0f} tok/s/user"
-    axis.text(0.98, 0.80, note, transform=axis.transAxes, ha="right", va="top", fontsize=8, color="0.25")
+    _beside(axis, x, low, note, right=False, color="0.25", fontsize=8)
+
+
+def _beside(axis: Any, x: float, y: float, words: str, right: bool, **style: Any) -> None:
+    """Words a few points above-right or below-left of a place on a curve."""
+    shift, across, along = (8, "left", "bottom") if right else (-8, "right", "top")
+    axis.annotate(words, (x, y), (shift, shift / 2), textcoords="offset points", ha=across, va=along, **style)
