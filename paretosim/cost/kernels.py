@@ -6,13 +6,13 @@ engine's, a missing one is borrowed, and every such step is kept as a `Repair`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 import numpy as np
 
 from ..errors import ProfileError
-from ..profiles.grid import Floats
 from ..profiles.hygiene import PAD_UP_FACTOR, Repair, fastest_kernel, launch_floor_s
 from ..profiles.store import Store, Table
 from ..spec.engine import EngineSpec
@@ -21,6 +21,8 @@ from .attention import AttentionTimes
 from .collectives import AllReduceTimes
 from .elementwise import ElementwiseTimes
 from .gemm import GemmTimes, gemm_roofline_s
+
+Times = TypeVar("Times")
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,7 @@ class Kernels:
     gpu: GpuSpec
     engine: EngineSpec
     repairs: list[Repair] = field(default_factory=list)
-    _built: dict[tuple[str, ...], GemmTimes | AttentionTimes | AllReduceTimes | ElementwiseTimes] = field(
-        default_factory=dict, repr=False
-    )
+    _built: dict[tuple[str, ...], object] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, store: Store, gpu: str, engine: str) -> Kernels:
@@ -55,12 +55,7 @@ class Kernels:
         ProfileError
             Neither this engine nor a sibling measured the lane on this GPU; names the lanes that exist.
         """
-        key = ("gemm", lane)
-        if key not in self._built:
-            self._built[key] = self._build_gemm(lane)
-        built = self._built[key]
-        assert isinstance(built, GemmTimes)
-        return built
+        return self._once(("gemm", lane), lambda: self._build_gemm(lane))
 
     def attention(self, phase: str, kv_dtype: str, arithmetic: str | None = None) -> AttentionTimes:
         """Attention grids of a phase for a cache format; in the engine's arithmetic for that cache unless given.
@@ -72,12 +67,10 @@ class Kernels:
         """
         if arithmetic is None:
             arithmetic = self.engine.attention_arithmetic.get(kv_dtype, "bf16") if phase == "prefill" else "bf16"
-        key = ("attention", phase, kv_dtype, arithmetic)
-        if key not in self._built:
-            self._built[key] = self._build_attention(phase, kv_dtype, arithmetic)
-        built = self._built[key]
-        assert isinstance(built, AttentionTimes)
-        return built
+        wanted = arithmetic
+        return self._once(
+            ("attention", phase, kv_dtype, wanted), lambda: self._build_attention(phase, kv_dtype, wanted)
+        )
 
     def allreduce(self) -> AllReduceTimes:
         """All-reduce times: the engine's own kernels and NCCL, the faster one at each size.
@@ -87,28 +80,16 @@ class Kernels:
         ProfileError
             No all-reduce was measured on this GPU.
         """
-        key = ("allreduce",)
-        if key not in self._built:
-            self._built[key] = self._build_allreduce()
-        built = self._built[key]
-        assert isinstance(built, AllReduceTimes)
-        return built
+        return self._once(("allreduce",), self._build_allreduce)
 
     def elementwise(self) -> ElementwiseTimes:
         """Memory-bound kernels: measured where this engine has a table (captured profiles), else analytic."""
-        key = ("elementwise",)
-        if key not in self._built:
-            there = self.store.has(self.gpu.name, self.engine.name, "elementwise")
-            table = self.store.table(self.gpu.name, self.engine.name, "elementwise") if there else None
-            self._built[key] = ElementwiseTimes.of(self.gpu, table)
-        built = self._built[key]
-        assert isinstance(built, ElementwiseTimes)
-        return built
+        return self._once(("elementwise",), self._build_elementwise)
 
-    def m_grid(self) -> Floats:
-        """Row counts at which any GEMM lane built so far was measured."""
-        lanes = [b.m for b in self._built.values() if isinstance(b, GemmTimes)]
-        return np.unique(np.concatenate(lanes)) if lanes else np.empty(0)
+    def _once(self, key: tuple[str, ...], build: Callable[[], Times]) -> Times:
+        if key not in self._built:
+            self._built[key] = build()
+        return cast(Times, self._built[key])
 
     def _path(self, engine: str, op: str) -> str:
         return f"{self.gpu.name}/{engine}/{op}"
@@ -190,6 +171,12 @@ class Kernels:
         raise ProfileError(
             f"no {phase} attention with a {kv_dtype} KV cache for {self.gpu.name} under {self.engine.name} "
             f"or its siblings; measured: {', '.join(sorted(seen))}"
+        )
+
+    def _build_elementwise(self) -> ElementwiseTimes:
+        there = self.store.has(self.gpu.name, self.engine.name, "elementwise")
+        return ElementwiseTimes.of(
+            self.gpu, self.store.table(self.gpu.name, self.engine.name, "elementwise") if there else None
         )
 
     def _build_allreduce(self) -> AllReduceTimes:

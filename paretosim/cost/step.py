@@ -183,11 +183,10 @@ def compile_step(model: ModelSpec, precision: Precision, kernels: Kernels, layou
         A table that is needed and missing.
     """
     stage = stage_operators(model, precision, kernels.engine, layout)
-    for operator in (*(c.operator for c in stage.per_token), *(c.operator for c in stage.per_sequence)):
-        if isinstance(operator, Gemm):
-            kernels.gemm(operator.lane)
+    operators = (*(c.operator for c in stage.per_token), *(c.operator for c in stage.per_sequence))
+    lanes = sorted({operator.lane for operator in operators if isinstance(operator, Gemm)})
     # Measured row counts are grid points too, so that a compiled step meets the measurement there.
-    tokens = np.unique(np.concatenate([TOKENS, kernels.m_grid()]))
+    tokens = np.unique(np.concatenate([TOKENS, *(kernels.gemm(lane).m for lane in lanes)]))
     grids: dict[tuple[str, Seen], OperatorGrid] = {}
 
     def add(name: str, sees: Seen, count: int, timed: Timed) -> None:
