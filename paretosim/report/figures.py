@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette: told apart by every kind of colour vision. Of its pairs, this one also reads well as text.
 COLOURS = {"colocated": "#D55E00", "disaggregated": "#0072B2"}
 DASHES = {"colocated": "--", "disaggregated": "-"}  # as in the explorer
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 
 
 def draw_frontiers(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[str, str]) -> None:
     """Draw every mix's fronts, colocated against disaggregated, and write a PNG; same input, same bytes.
 
-    Both axes are linear and start at zero: a height is then a number of GPUs for the same traffic, and the arrow of the
-    gain is as long as what it says. Straight lines join the designs because that is how the gain compares them.
+    Both axes are linear and start at zero: the arrow of a gain against the height below it is then the gain itself,
+    and designs that are nearly idle take little room. Straight lines join the designs because that is how the gain
+    compares them.
 
     Parameters
     ----------
@@ -35,9 +36,9 @@ def draw_frontiers(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    if fronts.empty:
+        raise InputError("nothing to draw: the frame of fronts is empty; loosen `slo` or widen `space`")
     mixes = list(dict.fromkeys(fronts["mix"]))
-    if not mixes:
-        raise InputError("nothing to draw: the frame of fronts is empty")
     columns = min(3, len(mixes))
     rows = -(-len(mixes) // columns)
     figure = Figure(figsize=(1.2 + 4.6 * columns, 1.6 + 3.7 * rows), dpi=130, layout="constrained")
@@ -50,7 +51,8 @@ def draw_frontiers(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[
         _panel(axis, fronts, mix, markers)
     for axis in axes[len(mixes) :]:
         axis.set_visible(False)
-    figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
+    # Names are the user's: without parse_math=False a dollar sign in one starts a formula.
+    figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left", parse_math=False)
     handles = [_marker_handle(name, shape) for name, shape in markers.items()]
     if len(handles) > 1:
         figure.legend(handles=handles, loc="outside upper right", ncols=min(6, len(handles)), fontsize=8, frameon=False)
@@ -60,7 +62,7 @@ def draw_frontiers(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[
     said = [f"{key}: {value}" for key, value in facts.items()]
     half = -(-len(said) // 2)
     footer = "   ".join(said) if columns > 1 else "\n".join("   ".join(part) for part in (said[:half], said[half:]))
-    figure.text(0.995, 0.004, footer, ha="right", va="bottom", fontsize=6.5, color="0.45")
+    figure.text(0.995, 0.004, footer, ha="right", va="bottom", fontsize=6.5, color="0.45", parse_math=False)
     FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
 
 
@@ -103,33 +105,38 @@ def _panel(axis: Any, fronts: pd.DataFrame, mix: str, markers: Mapping[str, str]
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=0)
     axis.margins(0.05)
-    _label_curves(axis, found)
-    isl, osl = mix.split("/")
-    axis.set_title(f"ISL {isl} / OSL {osl}", fontsize=10, loc="left")
+    isl, slash, osl = mix.partition("/")
+    axis.set_title(f"ISL {isl} / OSL {osl}" if slash else mix, fontsize=10, loc="left", parse_math=False)
     axis.grid(color="0.92", linewidth=0.8)
     axis.tick_params(labelsize=8, colors="0.3")
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
-    if len(found) == 2:
-        _mark_gain(axis, found["colocated"], found["disaggregated"])
+    noted = _mark_gain(axis, found["colocated"], found["disaggregated"]) if len(found) == 2 else np.nan
+    _label_curves(axis, found, noted)
 
 
-def _label_curves(axis: Any, found: Mapping[str, Front]) -> None:
-    """Names two thirds up the curves. These fall to the right: above the upper and below the lower there is room."""
+def _label_curves(axis: Any, found: Mapping[str, Front], noted: float) -> None:
+    """Names two thirds up the curves. These fall to the right: above the upper and below the lower there is room.
+
+    Not at the height `noted` (NaN: none), where the gain is written below the lower curve.
+    """
     for mode, front in found.items():
-        place = int(np.abs(front.y - 2 / 3 * front.y.max()).argmin())
+        top = front.y.max()
+        at_note = np.abs(front.y - noted) < 0.15 * top
+        place = int((np.abs(front.y - 2 / 3 * top) + top * at_note).argmin())
         x, y = front.x[place], front.y[place]
         rival = [other for name, other in found.items() if name != mode]
         upper = not rival or not y < float(np.nan_to_num(curve(rival[0], x)))
         _beside(axis, x, y, mode, right=upper, color=COLOURS[mode], fontsize=9, fontweight="bold")
 
 
-def _mark_gain(axis: Any, colocated: Front, disaggregated: Front) -> None:
+def _mark_gain(axis: Any, colocated: Front, disaggregated: Front) -> float:
+    """Draw the best gain and return the throughput at which its note hangs; NaN where there is no gain."""
     gain = best_gain(colocated, disaggregated)
     if gain is None or gain.ratio < 1.005:
         note = "disaggregation does not win here"
         axis.text(0.98, 0.97, note, transform=axis.transAxes, ha="right", va="top", fontsize=8, color="0.35")
-        return
+        return np.nan
     x = gain.interactivity_tok_s_user
     low, high = float(curve(colocated, x)), float(curve(disaggregated, x))
     axis.annotate(
@@ -137,6 +144,7 @@ def _mark_gain(axis: Any, colocated: Front, disaggregated: Front) -> None:
     )
     note = f"{gain.ratio - 1:+.0%} at {x:.0f} tok/s/user"
     _beside(axis, x, low, note, right=False, color="0.25", fontsize=8)
+    return low
 
 
 def _beside(axis: Any, x: float, y: float, words: str, right: bool, **style: Any) -> None:

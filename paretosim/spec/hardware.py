@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from ..errors import InputError, Problem
+from ..errors import InputError, Problem, did_you_mean
 from ..units import GB, GIB, TFLOP
 
 
@@ -49,7 +50,9 @@ class GpuSpec:
         return self.flops.get(arithmetic, self.flops["bf16"])
 
 
-_FIELDS = {  # key of gpu.yaml -> (field of GpuSpec, factor to SI)
+ARITHMETIC = ("bf16", "fp8", "fp4", "int8")
+
+_FIELDS: dict[str, tuple[str, float]] = {  # key of gpu.yaml -> (field of GpuSpec, factor to SI)
     "hbm_gib": ("hbm_bytes", GIB),
     "hbm_gb_s": ("hbm_bytes_per_s", GB),
     "link_gb_s": ("link_bytes_per_s", GB),
@@ -59,39 +62,60 @@ _FIELDS = {  # key of gpu.yaml -> (field of GpuSpec, factor to SI)
     "tdp_w": ("tdp_w", 1),
     "usd_per_hour": ("usd_per_hour", 1),
 }
+_KEYS = ("device", "tflops", *_FIELDS)
 
 
 def load_gpu(path: Path) -> GpuSpec:
-    """Read ``gpu.yaml``; every fact must be there and have a source.
+    """Read ``gpu.yaml``; every fact must be there, positive, and have a source.
 
     Raises
     ------
     InputError
-        Names the file and each key that is missing, not positive or without a source.
+        Names the file and each key that is missing, unknown, not positive or without a source.
     """
-    raw = yaml.safe_load(path.read_text()) or {}
-    sources = raw.get("sources") or {}
-    problems = []
-    for key in ("device", "tflops", *_FIELDS):
-        if key not in raw:
-            problems.append(Problem(key, "missing", str(path)))
-        elif key != "device" and key not in sources:
-            problems.append(Problem(f"sources.{key}", "every fact needs a source", str(path)))
-    for key in _FIELDS:
-        value = raw.get(key, 1)
-        if not isinstance(value, int | float) or value <= 0:
-            problems.append(Problem(key, f"must be a positive number, not {value!r}", str(path)))
-    tflops = raw.get("tflops") or {}
-    if "bf16" not in tflops:
-        problems.append(Problem("tflops.bf16", "missing", str(path)))
-    unknown = set(raw) - {"device", "tflops", "sources", *_FIELDS}
-    problems += [Problem(key, "unknown key", str(path)) for key in sorted(unknown)]
-    if problems:
+    raw = yaml.safe_load(path.read_text())
+    if not isinstance(raw, dict):
+        raise InputError(Problem("", "must be a mapping of facts", str(path)))
+    if problems := [Problem(key, message, str(path)) for key, message in _problems(raw)]:
         raise InputError(problems)
     return GpuSpec(
         name=path.parent.name,
         device=raw["device"],
-        flops={k: v * TFLOP for k, v in tflops.items()},
-        sources=sources,
+        flops={k: v * TFLOP for k, v in raw["tflops"].items()},
+        sources=raw["sources"],
         **{field: raw[key] * factor for key, (field, factor) in _FIELDS.items()},
     )
+
+
+def _problems(raw: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(key, what is wrong) of everything that is."""
+    sources = raw.get("sources")
+    sources = sources if isinstance(sources, dict) else {}
+    for key in _KEYS:
+        if key not in raw:
+            yield key, "missing"
+        elif key != "device" and not sources.get(key):
+            yield f"sources.{key}", "every fact needs a source"
+    for key in raw.keys() - {*_KEYS, "sources"}:
+        yield str(key), f"unknown key{did_you_mean(key, _KEYS)}"
+    for key in sources.keys() - _KEYS:
+        yield f"sources.{key}", "the source of no fact"
+    for key in _FIELDS:
+        if key in raw:
+            yield from _not_positive(key, raw[key], whole=key.startswith("gpus_per_"))
+    peaks = raw.get("tflops", {})
+    if not isinstance(peaks, dict):
+        yield "tflops", f"must be a mapping of {', '.join(ARITHMETIC)}, not {peaks!r}"
+        return
+    if "bf16" not in peaks:
+        yield "tflops.bf16", "missing"
+    for name, value in peaks.items():
+        if name not in ARITHMETIC:
+            yield f"tflops.{name}", f"unknown arithmetic; known: {', '.join(ARITHMETIC)}"
+        yield from _not_positive(f"tflops.{name}", value)
+
+
+def _not_positive(key: str, value: object, whole: bool = False) -> Iterator[tuple[str, str]]:
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or value <= 0:
+        yield key, f"must be a positive {'whole ' if whole else ''}number, not {value!r}"

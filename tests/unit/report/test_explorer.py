@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,18 @@ def test_the_data_come_back_equal_to_the_frame(page: Page) -> None:
     for name in frame.columns:
         given, got = frame[name].tolist(), back[name].astype(object).where(back[name].notna(), None).tolist()
         assert got == [None if pd.isna(value) else value for value in given], name
+
+
+def test_a_whole_sweep_is_in_the_page_number_by_number(
+    synthetic_fronts: Callable[..., pd.DataFrame], tmp_path: Path
+) -> None:
+    frame = synthetic_fronts()
+    write_explorer(frame, tmp_path / "sweep.html", "sweep", {})
+    found = Page(tmp_path / "sweep.html").data
+    back = dict(zip(found["columns"], zip(*found["rows"], strict=True), strict=True))
+    assert list(back["design_id"]) == frame["design_id"].tolist() and len(frame) > 200
+    for name in frame.columns:
+        assert list(back[name]) == [None if pd.isna(value) else value for value in frame[name].tolist()], name
 
 
 def test_columns_the_page_does_not_know_travel_along() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import paretosim as ps
 from paretosim.errors import InputError
@@ -55,4 +58,28 @@ def test_the_same_fronts_give_the_same_bytes_and_others_do_not(quickstart: ps.Sw
 def test_nothing_to_draw_is_an_error(quickstart: ps.Sweep, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to draw"):
         draw_frontiers(quickstart.fronts.iloc[:0], tmp_path / "f.png", "title", FACTS)
+    with pytest.raises(InputError, match="nothing to draw"):
+        draw_frontiers(pd.DataFrame(), tmp_path / "f.png", "title", FACTS)
     assert not (tmp_path / "f.png").exists()
+
+
+def test_names_are_drawn_as_they_are_and_never_read_as_formulas(quickstart: ps.Sweep, tmp_path: Path) -> None:
+    name = r"$\frac$ of 5$"
+    draw_frontiers(relabelled(quickstart.fronts, 1).assign(mix=name), tmp_path / "f.png", name, {name: name})
+    assert size(tmp_path / "f.png")[0] > 700
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(8))
+def test_no_word_in_a_panel_covers_another(
+    synthetic_fronts: Callable[..., pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    drawn: list[FigureCanvasAgg] = []
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", lambda canvas, *_, **__: drawn.append(canvas))
+    draw_frontiers(synthetic_fronts(seed=seed), tmp_path / "f.png", "title", FACTS)
+    drawn[0].draw()
+    for axis in drawn[0].figure.axes:
+        words = [text for text in axis.texts if text.get_text()]
+        assert len(words) == 3  # two names and a gain
+        boxes = {text.get_text(): text.get_window_extent() for text in words}
+        assert [pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])] == []

@@ -141,7 +141,7 @@ def test_a_missing_bf16_peak_is_named(facts: dict[str, Any], tmp_path: Path) -> 
 
 def test_an_unknown_key_is_named(facts: dict[str, Any], tmp_path: Path) -> None:
     facts["hbm_gb"] = 141
-    assert refusal(tmp_path, facts) == [(str(tmp_path / "gpu.yaml"), "hbm_gb", "unknown key")]
+    assert refusal(tmp_path, facts) == [(str(tmp_path / "gpu.yaml"), "hbm_gb", "unknown key (did you mean 'hbm_gib'?)")]
 
 
 @pytest.mark.parametrize("key", FACTS)
@@ -165,3 +165,29 @@ def test_all_problems_come_at_once(facts: dict[str, Any], tmp_path: Path) -> Non
     del facts["sources"]["nic_gb_s"]
     facts |= {"link_gb_s": -1, "colour": "green"}
     assert {key for _, key, _ in refusal(tmp_path, facts)} == {"tdp_w", "sources.nic_gb_s", "link_gb_s", "colour"}
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "words"),
+    [
+        ({"tflops": {"bf16": 0}}, "tflops.bf16", "must be a positive number, not 0"),
+        ({"tflops": {"bf16": "fast"}}, "tflops.bf16", "must be a positive number, not 'fast'"),
+        ({"tflops": {"bf16": 1, "fp6": 2}}, "tflops.fp6", "unknown arithmetic"),
+        ({"tflops": 989}, "tflops", "must be a mapping"),
+        ({"gpus_per_node": 7.5}, "gpus_per_node", "must be a positive whole number, not 7.5"),
+        ({"tdp_w": True}, "tdp_w", "must be a positive number, not True"),
+        ({"hbm_gbs": 1}, "hbm_gbs", "did you mean 'hbm_gb_s'"),
+    ],
+)
+def test_a_fact_of_the_wrong_kind_is_named(tmp_path: Path, change: dict[str, object], key: str, words: str) -> None:
+    facts = yaml.safe_load((PROFILES / "h200_sxm" / "gpu.yaml").read_text()) | change
+    (tmp_path / "gpu.yaml").write_text(yaml.safe_dump(facts))
+    with pytest.raises(InputError) as error:
+        load_gpu(tmp_path / "gpu.yaml")
+    assert any(p.key == key and words in p.message for p in error.value.problems)
+
+
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "gpu.yaml").write_text("- 1\n")
+    with pytest.raises(InputError, match="must be a mapping of facts"):
+        load_gpu(tmp_path / "gpu.yaml")
