@@ -48,7 +48,8 @@ def colocated_rate(
 ) -> ColocatedRate:
     """Evaluate batches of running sequences under every setting that respects the token budget.
 
-    A setting that cannot bring in prompts as fast as the batch finishes them has an infinite TTFT.
+    A setting that cannot bring in prompts as fast as the batch finishes them, or that gathers more prompts than the
+    batch has slots, has an infinite TTFT.
 
     Parameters
     ----------
@@ -77,11 +78,12 @@ def colocated_rate(
     # Chunked: a share of the steps carries `chunk` prompt tokens, the others none.
     share = arrivals * fresh / chunks
     mixed = step.mixed(running, mean_context, chunks / fresh, isl, prefix)
+    # At the mean context a step may fall a hair below the mean over contexts; a mixed one is never the faster.
     mixed_s = np.maximum(mixed.seconds, decode_s)
     within = (share <= 1) & (running + chunks <= token_budget)
     chunked_tpot = share * mixed_s + (1 - share) * decode_s
     steps = np.maximum(1.0, fresh / chunks)
-    # A prompt waits for the running step, and for those ahead of it while every step is already mixed.
+    # A prompt waits half a step, then takes its own; prompts do not queue behind each other here.
     chunked_ttft = np.where(within, stages * (0.5 * chunked_tpot + steps * mixed_s), np.inf)
     chunked_measured = (share * mixed.measured * mixed_s + (1 - share) * decode_measured * decode_s) / chunked_tpot
 

@@ -6,12 +6,11 @@ only where tokens per second and GPU are formed; the printed listing mixes engin
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..profiles.grid import Floats
+from ..spec.axis import small_fraction
 
 TOLERANCE = 0.03
 MOST_WORKERS = 64
@@ -62,10 +61,17 @@ def workers_for_ratio(gpu_ratio: float, prefill_gpus: ArrayLike, decode_gpus: Ar
 
     Parameters
     ----------
-    gpu_ratio : prefill GPUs / decode GPUs, read as the nearest fraction with a denominator up to 64.
+    gpu_ratio : prefill GPUs / decode GPUs, a fraction with a denominator up to 64.
     prefill_gpus, decode_gpus : GPUs of one engine, integer arrays.
+
+    Raises
+    ------
+    ValueError
+        The ratio is no such fraction.
     """
-    wanted = Fraction(gpu_ratio).limit_denominator(MOST_WORKERS)
+    wanted = small_fraction(gpu_ratio)
+    if wanted is None:
+        raise ValueError(f"{gpu_ratio} is no fraction with a denominator up to 64")
     # n_p * P / (n_d * D) = ratio  ->  n_p : n_d = ratio_num * D : ratio_den * P, in lowest terms.
     up = wanted.numerator * np.asarray(decode_gpus, dtype=np.int64)
     down = wanted.denominator * np.asarray(prefill_gpus, dtype=np.int64)

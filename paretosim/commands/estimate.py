@@ -14,7 +14,7 @@ from ..errors import InputError, Problem, did_you_mean
 from ..profiles.grid import Timed
 from ..profiles.store import Store, default_roots
 from ..spec.model import load_model
-from ..spec.parallelism import Parallelism, illegal
+from ..spec.parallelism import Parallelism, illegal, illegal_pp
 from ..spec.precision import Format, Precision
 from ..units import GIB, MS
 
@@ -51,13 +51,22 @@ def estimate(args: argparse.Namespace) -> Estimate:
 
     A decode batch runs as ``min(pp, batch)`` micro-batches, as the engine does; a prefill batch goes through in one.
     """
-    _check(args)
+    problems = _flags(args)
     store = Store(default_roots(args.profiles))
-    model = load_model(args.model)
-    kernels = Kernels.of(store, args.gpu, args.engine)
+    model = kernels = None
+    try:
+        model = load_model(args.model)
+    except InputError as error:
+        problems += error.problems
+    try:
+        kernels = Kernels.of(store, args.gpu, args.engine)
+    except InputError as error:
+        problems += error.problems
     layout = Parallelism(args.tp, args.pp)
-    if (why := illegal(layout, model, kernels.gpu)) is not None:
-        raise InputError(Problem("--tp" if "TP" in why or "divide" in why else "--pp", why))
+    if model and kernels and (why := illegal(layout, model, kernels.gpu)) is not None:
+        problems.append(Problem("--pp" if illegal_pp(args.pp, model) == why else "--tp", why))
+    if problems or model is None or kernels is None:
+        raise InputError(problems)
     precision = Precision.of(args.precision, args.kv_cache)
     step = compile_step(model, precision, kernels, layout)
     memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu)
@@ -110,7 +119,8 @@ def run(args: argparse.Namespace) -> None:
         print(f"  note: {repair}")
 
 
-def _check(args: argparse.Namespace) -> None:
+def _flags(args: argparse.Namespace) -> list[Problem]:
+    """What is wrong with the flags by themselves."""
     problems = []
     formats = get_args(Format)
     for flag, value in (("--precision", args.precision), ("--kv-cache", args.kv_cache)):
@@ -128,5 +138,4 @@ def _check(args: argparse.Namespace) -> None:
         problems.append(Problem("--prefix", "says nothing for --phase decode"))
     if args.prefix < 0 or (args.isl is not None and args.prefix >= args.isl):
         problems.append(Problem("--prefix", f"must be at least 0 and below --isl, not {args.prefix}"))
-    if problems:
-        raise InputError(problems)
+    return problems

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import ProfileError
-from ..profiles.grid import Floats, LogGrid, Timed
+from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
 from ..profiles.hygiene import pad_up
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
@@ -125,9 +125,6 @@ class AttentionTimes:
         for heads, (batches, lengths, seconds) in self.grids.items():
             rows, columns = np.meshgrid(batches, lengths, indexing="ij")
             log_e = np.log(self.roofline_s(heads, rows, columns) / seconds)
-            for name, x, y in (("length", np.log(lengths), log_e), ("batch", np.log(batches), log_e.T)):
-                if len(x) > 2:
-                    weight = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
-                    error = y[:, 1:-1] - (y[:, :-2] * (1 - weight) + y[:, 2:] * weight)
-                    errors[name].append(np.abs(np.expm1(error[np.isfinite(error)])))
-        return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in errors.items()}
+            errors["batch"].append(held_out_errors(np.log(batches), log_e.T))
+            errors["length"].append(held_out_errors(np.log(lengths), log_e))
+        return {name: np.concatenate(parts) for name, parts in errors.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats, LogGrid, Timed
+from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
 from ..profiles.hygiene import pad_up
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
@@ -75,9 +75,8 @@ class AllReduceTimes:
 
     def leave_one_out(self) -> dict[str, Floats]:
         """Relative errors of predicting each inner size from its two neighbours."""
-        errors = []
-        for n, (sizes, seconds) in self.curves.items():
-            x, y = np.log(sizes), np.log(allreduce_roofline_s(self.gpu, n, sizes) / seconds)
-            weight = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
-            errors.append(np.abs(np.expm1(y[1:-1] - (y[:-2] * (1 - weight) + y[2:] * weight))))
-        return {"size": np.concatenate(errors) if errors else np.empty(0)}
+        errors = [
+            held_out_errors(np.log(sizes), np.log(allreduce_roofline_s(self.gpu, n, sizes) / seconds))
+            for n, (sizes, seconds) in self.curves.items()
+        ]
+        return {"size": np.concatenate(errors)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats, LogGrid, Timed
+from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
 from ..profiles.hygiene import pad_up
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
@@ -92,13 +92,8 @@ class GemmTimes:
         """
         n, k = self.sites.T[:, :, None]
         log_e = np.log(gemm_roofline_s(self.gpu, self.lane, self.m, n, k) / self.seconds)
-        inner = []
-        for row in log_e:
-            have = np.isfinite(row)
-            x, y = np.log(self.m[have]), row[have]
-            if len(x) > 2:
-                weight = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
-                inner.append(y[1:-1] - (y[:-2] * (1 - weight) + y[2:] * weight))
+        measured = [np.isfinite(row) for row in log_e]
+        inner = [held_out_errors(np.log(self.m[have]), row[have]) for have, row in zip(measured, log_e, strict=True)]
         logs = np.log(self.sites)
         distance = ((logs[:, None] - logs[None]) ** 2).sum(axis=-1)
         np.fill_diagonal(distance, np.inf)
@@ -108,5 +103,4 @@ class GemmTimes:
         weights = weights[:, :, None] * np.isfinite(neighbours)
         with np.errstate(invalid="ignore"):
             outer = log_e - np.nansum(np.nan_to_num(neighbours) * weights, axis=1) / weights.sum(axis=1)
-        error = {"m": np.concatenate(inner) if inner else np.empty(0), "site": outer[np.isfinite(outer)]}
-        return {name: np.abs(np.expm1(values)) for name, values in error.items()}
+        return {"m": np.concatenate(inner), "site": np.abs(np.expm1(outer[np.isfinite(outer)]))}

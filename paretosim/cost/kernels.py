@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import ProfileError
 from ..profiles.hygiene import PAD_UP_FACTOR, Repair, fastest_kernel, launch_floor_s
+from ..profiles.sidecar import Provenance
 from ..profiles.store import Store, Table
 from ..spec.engine import EngineSpec
 from ..spec.hardware import GpuSpec
@@ -34,12 +35,14 @@ class Kernels:
     store : where tables come from.
     gpu, engine : whose kernels.
     repairs : what hygiene changed in the tables used so far, in order of use.
+    used : provenance of those tables by (engine, operator).
     """
 
     store: Store
     gpu: GpuSpec
     engine: EngineSpec
     repairs: list[Repair] = field(default_factory=list)
+    used: dict[tuple[str, str], Provenance] = field(default_factory=dict)
     _built: dict[tuple[str, ...], object] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -91,6 +94,11 @@ class Kernels:
             self._built[key] = build()
         return cast(Times, self._built[key])
 
+    def _table(self, engine: str, op: str) -> Table:
+        table = self.store.table(self.gpu.name, engine, op)
+        self.used[engine, op] = table.provenance
+        return table
+
     def _path(self, engine: str, op: str) -> str:
         return f"{self.gpu.name}/{engine}/{op}"
 
@@ -99,7 +107,7 @@ class Kernels:
         engines = [e for e in (self.engine.name, *self.engine.siblings) if self.store.has(self.gpu.name, e, op)]
         # With no table at all, asking for our own raises and names what is there.
         for engine in engines or [self.engine.name]:
-            yield engine, self.store.table(self.gpu.name, engine, op)
+            yield engine, self._table(engine, op)
 
     def _build_gemm(self, lane: str) -> GemmTimes:
         floored: list[Repair] = []
@@ -123,6 +131,7 @@ class Kernels:
             times = GemmTimes.of(self.gpu, lane, self._with_static_scales(engine, lane, rows))
             self._note_lowered(engine, "gemm", lane, times.lowered, len(rows))
             return times
+        self.repairs.extend(floored)
         unusable = "".join(f"; {repair.note} ({repair.table})" for repair in floored)
         raise ProfileError(
             f"no usable {lane} GEMM lane for {self.gpu.name} under {self.engine.name} or its siblings{unusable}; "
@@ -137,7 +146,7 @@ class Kernels:
         """
         if lane != "fp8" or not self.store.has(self.gpu.name, engine, "quantize_scale"):
             return rows
-        scale = self.store.table(self.gpu.name, engine, "quantize_scale").where(dtype="fp8").columns
+        scale = self._table(engine, "quantize_scale").where(dtype="fp8").columns
         known = {(m, k): s for m, k, s in zip(scale["m"], scale["k"], scale["latency_s"], strict=True)}
         c = rows.columns
         spent = np.array([known.get(key, 0.0) for key in zip(c["m"], c["k"], strict=True)])
@@ -175,23 +184,20 @@ class Kernels:
 
     def _build_elementwise(self) -> ElementwiseTimes:
         there = self.store.has(self.gpu.name, self.engine.name, "elementwise")
-        return ElementwiseTimes.of(
-            self.gpu, self.store.table(self.gpu.name, self.engine.name, "elementwise") if there else None
-        )
+        return ElementwiseTimes.of(self.gpu, self._table(self.engine.name, "elementwise") if there else None)
 
     def _build_allreduce(self) -> AllReduceTimes:
         tables = []
-        engines = [
-            e for e in (self.engine.name, *self.engine.siblings) if self.store.has(self.gpu.name, e, "allreduce")
-        ]
-        for engine in engines[:1]:
-            tables.append(self.store.table(self.gpu.name, engine, "allreduce").where(dtype="bf16"))
-            if engine != self.engine.name:
-                note = f"kernels of {engine} stand in for {self.engine.name}"
-                self.repairs.append(Repair("borrowed", self._path(engine, "allreduce"), "bf16", len(tables[0]), note))
+        engines = (self.engine.name, *self.engine.siblings)
+        owner = next((e for e in engines if self.store.has(self.gpu.name, e, "allreduce")), None)
+        if owner is not None:
+            tables.append(self._table(owner, "allreduce").where(dtype="bf16"))
+            if owner != self.engine.name:
+                note = f"kernels of {owner} stand in for {self.engine.name}"
+                self.repairs.append(Repair("borrowed", self._path(owner, "allreduce"), "bf16", len(tables[0]), note))
         for library in ("nccl", self.engine.name):
             if self.store.has(self.gpu.name, library, "collectives"):
-                rows = self.store.table(self.gpu.name, library, "collectives").where(operation="all_reduce")
+                rows = self._table(library, "collectives").where(operation="all_reduce")
                 tables += [rows.where(dtype=d) for d in ("fp16", "bf16") if d in rows.distinct("dtype")]
         if not any(len(t) for t in tables):
             raise ProfileError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class Elementwise:
 
     name: str
     bytes_per_token: float
-    weight_bytes: float = 0.0
+    weight_bytes: ClassVar[float] = 0.0
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""
@@ -67,7 +67,7 @@ class AllReduce:
     name: str
     gpus: int
     bytes_per_token: float
-    weight_bytes: float = 0.0
+    weight_bytes: ClassVar[float] = 0.0
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""
@@ -80,7 +80,7 @@ class Send:
 
     name: str
     bytes_per_token: float
-    weight_bytes: float = 0.0
+    weight_bytes: ClassVar[float] = 0.0
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""

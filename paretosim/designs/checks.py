@@ -23,11 +23,10 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
     """
     problems: list[Problem] = []
     known = store.gpus()
-    for phase in ("prefill", "decode"):
-        for gpu in getattr(scenario.hardware, phase):
-            if gpu not in known:
-                message = f"no GPU {gpu!r}{did_you_mean(gpu, known)}; known: {', '.join(known)}"
-                problems.append(scenario.problem(("hardware", phase), message))
+    for gpu in scenario.hardware.names:
+        if gpu not in known:
+            message = f"no GPU {gpu!r}{did_you_mean(gpu, known)}; known: {', '.join(known)}"
+            problems.append(scenario.problem(("hardware",), message))
     if scenario.engine not in store.engine_names():
         names = store.engine_names()
         message = f"no engine {scenario.engine!r}{did_you_mean(scenario.engine, names)}; known: {', '.join(names)}"

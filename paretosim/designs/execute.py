@@ -13,13 +13,8 @@ Answer = TypeVar("Answer")
 EXECUTORS = ("auto", "serial")
 
 
-def run_tasks(work: Callable[[Task], Answer], tasks: Sequence[Task], executor: str = "auto") -> Iterator[Answer]:
-    """Answers of `work` for each task, in the tasks' order.
-
-    Parameters
-    ----------
-    work : a function without side effects; answers must merge in any order.
-    executor : ``serial`` runs here; ``auto`` is serial until another executor pays.
+def chosen(executor: str) -> str:
+    """The executor that runs when this one is asked for: ``auto`` is serial until another one pays.
 
     Raises
     ------
@@ -28,4 +23,16 @@ def run_tasks(work: Callable[[Task], Answer], tasks: Sequence[Task], executor: s
     """
     if executor not in EXECUTORS:
         raise InputError(f"no executor {executor!r}; there are {', '.join(EXECUTORS)}")
+    return "serial"
+
+
+def run_tasks(work: Callable[[Task], Answer], tasks: Sequence[Task], executor: str) -> Iterator[Answer]:
+    """Answers of `work` for each task, in the tasks' order.
+
+    Parameters
+    ----------
+    work : a function without side effects; answers must merge in any order.
+    executor : one that `chosen` names; ``serial`` runs here.
+    """
+    assert executor == "serial"
     return map(work, tasks)

@@ -20,6 +20,7 @@ from ..cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes,
 from ..cost.memory import MemoryModel
 from ..cost.step import StepCost, compile_step
 from ..profiles.grid import Floats
+from ..profiles.sidecar import Provenance
 from ..profiles.store import Store
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism, illegal
@@ -60,6 +61,11 @@ class Engines:
         """Memory of one GPU."""
         kernels = self.kernels[gpu]
         return MemoryModel.of(self.model, self.precision, kernels.engine, layout, kernels.gpu)
+
+    def tables(self) -> list[Provenance]:
+        """Provenance of every table behind the compiled steps, in a fixed order."""
+        used = {(gpu, *key): p for gpu, kernels in self.kernels.items() for key, p in kernels.used.items()}
+        return [used[key] for key in sorted(used)]
 
     def layouts(self, pool: Pool) -> Iterator[tuple[str, Parallelism, slice]]:
         """Every layout of a pool that is legal for the model on that GPU, and where its points lie."""

@@ -20,7 +20,7 @@ from ..spec.scenario import Scenario, load_scenario
 from .checks import check_memory, check_names, compile_layouts
 from .compare import best_gain, mode_front
 from .cross import Scored, score_colocated, score_disaggregated
-from .execute import run_tasks
+from .execute import chosen, run_tasks
 from .front import Front
 from .points import Engines, colocated_points, decode_points, prefill_points
 from .space import DesignSpace
@@ -92,7 +92,7 @@ def sweep(
     ----------
     scenario : a loaded scenario, or its file.
     store : where profiles come from; default `Store()`.
-    executor : see `paretosim.designs.execute.run_tasks`.
+    executor : see `paretosim.designs.execute.chosen`.
     progress : told about each finished part.
 
     Raises
@@ -102,6 +102,7 @@ def sweep(
     """
     began, cpu_began = time.perf_counter(), time.process_time()
     tell = progress or (lambda done, total, what: None)
+    executor = chosen(executor)
     scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     store = store or Store()
     model = check_names(scenario, store)
@@ -124,11 +125,13 @@ def sweep(
     if total.designs == 0:
         raise InputError(scenario.problem(("space",), f"the space is empty: no deployment has {space.max_gpus:g} "
                                           "GPUs or fewer"))  # fmt: skip
-    if total.feasible == 0:
-        raise InputError(_no_design(scenario, points))
+    feasible = {mix: sum(s.feasible for g, s in scored.items() if g.mix == mix) for mix in points}
+    unreachable = {mix: _why_none(points[mix]) for mix, count in feasible.items() if not count}
+    if not total.feasible:
+        raise InputError([scenario.problem(("slo",), f"mix {mix}: {why}") for mix, why in unreachable.items()])
     gpus = _priced(engines, scenario)
     fronts = _fronts(space, points, gpus, scored)
-    scenario_id = identify(scenario, engines, store)
+    scenario_id = identify(scenario, engines)
     repairs = dict.fromkeys(str(r) for kernels in engines.kernels.values() for r in kernels.repairs)
     summary = {
         "scenario_id": scenario_id,
@@ -139,27 +142,29 @@ def sweep(
         "wall_s": round(time.perf_counter() - began, 3),
         "cpu_s": round(time.process_time() - cpu_began, 3),
         "peak_rss_mb": round(peak_rss_mb(), 1),
-        "executor": "serial",
+        "executor": executor,
         "version": __version__,
+        "feasible_designs_by_mix": feasible,
+        "unreachable_mixes": unreachable,
         "weighted_gain": _weighted_gain(scenario, fronts),
         "measured_share": round(float(fronts.loc[fronts["pareto"], "measured_share"].mean()), 4),
         "profiles": [
             {"table": f"{p.gpu}/{p.engine}/{p.op}", "sha256": p.table_sha256, "status": p.status, "source": p.source}
-            for p in store.loaded()
+            for p in engines.tables()
         ],
         "repairs": list(repairs),
     }
     return SweepResult(scenario, scenario_id, space, points, fronts, summary)
 
 
-def identify(scenario: Scenario, engines: Engines, store: Store) -> str:
+def identify(scenario: Scenario, engines: Engines) -> str:
     """Hash of everything that decides the answer: scenario, model, GPUs, engine, tables, version."""
     facts = [
         json.dumps(scenario.canonical(), sort_keys=True),
         repr(engines.model),
         *(repr(engines.kernels[name].gpu) for name in sorted(engines.kernels)),
         *sorted({repr(k.engine) for k in engines.kernels.values()}),
-        *(p.table_sha256 for p in store.loaded()),
+        *(p.table_sha256 for p in engines.tables()),
         __version__,
     ]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
@@ -249,20 +254,16 @@ def _weighted_gain(scenario: Scenario, fronts: pd.DataFrame) -> float | None:
     return round(float(np.exp(np.average(logs, weights=weights))), 4) if logs else None
 
 
-def _no_design(scenario: Scenario, points: Mapping[str, MixPoints]) -> list[Any]:
-    """Why nothing is feasible, per mix: the best latency that any point reaches."""
+def _why_none(found: MixPoints) -> str:
+    """Why a mix has no feasible design: what its best engines reach."""
     import numpy as np
 
-    problems = []
-    for mix, found in points.items():
-        pools = [p for p in (found.colocated, found.prefill, found.decode) if p is not None]
-        fits = [p.legal & p.fits for p in pools]
-        ttft = [p.ttft_s[f] for p, f in zip(pools, fits, strict=True)]
-        tpot = [p.tpot_s[f] for p, f in zip(pools, fits, strict=True)]
-        best = [float(np.nanmin(np.concatenate(v), initial=np.inf)) for v in (ttft, tpot)]
-        if not any(f.any() for f in fits):
-            problems.append(scenario.problem(("space",), f"mix {mix}: no engine of the space holds one batch"))
-        else:
-            message = f"mix {mix}: no design meets the targets; the best TTFT is {best[0]:.3g} s, the best TPOT "
-            problems.append(scenario.problem(("slo",), message + f"{best[1]:.3g} s"))
-    return problems
+    pools = [p for p in (found.colocated, found.prefill, found.decode) if p is not None]
+    fits = [p.legal & p.fits for p in pools]
+    if not any(f.any() for f in fits):
+        return "no engine of the space holds one batch in memory; lower batch or widen tp and pp"
+    ttft, tpot = (
+        float(np.nanmin(np.concatenate([getattr(p, key)[f] for p, f in zip(pools, fits, strict=True)]), initial=np.inf))
+        for key in ("ttft_s", "tpot_s")
+    )
+    return f"no design meets the targets; the best TTFT is {ttft:.3g} s, the best TPOT {tpot:.3g} s"

@@ -109,6 +109,24 @@ def _fill(grid: Floats, axis: int) -> Floats:
     return np.moveaxis(moved, 0, axis)
 
 
+def held_out_errors(axis: Floats, values: Floats) -> Floats:
+    """Relative errors of predicting each inner point of curves from its two neighbours.
+
+    Parameters
+    ----------
+    axis : positions, increasing, shape (n,).
+    values : logarithms of what was measured, shape (..., n); NaN where nothing was.
+
+    Returns
+    -------
+    errors
+        One for each inner point that was measured and so were its neighbours, flat.
+    """
+    weight = (axis[1:-1] - axis[:-2]) / (axis[2:] - axis[:-2])
+    error = values[..., 1:-1] - (values[..., :-2] * (1 - weight) + values[..., 2:] * weight)
+    return np.abs(np.expm1(error[np.isfinite(error)]))
+
+
 def monotone(values: Floats) -> Floats:
     """The nearest array that never falls along any axis: the mean of its two monotone envelopes.
 

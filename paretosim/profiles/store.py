@@ -143,10 +143,6 @@ class Store:
             self._tables[key] = _load(path, SCHEMAS[op])
         return self._tables[key]
 
-    def loaded(self) -> tuple[Provenance, ...]:
-        """Provenance of the tables loaded so far, in a fixed order."""
-        return tuple(self._tables[key].provenance for key in sorted(self._tables))
-
     def _find(self, relative: str) -> Path | None:
         return next((root / relative for root in self.roots if (root / relative).exists()), None)
 

@@ -17,7 +17,8 @@ def sweep_text(result: SweepResult) -> str:
         f"{', '.join(scenario.hardware.names)}",
     ]
     for mix in result.points:
-        lines += ["", *_mix_lines(result, mix)]
+        why = summary["unreachable_mixes"].get(mix)
+        lines += ["", *(_mix_lines(result, mix) if why is None else [_title(mix), f"  {why}"])]
     if summary["weighted_gain"] is not None:
         lines += [
             "",
@@ -41,8 +42,7 @@ def _mix_lines(result: SweepResult, mix: str) -> list[str]:
     overall = next(iter(sides.values()))[0]
     for front, _ in sides.values():
         overall |= front
-    isl, osl = mix.split("/")
-    lines = [f"ISL {isl} / OSL {osl}"]
+    lines = [_title(mix)]
     lines.append(
         f"  {'at tok/s/user':>13}  {'mode':<13}  {'tok/s/GPU':>9}  {'TTFT s':>6}  {'ctx:gen':>7}  {'gain':>6}  design"
     )
@@ -69,6 +69,11 @@ def _mix_lines(result: SweepResult, mix: str) -> list[str]:
             f"  disaggregation {verb} {_percent(gain_at.ratio)}, at {gain_at.interactivity_tok_s_user:.0f} tok/s/user"
         )
     return lines
+
+
+def _title(mix: str) -> str:
+    isl, osl = mix.split("/")
+    return f"ISL {isl} / OSL {osl}"
 
 
 def _percent(ratio: float) -> str:

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from ..errors import InputError
+from .axis import small_fraction
 from .precision import FORMATS, Format, Precision
 from .scenario import Hardware, Scenario, Serving, Space
 from .schema_messages import message, shown
@@ -61,7 +62,10 @@ def _ratios(value: Any) -> tuple[float, ...] | Literal["matched"]:
     if value == "matched":
         return "matched"
     if isinstance(value, list):
-        return tuple(sorted(set(_RATIOS.validate_python(value))))
+        ratios = tuple(sorted(set(_RATIOS.validate_python(value))))
+        if odd := [r for r in ratios if small_fraction(r) is None]:
+            raise problem(f"must be fractions of GPU counts up to 64, such as 0.5 or 3.5, not {shown(odd[0])}")
+        return ratios
     raise problem(f"must be a list of numbers such as [0.5, 3.5], or the word matched, not {shown(value)}")
 
 

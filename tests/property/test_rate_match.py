@@ -78,6 +78,11 @@ def test_a_fixed_ratio_is_met_exactly_with_the_fewest_engines(
     assert np.gcd(p, d) == 1
 
 
+def test_a_ratio_that_is_no_small_fraction_is_refused_instead_of_rounded() -> None:
+    with pytest.raises(ValueError, match=r"0\.123456 is no fraction"):
+        workers_for_ratio(0.123456, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("prefill", "decode", "qps", "ratio"),
     [(88, 276, 66.7, 3.14), (88, 77, 41.1, 0.875), (85, 277, 65.0, 277 / 85), (88, 276, 66.7, 3.14)],

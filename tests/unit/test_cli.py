@@ -111,6 +111,21 @@ def test_wrong_input_is_one_clear_line_and_nothing_is_written(
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_mix_that_nothing_serves_is_said_so_and_the_others_are_answered(
+    write_scenario: Callable[..., Path], capsys, tmp_path: Path
+) -> None:
+    # A prompt of 8192 tokens takes 0.2 s even at TP 8; one of 1024 takes 0.03 s.
+    out = tmp_path / "out"
+    assert main(["sweep", str(write_scenario(slo="{ttft_s: 0.1}")), "--out", str(out), "--quiet"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"ISL 8192 / OSL 1024\n  no design meets the targets; the best TTFT is 0\.\d+ s", text)
+    assert "ISL 1024 / OSL 8192\n  at tok/s/user" in text
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["feasible_designs_by_mix"]["8192/1024"] == 0
+    assert sum(summary["feasible_designs_by_mix"].values()) == summary["feasible_designs"]
+    assert list(summary["unreachable_mixes"]) == ["8192/1024"]
+
+
 def test_every_problem_is_reported_at_once(write_scenario: Callable[..., Path], capsys) -> None:
     lines = wrong(["sweep", str(write_scenario(tp="[3]", engine="vlm", model="nobody/nothing"))], capsys)
     assert len(lines) >= 2
@@ -149,11 +164,18 @@ def test_estimate_of_a_prefill_reads_as_a_table(capsys: pytest.CaptureFixture[st
         ("--context 8 --precision fp9", "--precision: 'fp9' is not one of bf16"),
         ("--context 8 --tp 3", "--tp: 3 does not divide"),
         ("--context 8 --gpu h20_sxm", "no GPU 'h20_sxm' (did you mean"),
+        ("--context 8 --pp 33", "--pp: 33 stages are more than the 32 layers"),
     ],
 )
 def test_estimate_says_what_is_wrong_with_its_flags(flags: str, words: str, capsys) -> None:
     argv = ["estimate", "meta-llama/Llama-3.1-8B", "--gpu", "h200_sxm", *flags.split()]
     assert any(words in line for line in wrong(argv, capsys))
+
+
+def test_estimate_reports_every_problem_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = wrong(["estimate", "no/model", "--gpu", "h20_sxm", "--prefix", "3"], capsys)
+    for words in ("--context: is needed", "--prefix: says nothing", "unknown model 'no/model'", "no GPU 'h20_sxm'"):
+        assert sum(words in line for line in lines) == 1
 
 
 def test_profile_list_and_show_tell_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from paretosim.profiles.grid import LogGrid, monotone
+from paretosim.profiles.grid import LogGrid, held_out_errors, monotone
 
 AXIS = np.array([1.0, 2, 8, 64])
 OTHER = np.array([4.0, 16, 1024])
@@ -78,3 +78,15 @@ def test_monotone_never_falls_along_any_axis_and_leaves_the_monotone_alone(raw: 
 def test_monotone_stays_between_the_smallest_and_the_largest_value(raw: np.ndarray) -> None:
     assert raw.min() <= monotone(raw).min()
     assert monotone(raw).max() <= raw.max()
+
+
+def test_a_held_out_point_on_a_line_has_no_error_and_a_bump_has_its_height() -> None:
+    axis = np.array([0.0, 1, 3, 4])
+    line, bump = 2 * axis, 2 * axis + np.log([1, 1.1, 1, 1])
+    assert held_out_errors(axis, line) == pytest.approx([0, 0], abs=1e-12)
+    assert held_out_errors(axis, np.stack([line, bump]))[2] == pytest.approx(0.1)
+
+
+def test_a_point_beside_a_hole_is_not_judged() -> None:
+    assert len(held_out_errors(np.arange(5.0), np.array([0.0, 1, 2, 3, np.nan]))) == 2
+    assert len(held_out_errors(np.arange(2.0), np.zeros(2))) == 0

@@ -120,6 +120,13 @@ def test_a_ratio_takes_the_place_of_workers(load) -> None:
     assert load(workers="  ctx_gen_ratio: matched").space.ctx_gen_ratio == "matched"
 
 
+def test_a_ratio_that_is_no_fraction_of_gpu_counts_is_refused(load) -> None:
+    with pytest.raises(
+        InputError, match=r"space\.ctx_gen_ratio: must be fractions of GPU counts up to 64, .* not 0\.123456"
+    ):
+        load(workers="  ctx_gen_ratio: [0.5, 0.123456]")
+
+
 def test_gpus_of_one_list_serve_both_phases_and_only_those_of_both_lists_are_colocated(load) -> None:
     listed = load().hardware
     assert listed.prefill == listed.decode == ("h200_sxm", "b200_sxm")
