@@ -265,6 +265,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, file: str) -> Proble
     where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else f"{file}:1:1"
     if mark and text[mark.index : mark.index + 1] == "\t":
         return Problem("", "not valid YAML: a tab where spaces belong; indent with spaces", where)
+    if "nesting depth" in (error.problem or ""):  # newer versions of libyaml have a limit of their own, met first
+        return Problem("", f"nested more than {_MAX_DEPTH} deep", where)
     context = error.context or ""
     if context and error.context_mark:
         context += f" that starts on line {error.context_mark.line + 1}"
