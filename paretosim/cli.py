@@ -39,10 +39,17 @@ def build_parser() -> argparse.ArgumentParser:
     estimate.add_argument("model", metavar="MODEL", help="catalogue name, or the path of a config.json")
     estimate.add_argument("--gpu", required=True, help="see `paretosim profile list`")
     estimate.add_argument("--engine", default="trtllm", help="whose kernels (default: trtllm)")
-    estimate.add_argument("--precision", default="bf16", help="of the weights: bf16, fp8, fp4, int8, int4")
+    estimate.add_argument(
+        "--precision", default="bf16", help="of the weights: bf16, fp8, fp8_block, fp4, mxfp4, int8, int4"
+    )
     estimate.add_argument("--kv-cache", help="precision of the KV cache (default: follows the weights)")
     estimate.add_argument("--tp", type=_positive, default=1, help="tensor-parallel width")
     estimate.add_argument("--pp", type=_positive, default=1, help="pipeline stages")
+    estimate.add_argument("--attn-dp", type=_positive, default=1, help="groups that attend to different sequences")
+    estimate.add_argument(
+        "--ep", type=_positive, help="GPUs over which experts are spread (default: what --moe-tp leaves)"
+    )
+    estimate.add_argument("--moe-tp", type=_positive, help="GPUs that share an expert (default: what --ep leaves)")
     estimate.add_argument("--phase", choices=("prefill", "decode"), default="decode")
     estimate.add_argument("--batch", type=_positive, default=1, help="prompts, or running sequences")
     estimate.add_argument("--isl", type=_positive, help="prompt length (prefill)")

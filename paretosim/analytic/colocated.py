@@ -55,7 +55,7 @@ def colocated_rate(
     ----------
     batch : running sequences of one engine, array (n,).
     isl, osl, prefix : lengths [token].
-    token_budget : tokens of one step at most.
+    token_budget : tokens of one step of a rank at most.
 
     Notes
     -----
@@ -64,7 +64,7 @@ def colocated_rate(
     stage time; the stall of one micro-batch behind another's longer step is not modelled.
     """
     batch = np.asarray(batch, dtype=np.float64)[:, None]
-    fresh, stages = isl - prefix, step.layout.pp
+    fresh, stages, ranks = isl - prefix, step.layout.pp, step.layout.attn_dp
     lanes = np.minimum(batch, stages)
     running = batch / lanes
     decode_first = step.decode_mean(running[:, 0], isl + 1, isl + osl)
@@ -72,23 +72,27 @@ def colocated_rate(
     mean_context = isl + osl / 2
     arrivals = running / (osl - 1)  # prompts that one decode step must make room for
 
-    chunks = np.array([c for c in CHUNKS if c < token_budget])
-    in_flight = np.array([g for g in GROUPS if g == 1 or g * fresh <= token_budget], dtype=np.float64)
+    # Ranks bring in prompts side by side: a step carries one chunk, or group of prompts, for each.
+    sizes = np.array([c for c in CHUNKS if c < token_budget])
+    chunks = sizes * ranks
+    groups = np.array([g for g in GROUPS if g == 1 or g * fresh <= token_budget], dtype=np.float64)
+    in_flight = groups * ranks
 
     # Chunked: a share of the steps carries `chunk` prompt tokens, the others none.
     share = arrivals * fresh / chunks
-    mixed = step.mixed(running, mean_context, chunks / fresh, isl, prefix)
+    per_rank = sizes / fresh  # of a prompt
+    mixed = step.mixed(running, mean_context, ranks * np.maximum(per_rank, 1), isl, prefix, np.minimum(per_rank, 1))
     # At the mean context a step may fall a hair below the mean over contexts; a mixed one is never the faster.
     mixed_s = np.maximum(mixed.seconds, decode_s)
-    within = (share <= 1) & (running + chunks <= token_budget)
+    within = (share <= 1) & (running / ranks + sizes <= token_budget)
     chunked_tpot = share * mixed_s + (1 - share) * decode_s
-    steps = np.maximum(1.0, fresh / chunks)
+    steps = np.maximum(1.0, fresh / sizes)
     # A prompt waits half a step, then takes its own; prompts do not queue behind each other here.
     chunked_ttft = np.where(within, stages * (0.5 * chunked_tpot + steps * mixed_s), np.inf)
     chunked_measured = (share * mixed.measured * mixed_s + (1 - share) * decode_measured * decode_s) / chunked_tpot
 
     # In-flight: groups of whole prompts run between decode steps; a group waits until enough slots are free.
-    pieces = np.ceil(in_flight * fresh / token_budget)
+    pieces = np.ceil(groups * fresh / token_budget)
     prompt = step.prefill(in_flight / np.maximum(pieces, 1), isl, prefix)
     group_s = np.broadcast_to(prompt.seconds * pieces, (len(batch), len(in_flight)))
     spent = arrivals * group_s / in_flight
@@ -103,11 +107,11 @@ def colocated_rate(
         tpot_s=tpot,
         rate_req_s=batch / (tpot * (osl - 1)),
         step_tokens=np.concatenate(
-            [running + chunks, np.broadcast_to(in_flight * fresh / pieces, (len(batch), len(in_flight)))], axis=1
+            [running / ranks + sizes, np.broadcast_to(groups * fresh / pieces, (len(batch), len(groups)))], axis=1
         ),
         prompts=np.broadcast_to(
-            np.concatenate([np.maximum(1.0, chunks / fresh), in_flight]), (len(batch), len(chunks) + len(in_flight))
+            np.concatenate([np.maximum(ranks, chunks / fresh), in_flight]), (len(batch), len(chunks) + len(in_flight))
         ),
         measured=np.concatenate([chunked_measured, flight_measured], axis=1),
-        settings=(*(f"chunked {c}" for c in chunks), *(f"in-flight {int(g)}" for g in in_flight)),
+        settings=(*(f"chunked {c}" for c in sizes), *(f"in-flight {int(g)}" for g in in_flight)),
     )

@@ -40,20 +40,21 @@ def prefill_rate(step: StepCost, batch: ArrayLike, isl: float, prefix: float, to
     ----------
     batch : prompts of one batch, array (n,).
     isl, prefix : prompt length and its cached part [token].
-    token_budget : tokens of one step at most; a longer prompt runs in chunks.
+    token_budget : tokens of one step of a rank at most; a longer prompt runs in chunks.
 
     Notes
     -----
     With P stages and M micro-batches a batch takes ``(P - 1 + M)`` stage times, of which ``P - 1`` are the bubble
-    (GPipe, arXiv 1811.06965, section 3.2); the next batch does not fill it.
+    (GPipe, arXiv 1811.06965, section 3.2); the next batch does not fill it. Attention-data-parallel ranks each
+    take their own prompts, or chunks, at the same time.
     """
     batch = np.asarray(batch, dtype=np.float64)
-    fresh, stages = isl - prefix, step.layout.pp
+    fresh, stages, ranks = isl - prefix, step.layout.pp, step.layout.attn_dp
     chunks = np.ceil(fresh / token_budget)
-    per_step = np.maximum(1.0, np.floor(token_budget / fresh)) if chunks == 1 else 1.0
+    per_step = ranks * (np.maximum(1.0, np.floor(token_budget / fresh)) if chunks == 1 else 1.0)
     groups = np.maximum(np.ceil(batch / per_step), np.minimum(batch, stages))
     micro_batches = groups * chunks
     prompts = batch / groups
     timed = step.prefill(prompts, isl, prefix, 1 / chunks)
     ttft = (stages - 1 + micro_batches) * timed.seconds
-    return PrefillRate(ttft, batch / ttft, np.ceil(prompts) * fresh / chunks, timed.measured)
+    return PrefillRate(ttft, batch / ttft, np.ceil(prompts / ranks) * fresh / chunks, timed.measured)

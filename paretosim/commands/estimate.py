@@ -14,7 +14,7 @@ from ..errors import InputError, Problem, did_you_mean
 from ..profiles.grid import Timed
 from ..profiles.store import Store, default_roots
 from ..spec.model import load_model
-from ..spec.parallelism import Parallelism, illegal, illegal_pp
+from ..spec.parallelism import Parallelism, illegal, illegal_experts, illegal_pp
 from ..spec.precision import Format, Precision
 from ..units import GIB, MS
 
@@ -25,6 +25,7 @@ class Estimate:
 
     Attributes
     ----------
+    layout : widths of the engine.
     step_s : seconds of the step through all pipeline stages.
     operators : by name, all stages together; they add up to `step_s`.
     memory_bytes : per GPU by part.
@@ -33,6 +34,7 @@ class Estimate:
     repairs : what table hygiene changed in the tables used.
     """
 
+    layout: Parallelism
     step_s: float
     operators: dict[str, Timed]
     memory_bytes: dict[str, float]
@@ -62,9 +64,12 @@ def estimate(args: argparse.Namespace) -> Estimate:
         kernels = Kernels.of(store, args.gpu, args.engine)
     except InputError as error:
         problems += error.problems
-    layout = Parallelism(args.tp, args.pp)
+    layout = _layout(args, problems)
     if model and kernels and (why := illegal(layout, model, kernels.gpu)) is not None:
-        problems.append(Problem("--pp" if illegal_pp(args.pp, model) == why else "--tp", why))
+        flag = (
+            "--pp" if illegal_pp(args.pp, model) == why else "--ep" if illegal_experts(layout, model) == why else "--tp"
+        )
+        problems.append(Problem(flag, why))
     if problems or model is None or kernels is None:
         raise InputError(problems)
     precision = Precision.of(args.precision, args.kv_cache)
@@ -75,8 +80,10 @@ def estimate(args: argparse.Namespace) -> Estimate:
     batch = args.batch / min(args.pp, args.batch) if decode else args.batch
     parts = step.breakdown(args.phase, batch, length, args.prefix)
     operators = {name: Timed(t.seconds * args.pp, t.measured) for name, t in parts.items()}
-    tokens = batch if decode else args.batch * (length - args.prefix)
+    busy = min(layout.attn_dp, max(1, int(batch)))
+    tokens = (batch if decode else args.batch * (length - args.prefix)) / busy
     return Estimate(
+        layout=layout,
         step_s=float(sum(t.seconds for t in operators.values())),
         operators=operators,
         memory_bytes=memory.parts(tokens, args.batch, length),
@@ -101,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(facts, indent=2))
         return
     length = f"context {args.context}" if args.phase == "decode" else f"ISL {args.isl}, {args.prefix} of it cached"
-    where = f"{args.gpu} {Parallelism(args.tp, args.pp)}, {args.engine}"
+    where = f"{args.gpu} {found.layout}, {args.engine}"
     print(f"{args.model} {args.precision} on {where}: {args.phase}, batch {args.batch}, {length}")
     print(f"\n  {'operator':<24} {'ms':>9}  {'share':>6}  {'measured':>8}")
     for name, timed in sorted(found.operators.items(), key=lambda item: -float(item[1].seconds)):
@@ -117,6 +124,17 @@ def run(args: argparse.Namespace) -> None:
           f"largest batch of this length: {found.largest_batch}")  # fmt: skip
     for repair in found.repairs:
         print(f"  note: {repair}")
+
+
+def _layout(args: argparse.Namespace, problems: list[Problem]) -> Parallelism:
+    """Widths from the flags; expert widths that do not multiply to the GPUs of a stage are noted as a problem."""
+    width = args.tp * args.attn_dp
+    ep = args.ep or (max(1, width // args.moe_tp) if args.moe_tp else 1)
+    if args.moe_tp and args.moe_tp * ep != width:
+        problems.append(
+            Problem("--moe-tp", f"{args.moe_tp} x EP {ep} must be the {width} GPUs of a stage (--tp x --attn-dp)")
+        )
+    return Parallelism(args.tp, args.pp, attn_dp=args.attn_dp, moe_ep=ep)
 
 
 def _flags(args: argparse.Namespace) -> list[Problem]:

@@ -19,9 +19,14 @@ from ..profiles.store import Store, Table
 from ..spec.engine import EngineSpec
 from ..spec.hardware import GpuSpec
 from .attention import AttentionTimes
+from .block_tables import build_block
+from .block_work import Block
+from .blocks import BlockTimes, LatentParts
 from .collectives import AllReduceTimes
+from .delta import DeltaTimes
 from .elementwise import ElementwiseTimes
 from .gemm import GemmTimes, gemm_roofline_s
+from .moe import ExpertShape, MoeTimes
 
 Times = TypeVar("Times")
 
@@ -75,6 +80,39 @@ class Kernels:
             ("attention", phase, kv_dtype, wanted), lambda: self._build_attention(phase, kv_dtype, wanted)
         )
 
+    def experts(self, lanes: tuple[str, ...], load: str, shape: ExpertShape) -> MoeTimes:
+        """Times of routed experts under a load, in the first of `lanes` in which their layer was measured.
+
+        Raises
+        ------
+        ProfileError
+            Neither this engine nor a sibling measured any of them on this GPU; names the lanes that exist.
+        """
+        layer = {"hidden": shape.hidden, "inter": shape.inter, "top_k": shape.top_k, "experts": shape.experts}
+        key = ("experts", load, *lanes, *map(str, layer.values()))
+        return self._once(key, lambda: self._build_experts(lanes, load, layer))
+
+    def block(self, phase: str, block: Block) -> BlockTimes | LatentParts:
+        """Times of a kind of attention block: measured whole, or put together where an engine was timed in parts.
+
+        Raises
+        ------
+        ProfileError
+            Neither this engine nor a sibling measured such blocks on this GPU.
+        """
+        key = ("block", phase, repr(block.kind), block.lane, block.kv_dtype)
+        return self._once(key, lambda: build_block(self, phase, block))
+
+    def delta(self, op: str, phase: str) -> DeltaTimes:
+        """Times of linear attention, from table `op`.
+
+        Raises
+        ------
+        ProfileError
+            Neither this engine nor a sibling measured it on this GPU.
+        """
+        return self._once(("delta", op, phase), lambda: self._build_delta(op, phase))
+
     def allreduce(self) -> AllReduceTimes:
         """All-reduce times: the engine's own kernels and NCCL, the faster one at each size.
 
@@ -94,25 +132,25 @@ class Kernels:
             self._built[key] = build()
         return cast(Times, self._built[key])
 
-    def _table(self, engine: str, op: str) -> Table:
+    def table(self, engine: str, op: str) -> Table:
         table = self.store.table(self.gpu.name, engine, op)
         self.used[engine, op] = table.provenance
         return table
 
-    def _path(self, engine: str, op: str) -> str:
+    def path(self, engine: str, op: str) -> str:
         return f"{self.gpu.name}/{engine}/{op}"
 
-    def _candidates(self, op: str) -> Iterator[tuple[str, Table]]:
-        """Tables of an operator, each loaded when it is its turn: this engine's first, then the siblings'."""
+    def candidates(self, op: str) -> Iterator[tuple[str, Table]]:
+        """Engine and table of an operator, each loaded when it is its turn: this engine's first, then the siblings'."""
         engines = [e for e in (self.engine.name, *self.engine.siblings) if self.store.has(self.gpu.name, e, op)]
         # With no table at all, asking for our own raises and names what is there.
         for engine in engines or [self.engine.name]:
-            yield engine, self._table(engine, op)
+            yield engine, self.table(engine, op)
 
     def _build_gemm(self, lane: str) -> GemmTimes:
         floored: list[Repair] = []
         lanes: set[str] = set()
-        for engine, table in self._candidates("gemm"):
+        for engine, table in self.candidates("gemm"):
             lanes |= {f"{engine}: {name}" for name in table.distinct("dtype")}
             rows = table.where(dtype=lane)
             if not len(rows):
@@ -120,16 +158,16 @@ class Kernels:
             rows, several = fastest_kernel(rows, lane)
             if (floor := launch_floor_s(rows)) is not None:
                 note = f"{floor * 1e6:.0f} us whatever the shape: the host's launch, not the kernel; set aside"
-                floored.append(Repair("launch_floor", self._path(engine, "gemm"), lane, len(rows), note))
+                floored.append(Repair("launch_floor", self.path(engine, "gemm"), lane, len(rows), note))
                 continue
             self.repairs.extend(floored)
             if several:
                 self.repairs.append(several)
             if engine != self.engine.name:
                 note = f"lane of {engine} stands in for {self.engine.name}"
-                self.repairs.append(Repair("borrowed", self._path(engine, "gemm"), lane, len(rows), note))
+                self.repairs.append(Repair("borrowed", self.path(engine, "gemm"), lane, len(rows), note))
             times = GemmTimes.of(self.gpu, lane, self._with_static_scales(engine, lane, rows))
-            self._note_lowered(engine, "gemm", lane, times.lowered, len(rows))
+            self.note_lowered(engine, "gemm", lane, times.lowered, len(rows))
             return times
         self.repairs.extend(floored)
         unusable = "".join(f"; {repair.note} ({repair.table})" for repair in floored)
@@ -146,7 +184,7 @@ class Kernels:
         """
         if lane != "fp8" or not self.store.has(self.gpu.name, engine, "quantize_scale"):
             return rows
-        scale = self._table(engine, "quantize_scale").where(dtype="fp8").columns
+        scale = self.table(engine, "quantize_scale").where(dtype="fp8").columns
         known = {(m, k): s for m, k, s in zip(scale["m"], scale["k"], scale["latency_s"], strict=True)}
         c = rows.columns
         spent = np.array([known.get(key, 0.0) for key in zip(c["m"], c["k"], strict=True)])
@@ -156,12 +194,12 @@ class Kernels:
         seconds = np.minimum(c["latency_s"], np.maximum(c["latency_s"] - spent, floor))
         note = f"run-time scaling of activations (median {np.median(spent) * 1e6:.1f} us) taken out"
         changed = int((seconds < c["latency_s"]).sum())
-        self.repairs.append(Repair("static_scale", self._path(engine, "gemm"), lane, changed, note))
+        self.repairs.append(Repair("static_scale", self.path(engine, "gemm"), lane, changed, note))
         return Table(rows.schema, rows.provenance, {**c, "latency_s": seconds})
 
     def _build_attention(self, phase: str, kv_dtype: str, wanted: str) -> AttentionTimes:
         op, seen = f"attention_{phase}", set()
-        for engine, table in self._candidates(op):
+        for engine, table in self.candidates(op):
             seen |= {f"{engine}: {name}" for name in table.distinct("kv_dtype")}
             rows = table.where(kv_dtype=kv_dtype)
             if not len(rows):
@@ -173,41 +211,74 @@ class Kernels:
                 self.repairs.append(several)
             if engine != self.engine.name or arithmetic != wanted:
                 note = f"{arithmetic} kernel of {engine} stands in for {wanted} of {self.engine.name}"
-                self.repairs.append(Repair("borrowed", self._path(engine, op), f"kv {kv_dtype}", len(rows), note))
+                self.repairs.append(Repair("borrowed", self.path(engine, op), f"kv {kv_dtype}", len(rows), note))
             grids = AttentionTimes.of(self.gpu, phase, arithmetic, kv_dtype, rows)
-            self._note_lowered(engine, op, f"{arithmetic}, kv {kv_dtype}", grids.lowered, len(rows))
+            self.note_lowered(engine, op, f"{arithmetic}, kv {kv_dtype}", grids.lowered, len(rows))
             return grids
         raise ProfileError(
             f"no {phase} attention with a {kv_dtype} KV cache for {self.gpu.name} under {self.engine.name} "
             f"or its siblings; measured: {', '.join(sorted(seen))}"
         )
 
+    def _build_experts(self, lanes: tuple[str, ...], load: str, layer: dict[str, int]) -> MoeTimes:
+        seen: set[str] = set()
+        found: list[tuple[str, str, Table]] = []
+        for engine, table in self.candidates("moe"):
+            seen |= {f"{engine}: {name}" for name in table.distinct("dtype")}
+            loaded = table.where(distribution=load)
+            found += [(engine, lane, rows) for lane in lanes if len(rows := loaded.where(dtype=lane))]
+            if any(len(rows.where(**layer)) for _, _, rows in found):
+                break
+        if not found:
+            raise ProfileError(
+                f"no {' or '.join(lanes)} experts under a {load} load for {self.gpu.name} under {self.engine.name} or "
+                f"its siblings; measured: {', '.join(sorted(seen))}"
+            )
+        # A sibling's measurement of this very layer beats our own of another one.
+        engine, lane, rows = next((f for f in found if len(f[2].where(**layer))), found[0])
+        if engine != self.engine.name:
+            note = f"lane of {engine} stands in for {self.engine.name}"
+            self.repairs.append(Repair("borrowed", self.path(engine, "moe"), lane, len(rows), note))
+        times = MoeTimes.of(self.gpu, lane, load, rows)
+        self.note_lowered(engine, "moe", f"{lane}, {load}", times.lowered, len(rows))
+        return times
+
+    def _build_delta(self, op: str, phase: str) -> DeltaTimes:
+        engine, table = next(self.candidates(op))
+        rows = table.where(phase=phase)
+        if engine != self.engine.name:
+            note = f"kernels of {engine} stand in for {self.engine.name}"
+            self.repairs.append(Repair("borrowed", self.path(engine, op), phase, len(rows), note))
+        times = DeltaTimes.of(self.gpu, phase, rows)
+        self.note_lowered(engine, op, phase, times.lowered, len(rows))
+        return times
+
     def _build_elementwise(self) -> ElementwiseTimes:
         there = self.store.has(self.gpu.name, self.engine.name, "elementwise")
-        return ElementwiseTimes.of(self.gpu, self._table(self.engine.name, "elementwise") if there else None)
+        return ElementwiseTimes.of(self.gpu, self.table(self.engine.name, "elementwise") if there else None)
 
     def _build_allreduce(self) -> AllReduceTimes:
         tables = []
         engines = (self.engine.name, *self.engine.siblings)
         owner = next((e for e in engines if self.store.has(self.gpu.name, e, "allreduce")), None)
         if owner is not None:
-            tables.append(self._table(owner, "allreduce").where(dtype="bf16"))
+            tables.append(self.table(owner, "allreduce").where(dtype="bf16"))
             if owner != self.engine.name:
                 note = f"kernels of {owner} stand in for {self.engine.name}"
-                self.repairs.append(Repair("borrowed", self._path(owner, "allreduce"), "bf16", len(tables[0]), note))
+                self.repairs.append(Repair("borrowed", self.path(owner, "allreduce"), "bf16", len(tables[0]), note))
         for library in ("nccl", self.engine.name):
             if self.store.has(self.gpu.name, library, "collectives"):
-                rows = self._table(library, "collectives").where(operation="all_reduce")
+                rows = self.table(library, "collectives").where(operation="all_reduce")
                 tables += [rows.where(dtype=d) for d in ("fp16", "bf16") if d in rows.distinct("dtype")]
         if not any(len(t) for t in tables):
             raise ProfileError(
                 f"no all-reduce was measured on {self.gpu.name}; capture 'collectives' there, or use tp 1"
             )
         times = AllReduceTimes.of(self.gpu, tables)
-        self._note_lowered(self.engine.name, "allreduce", "fastest", times.lowered, sum(map(len, tables)))
+        self.note_lowered(self.engine.name, "allreduce", "fastest", times.lowered, sum(map(len, tables)))
         return times
 
-    def _note_lowered(self, engine: str, op: str, lane: str, lowered: int, rows: int) -> None:
+    def note_lowered(self, engine: str, op: str, lane: str, lowered: int, rows: int) -> None:
         if lowered:
             note = f"{lowered:,} of {rows:,} points cost over {PAD_UP_FACTOR} times one with more work; lowered to it"
-            self.repairs.append(Repair("pad_up", self._path(engine, op), lane, lowered, note))
+            self.repairs.append(Repair("pad_up", self.path(engine, op), lane, lowered, note))

@@ -23,9 +23,10 @@ def request_kv_bytes(model: ModelSpec, precision: Precision, isl: ArrayLike) -> 
 
 
 def sharing_gpus(model: ModelSpec, layout: Parallelism) -> int:
-    """GPUs of one engine that hold distinct parts of the cache."""
-    heads = [g.attention.kv_heads for g in model.layers if isinstance(g.attention, GqaAttention)]
-    return min(layout.tp, min(heads, default=1)) * layout.pp
+    """GPUs of one engine that hold distinct parts of the cache; latents and shared keys are copied over ``tp``."""
+    heads = [g.attention.kv_heads if isinstance(g.attention, GqaAttention) else 1 for g in model.layers
+             if g.attention.kv_elements_per_token]  # fmt: skip
+    return min(layout.tp, min(heads, default=1)) * layout.pp * layout.attn_dp
 
 
 def egress_bytes_per_s(request_bytes: ArrayLike, batch: ArrayLike, ttft_s: ArrayLike, gpus: ArrayLike) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -11,91 +12,104 @@ from numpy.typing import ArrayLike
 from ..profiles.grid import Floats
 from ..spec.engine import EngineSpec
 from ..spec.hardware import GpuSpec
-from ..spec.layers import DenseFfn, GqaAttention
+from ..spec.layers import Attention, DenseFfn, Ffn, GatedDeltaNet, GqaAttention, KimiDeltaAttention, MlaAttention
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
-from .operators import ACTIVATION_BYTES, stage_operators
+from .operators import ACTIVATION_BYTES
+from .stage import kv_heads_of
+from .weights import weight_bytes
 
 LOGIT_BYTES = 4  # logits are sampled in fp32
+STATE_BYTES = 4  # recurrent states are kept in fp32
+
+
+@dataclass(frozen=True, slots=True)
+class _Cache:
+    """Cache of the layers of one kind on one GPU: bytes an element of the layer costs there, all layers together."""
+
+    attention: Attention
+    element_bytes: float
+    state_bytes: float
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryModel:
     """Memory of one GPU of the fullest stage, for one (model, precision, engine, layout, GPU).
 
+    Callers count the engine's sequences; under attention data parallelism they spread evenly over the ranks.
+
     Attributes
     ----------
     hbm_bytes : what the GPU has.
     usable_bytes : what the engine uses of it.
-    weight_bytes, embedding_bytes : layers and output head; input embedding.
+    weights : by part (`paretosim.cost.weights`).
     buffer_bytes : runtime, graphs, communicators.
-    kv_bytes_per_token : cache of one token on this GPU, before any window is full.
-    activation_bytes_per_token : live tensors of the widest layer, per token of a step.
+    activation_bytes_per_token : live tensors of the widest layer, per token of a rank's step.
     logit_bytes_per_sequence : logits of one sequence.
+    ranks : groups that hold different sequences (`Parallelism.attn_dp`).
     kv_memory_fraction, kv_output_reserve : see `EngineSpec`.
     """
 
     hbm_bytes: float
     usable_bytes: float
-    weight_bytes: float
-    embedding_bytes: float
+    weights: Mapping[str, float]
     buffer_bytes: float
-    kv_bytes_per_token: float
     activation_bytes_per_token: float
     logit_bytes_per_sequence: float
+    ranks: int
     kv_memory_fraction: float
     kv_output_reserve: float
-    _windows: tuple[tuple[float, int], ...]
+    _caches: tuple[_Cache, ...]
 
     @classmethod
     def of(
         cls, model: ModelSpec, precision: Precision, engine: EngineSpec, layout: Parallelism, gpu: GpuSpec
     ) -> MemoryModel:
-        """Derive every part from the shapes that the stage's operators state."""
-        stage = stage_operators(model, precision, engine, layout)
-        weights = sum(c.count * c.operator.weight_bytes for c in stage.per_token)
-        weights += sum(c.count * c.operator.weight_bytes for c in stage.per_sequence)
-        embedding = model.embedding_params * ACTIVATION_BYTES / layout.tp
-        windows, widths = [], []
+        """Derive every part from the layer kinds."""
+        caches = []
         for group in model.layers:
-            attention, ffn = group.attention, group.ffn
-            if isinstance(attention, GqaAttention) and isinstance(ffn, DenseFfn):
-                kv = 2 * max(1, attention.kv_heads // layout.tp) * attention.head_dim
-                layers = ceil(group.count / layout.pp)
-                windows.append((layers * kv * precision.kv_cache_bytes, attention.window))
-                query = attention.heads // layout.tp * attention.head_dim
-                widths.append(2 * model.hidden + max(2 * query + kv, 3 * ffn.inter // layout.tp))
+            layers = ceil(group.count / layout.pp)
+            share = _cache_share(group.attention, layout) * layers
+            state = layers * group.attention.state_elements * STATE_BYTES / layout.tp
+            caches.append(_Cache(group.attention, share * precision.kv_cache_bytes, state))
+        widths = [
+            2 * model.hidden + max(_attention_width(g.attention, layout.tp), _ffn_width(g.ffn, model.hidden, layout))
+            for g in model.layers
+        ]
         return cls(
             hbm_bytes=gpu.hbm_bytes,
             usable_bytes=gpu.hbm_bytes * engine.memory_utilization,
-            weight_bytes=weights,
-            # The first stage holds the input table, the last the head; counted together only where both are one stage.
-            embedding_bytes=embedding if layout.pp == 1 and not model.tied_embeddings else 0.0,
+            weights=weight_bytes(model, precision, layout),
             buffer_bytes=engine.buffer_bytes,
-            kv_bytes_per_token=sum(b for b, _ in windows),
             activation_bytes_per_token=max(widths) * ACTIVATION_BYTES,
             logit_bytes_per_sequence=ceil(model.vocab / layout.tp) * LOGIT_BYTES,
+            ranks=layout.attn_dp,
             kv_memory_fraction=engine.kv_memory_fraction,
             kv_output_reserve=engine.kv_output_reserve,
-            _windows=tuple(windows),
+            _caches=tuple(caches),
         )
 
+    @property
+    def weight_bytes(self) -> float:
+        """All weights on this GPU [byte]."""
+        return sum(self.weights.values())
+
     def kv_bytes(self, tokens: ArrayLike) -> Floats:
-        """Cache of one sequence holding `tokens`, windows applied [byte]."""
+        """Cache of one sequence holding `tokens` on each GPU of its rank, windows and states applied [byte]."""
         tokens = np.asarray(tokens, dtype=np.float64)
-        held = (np.minimum(tokens, window) if window else tokens for _, window in self._windows)
-        return sum((each * h for (each, _), h in zip(self._windows, held, strict=True)), np.zeros(tokens.shape))
+        held = (c.attention.kv_elements(tokens) * c.element_bytes + c.state_bytes for c in self._caches)
+        return sum(held, np.zeros(tokens.shape))
 
     def reserved_tokens(self, isl: ArrayLike, osl: ArrayLike) -> Floats:
         """Tokens that the engine counts on holding for one request, on average over its life in the batch."""
         return np.asarray(isl, dtype=np.float64) + self.kv_output_reserve * np.asarray(osl, dtype=np.float64)
 
     def fixed_bytes(self, step_tokens: ArrayLike, sequences: ArrayLike) -> Floats:
-        """Everything but the KV cache [byte], for the largest step the engine runs."""
+        """Everything but the KV cache [byte], for the largest step that a rank runs."""
         activations = np.asarray(step_tokens, dtype=np.float64) * self.activation_bytes_per_token
-        logits = np.asarray(sequences, dtype=np.float64) * self.logit_bytes_per_sequence
-        return self.weight_bytes + self.embedding_bytes + self.buffer_bytes + activations + logits
+        logits = self._of_rank(sequences) * self.logit_bytes_per_sequence
+        return self.weight_bytes + self.buffer_bytes + activations + logits
 
     def kv_capacity_bytes(self, step_tokens: ArrayLike, sequences: ArrayLike) -> Floats:
         """What is left for the KV cache [byte]; negative where not even the weights fit."""
@@ -103,26 +117,63 @@ class MemoryModel:
 
     def used_bytes(self, step_tokens: ArrayLike, sequences: ArrayLike, held_tokens: ArrayLike) -> Floats:
         """Total [byte] with `sequences` requests that hold `held_tokens` each."""
-        return self.fixed_bytes(step_tokens, sequences) + np.asarray(sequences) * self.kv_bytes(held_tokens)
+        return self.fixed_bytes(step_tokens, sequences) + self._of_rank(sequences) * self.kv_bytes(held_tokens)
 
     def fits(self, step_tokens: ArrayLike, sequences: ArrayLike, held_tokens: ArrayLike) -> np.ndarray:
         """True where the KV cache of all sequences fits."""
-        need = np.asarray(sequences, dtype=np.float64) * self.kv_bytes(held_tokens)
+        need = self._of_rank(sequences) * self.kv_bytes(held_tokens)
         return need <= self.kv_capacity_bytes(step_tokens, sequences)
 
     def largest_batch(self, step_tokens: float, held_tokens: float) -> int:
         """Most sequences of `held_tokens` each that fit; 0 where none does."""
         room = self.kv_capacity_bytes(step_tokens, 0)
         each = self.kv_bytes(held_tokens) + self.kv_memory_fraction * self.logit_bytes_per_sequence
-        return max(0, int(room // each))
+        return self.ranks * max(0, int(room // each))
 
     def parts(self, step_tokens: float, sequences: float, held_tokens: float) -> dict[str, float]:
         """Bytes by part, for a person; their sum is `used_bytes`."""
+        rank = float(self._of_rank(sequences))
         return {
-            "weights": self.weight_bytes,
-            "embedding": self.embedding_bytes,
-            "kv_cache": float(sequences * self.kv_bytes(held_tokens)),
+            "weights": sum(self.weights[part] for part in ("attention", "ffn", "head")),
+            **{part: size for part in ("experts", "embedding") if (size := self.weights[part])},
+            "kv_cache": rank * float(self.kv_bytes(held_tokens)),
             "activations": step_tokens * self.activation_bytes_per_token,
-            "logits": sequences * self.logit_bytes_per_sequence,
+            "logits": rank * self.logit_bytes_per_sequence,
             "buffers": self.buffer_bytes,
         }
+
+    def _of_rank(self, sequences: ArrayLike) -> Floats:
+        """Sequences of the rank with the most."""
+        sequences = np.asarray(sequences, dtype=np.float64)
+        return sequences if self.ranks == 1 else np.ceil(sequences / self.ranks)
+
+
+def _cache_share(attention: Attention, layout: Parallelism) -> float:
+    """Part of a layer's cache on one GPU: heads are cut, latents and shared keys are copied to every GPU."""
+    if isinstance(attention, GqaAttention):
+        return kv_heads_of(attention, layout.tp) / attention.kv_heads
+    return 1.0
+
+
+def _attention_width(attention: Attention, tp: int) -> float:
+    """Elements a token has in flight: query, output and what it writes to the cache."""
+    match attention:
+        case GqaAttention():
+            return 2 * attention.heads // tp * attention.head_dim + 2 * kv_heads_of(attention, tp) * attention.head_dim
+        case MlaAttention():
+            query = attention.heads // tp * (attention.nope_dim + attention.rope_dim)
+            return 2 * query + attention.heads // tp * (attention.nope_dim + attention.v_dim)
+        case GatedDeltaNet():
+            return 2 * (attention.key_heads * attention.key_dim + attention.value_heads * attention.value_dim) / tp
+        case KimiDeltaAttention():
+            return 4 * attention.heads * attention.head_dim / tp
+        case _:
+            return 2 * attention.heads * attention.head_dim / tp
+
+
+def _ffn_width(ffn: Ffn, hidden: int, layout: Parallelism) -> float:
+    """Elements a token has in flight; a routed token exists once for each expert it visits, spread over the GPUs."""
+    if isinstance(ffn, DenseFfn):
+        return 3 * ffn.inter // layout.tp
+    visits = ffn.top_k * layout.attn_dp / layout.moe_ep
+    return 3 * ffn.shared_inter / layout.tp + visits * (3 * ffn.inter / layout.moe_tp + 2 * (ffn.latent or hidden))

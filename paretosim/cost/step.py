@@ -3,6 +3,9 @@
 Everything but tokens, batch and context is fixed for a layout, so its operators collapse once into a few small
 grids; sweep and simulator only ever touch those. Between grid points all is linear, so the mean over a
 growing context is exact by the trapezoid rule.
+
+Callers speak of an engine's sequences and tokens. Under attention data parallelism they spread over the ranks,
+and a step takes as long as the rank with the most: a lone prompt keeps one rank busy, whatever their number.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
 from .kernels import Kernels
-from .operators import Gemm, stage_operators
+from .operators import Counted, Gemm, PerToken
+from .stage import stage_operators
 
-Seen = Literal["tokens", "sequences", "decode", "prefill"]
+Seen = Literal["tokens", "all tokens", "sequences", "decode", "prompt keys", "prompt tokens", "prompt pairs"]
+PREFILL: tuple[Seen, ...] = ("prompt keys", "prompt tokens", "prompt pairs")
 
 BATCHES: Floats = np.exp2(np.arange(0.0, 13.0))
 CONTEXTS: Floats = np.exp2(np.arange(0.0, 21.0))
@@ -37,7 +42,9 @@ class OperatorGrid:
     Attributes
     ----------
     name : what a person reads.
-    sees : which axes: ``tokens`` or ``sequences`` (one axis), ``decode`` (batch, context), ``prefill`` (prompts, isl).
+    sees : which axes: ``tokens`` or ``sequences`` of a rank, ``all tokens`` of the engine (one axis), ``decode``
+        (batch, context) or one of `PREFILL` (prompts, isl), which say how its seconds shrink with a cached prefix
+        (`paretosim.cost.sequence.Prefill`).
     seconds, measured_s : seconds on the grid [s], and the part of them a measured grid answers for.
     """
 
@@ -65,7 +72,8 @@ class StepCost:
     def decode(self, batch: ArrayLike, context: ArrayLike) -> Timed:
         """A step that generates one token for each of `batch` sequences at `context` tokens (arrays)."""
         batch, context = np.broadcast_arrays(*map(_floats, (batch, context)))
-        seconds, measured = self._rows(batch, batch) + _bilinear(self._decode, BATCHES, CONTEXTS, batch, context)
+        rank = batch / self._ranks(batch)
+        seconds, measured = self._rows(rank, batch, rank) + _bilinear(self._decode, BATCHES, CONTEXTS, rank, context)
         return Timed(seconds, measured / seconds)
 
     def decode_mean(self, batch: ArrayLike, first: float, last: float) -> Timed:
@@ -76,12 +84,13 @@ class StepCost:
         batch : array (n,).
         """
         batch = _floats(batch)
+        rank = batch / self._ranks(batch)
         inner = CONTEXTS[(first < CONTEXTS) & (last > CONTEXTS)]
         contexts = np.concatenate([[first], inner, [last]])
-        attention = _bilinear(self._decode, BATCHES, CONTEXTS, batch[:, None], contexts[None, :])
+        attention = _bilinear(self._decode, BATCHES, CONTEXTS, rank[:, None], contexts[None, :])
         span = last - first
         mean = np.trapezoid(attention, contexts, axis=-1) / span if span > 0 else attention[..., 0]
-        seconds, measured = self._rows(batch, batch) + mean
+        seconds, measured = self._rows(rank, batch, rank) + mean
         return Timed(seconds, measured / seconds)
 
     def prefill(self, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0, share: ArrayLike = 1) -> Timed:
@@ -95,8 +104,10 @@ class StepCost:
         """
         prompts, isl, prefix, share = np.broadcast_arrays(*map(_floats, (prompts, isl, prefix, share)))
         tokens = prompts * (isl - prefix) * share
-        seconds, measured = self._rows(tokens, prompts * share) + self._prompt_attention(prompts, isl, prefix, share)
-        return Timed(seconds, measured / seconds)
+        ranks = self._ranks(prompts)
+        seconds, measured = self._rows(tokens / ranks, tokens, prompts * share / ranks)
+        extra = self._prompt_attention(prompts / ranks, isl, prefix, share)
+        return Timed(seconds + extra[0], (measured + extra[1]) / (seconds + extra[0]))
 
     def mixed(
         self, batch: ArrayLike, context: ArrayLike, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0,
@@ -105,11 +116,12 @@ class StepCost:
         """A step that carries both: `decode` and `prefill` with their tokens in one pass through the weights."""
         arrays = np.broadcast_arrays(*map(_floats, (batch, context, prompts, isl, prefix, share)))
         batch, context, prompts, isl, prefix, share = arrays
-        tokens = batch + prompts * (isl - prefix) * share
-        seconds, measured = self._rows(tokens, batch + prompts * share)
+        tokens = prompts * (isl - prefix) * share
+        rank, ranks = batch / self._ranks(batch), self._ranks(prompts)
+        seconds, measured = self._rows(rank + tokens / ranks, batch + tokens, rank + prompts * share / ranks)
         for extra in (
-            _bilinear(self._decode, BATCHES, CONTEXTS, batch, context),
-            self._prompt_attention(prompts, isl, prefix, share),
+            _bilinear(self._decode, BATCHES, CONTEXTS, rank, context),
+            self._prompt_attention(prompts / ranks, isl, prefix, share),
         ):
             seconds, measured = seconds + extra[0], measured + extra[1]
         return Timed(seconds, measured / seconds)
@@ -120,37 +132,64 @@ class StepCost:
         The sum over operators is what `decode` and `prefill` return.
         """
         tokens = batch if phase == "decode" else batch * (length - prefix)
+        ranks = float(self._ranks(_floats(batch)))
+        rows = {"tokens": tokens / ranks, "all tokens": tokens, "sequences": batch / ranks}
+        cached = prefix / length
         parts: dict[str, Timed] = {}
         for op in self.operators:
-            if op.sees in ("decode", "prefill") and op.sees != phase:
-                continue
             grid = np.stack([op.seconds, op.measured_s])
-            if op.sees == "decode":
-                seconds, measured = _bilinear(grid, BATCHES, CONTEXTS, _floats(batch), _floats(length))
-            elif op.sees == "prefill":
-                uncached = 1 - (prefix / length) ** 2
-                seconds, measured = _bilinear(grid, BATCHES, PROMPTS, _floats(batch), _floats(length)) * uncached
+            if op.sees in rows:
+                seconds, measured = _linear(grid, self.tokens, _floats(rows[op.sees]))
+            elif op.sees == phase:
+                seconds, measured = _bilinear(grid, BATCHES, CONTEXTS, _floats(rows["sequences"]), _floats(length))
+            elif op.sees in PREFILL and phase == "prefill":
+                left = (1.0, 1 - cached, 1 - cached**2)[PREFILL.index(op.sees)]
+                seconds, measured = left * _bilinear(
+                    grid, BATCHES, PROMPTS, _floats(rows["sequences"]), _floats(length)
+                )
             else:
-                seconds, measured = _linear(grid, self.tokens, _floats(tokens if op.sees == "tokens" else batch))
-            share = measured / seconds if seconds else np.zeros(())
-            parts[op.name] = Timed(seconds, share)
+                continue
+            old = parts.get(op.name, Timed(np.zeros(()), np.zeros(())))
+            seconds, measured = seconds + old.seconds, measured + old.seconds * old.measured
+            parts[op.name] = Timed(seconds, measured / seconds if seconds else np.zeros(()))
         return parts
 
-    def _rows(self, tokens: Floats, sequences: Floats) -> Floats:
-        """Per-token and per-sequence operators: array (2, ...) of seconds and measured seconds."""
-        return _linear(self._token, self.tokens, tokens) + _linear(self._sequence, self.tokens, sequences)
+    def _ranks(self, sequences: Floats) -> Floats:
+        """Attention ranks that `sequences` keep busy; fewer than one sequence (a chunk) is still one rank's."""
+        return np.clip(sequences, 1.0, self.layout.attn_dp)
+
+    def _rows(self, tokens: Floats, all_tokens: Floats, sequences: Floats) -> Floats:
+        """Operators of tokens and of sequences: array (2, ...) of seconds and measured seconds."""
+        total = _linear(self._token, self.tokens, tokens) + _linear(self._sequence, self.tokens, sequences)
+        return total if self._engine is None else total + _linear(self._engine, self.tokens, all_tokens)
 
     def _prompt_attention(self, prompts: Floats, isl: Floats, prefix: Floats, share: Floats) -> Floats:
-        """A prefix of ``p`` in ``s`` tokens leaves ``(s^2 - p^2)/s^2`` of the causal pairs."""
-        uncached = 1 - (prefix / isl) ** 2
-        whole = np.maximum(prompts, 1.0)
-        # Fewer prompts than one (a chunk) cost their share of one: the kernel's work, not its batch, shrinks.
-        part = np.minimum(prompts, 1.0) * share * uncached
-        return _bilinear(self._prefill, BATCHES, PROMPTS, whole, isl) * part
+        """Attention of a rank's prompts; `share` and fewer prompts than one (a chunk) cost their part of a prompt.
+
+        A prefix of ``p`` in ``s`` tokens leaves ``1 - p/s`` of the work on tokens and ``(s^2 - p^2)/s^2`` of the
+        causal pairs. Work on keys is done anew for all earlier ones in every chunk: with ``1/part`` chunks, ``(1 +
+        part)/2`` of the new ones on average beside the prefix (papers.md 2.4).
+        """
+        whole, part = np.maximum(prompts, 1.0), np.minimum(prompts, 1.0) * share
+        cached = prefix / isl
+        keys, tokens, pairs = (
+            grid if grid is None else _bilinear(grid, BATCHES, PROMPTS, whole, isl) for grid in self._prefill
+        )
+        total = np.zeros((2, *isl.shape)) if pairs is None else pairs * (part * (1 - cached**2))
+        if tokens is not None:
+            total = total + tokens * (part * (1 - cached))
+        if keys is not None:
+            total = total + keys * (cached + (1 - cached) * (1 + part) / 2)
+        return total
 
     @cached_property
     def _token(self) -> Floats:
         return self._sum("tokens", self.tokens.shape)
+
+    @cached_property
+    def _engine(self) -> Floats | None:
+        """Operators of the engine's tokens; without data-parallel attention they are among the rank's."""
+        return self._sum("all tokens", self.tokens.shape) if self._any("all tokens") else None
 
     @cached_property
     def _sequence(self) -> Floats:
@@ -161,8 +200,12 @@ class StepCost:
         return self._sum("decode", (len(BATCHES), len(CONTEXTS)))
 
     @cached_property
-    def _prefill(self) -> Floats:
-        return self._sum("prefill", (len(BATCHES), len(PROMPTS)))
+    def _prefill(self) -> tuple[Floats | None, ...]:
+        """One grid for each of `PREFILL`, None where no operator has such work."""
+        return tuple(self._sum(sees, (len(BATCHES), len(PROMPTS))) if self._any(sees) else None for sees in PREFILL)
+
+    def _any(self, sees: Seen) -> bool:
+        return any(op.sees == sees for op in self.operators)
 
     def _sum(self, sees: Seen, shape: tuple[int, ...]) -> Floats:
         total = np.zeros((2, *shape))
@@ -183,28 +226,38 @@ def compile_step(model: ModelSpec, precision: Precision, kernels: Kernels, layou
         A table that is needed and missing.
     """
     stage = stage_operators(model, precision, kernels.engine, layout)
-    operators = (*(c.operator for c in stage.per_token), *(c.operator for c in stage.per_sequence))
+    operators = (c.operator for c in (*stage.per_token, *stage.per_sequence, *stage.per_engine))
     lanes = sorted({operator.lane for operator in operators if isinstance(operator, Gemm)})
     # Measured row counts are grid points too, so that a compiled step meets the measurement there.
     tokens = np.unique(np.concatenate([TOKENS, *(kernels.gemm(lane).m for lane in lanes)]))
     grids: dict[tuple[str, Seen], OperatorGrid] = {}
 
-    def add(name: str, sees: Seen, count: int, timed: Timed) -> None:
-        seconds = monotone(timed.seconds) * count
-        measured = seconds * timed.measured
+    def add(name: str, sees: Seen, seconds: Floats, measured: Floats) -> None:
         if (old := grids.get((name, sees))) is not None:
             seconds, measured = seconds + old.seconds, measured + old.measured_s
         grids[name, sees] = OperatorGrid(name, sees, seconds, measured)
 
-    for each in stage.per_token:
-        add(each.operator.name, "tokens", each.count, each.operator.seconds(kernels, tokens))
-    for head in stage.per_sequence:
-        add(head.operator.name, "sequences", head.count, head.operator.seconds(kernels, tokens))
-    phases: tuple[tuple[Seen, Floats], ...] = (("decode", CONTEXTS), ("prefill", PROMPTS))
+    of_rows: tuple[tuple[Seen, tuple[Counted[PerToken], ...]], ...] = (
+        ("tokens", stage.per_token), ("all tokens", stage.per_engine), ("sequences", stage.per_sequence)
+    )  # fmt: skip
+    for sees, operators_of in of_rows:
+        # Without data-parallel attention the engine's tokens are the rank's.
+        sees = "tokens" if sees == "all tokens" and layout.attn_dp == 1 else sees
+        for each in operators_of:
+            timed = each.operator.seconds(kernels, tokens)
+            seconds = monotone(timed.seconds) * each.count
+            add(each.operator.name, sees, seconds, seconds * timed.measured)
+    batches, contexts = np.meshgrid(BATCHES, CONTEXTS, indexing="ij")
+    prompts, lengths = np.meshgrid(BATCHES, PROMPTS, indexing="ij")
     for layer in stage.attention:
-        for phase, lengths in phases:
-            batch, length = np.meshgrid(BATCHES, lengths, indexing="ij")
-            add(layer.operator.name, phase, layer.count, layer.operator.seconds(kernels, phase, batch, length))
+        timed = layer.operator.decode(kernels, batches, contexts)
+        seconds = monotone(timed.seconds) * layer.count
+        add(layer.operator.name, "decode", seconds, seconds * timed.measured)
+        whole = layer.operator.prefill(kernels, prompts, lengths)
+        seconds = monotone(whole.timed.seconds) * layer.count
+        for sees, part in zip(PREFILL, (whole.keys, whole.tokens, 1.0 - whole.keys - whole.tokens), strict=True):
+            if np.any(part):
+                add(layer.operator.name, sees, seconds * part, seconds * part * whole.timed.measured)
     return StepCost(layout, tokens, tuple(grids.values()))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ..cost.operators import lane_of
+from collections.abc import Iterator
+
+from ..cost.stage import check_lanes
 from ..errors import InputError, Problem, ProfileError, did_you_mean
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, load_model
-from ..spec.parallelism import Parallelism, illegal_pp, illegal_tp
+from ..spec.parallelism import Parallelism, illegal_experts, illegal_pp, illegal_tp
 from ..spec.scenario import Scenario
 from ..units import GIB
 from .points import Engines
@@ -31,30 +33,47 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
         names = store.engine_names()
         message = f"no engine {scenario.engine!r}{did_you_mean(scenario.engine, names)}; known: {', '.join(names)}"
         problems.append(scenario.problem(("engine",), message))
-    else:
-        try:
-            lane_of(store.engine(scenario.engine), scenario.precision.weights)
-        except InputError as error:
-            problems += [scenario.problem(("precision",), p.message) for p in error.problems]
     model = None
     try:
         model = load_model(scenario.model, scenario.folder)
     except InputError as error:
         problems += [p if p.where else scenario.problem(("model",), p.message) for p in error.problems]
+    if model is not None and scenario.engine in store.engine_names():
+        try:
+            check_lanes(model, scenario.precision, store.engine(scenario.engine))
+        except InputError as error:
+            problems += [scenario.problem(("precision",), p.message) for p in error.problems]
     if model is not None:
         for axis, why in (("tp", illegal_tp), ("pp", illegal_pp)):
             for width in getattr(scenario.space, axis):
                 if (reason := why(width, model)) is not None:
                     problems.append(scenario.problem(("space", axis), reason))
+        problems += _useless_widths(scenario, model)
         domains = {g: store.gpu(g).gpus_per_domain for g in scenario.hardware.names if g in known}
         for tp in scenario.space.tp:
-            if domains and tp > max(domains.values()):
+            if domains and all(tp > size and tp % size for size in domains.values()):
                 most = ", ".join(f"{gpu} has {size}" for gpu, size in domains.items())
-                problems.append(scenario.problem(("space", "tp"), f"{tp} exceeds every link domain: {most}"))
+                problems.append(
+                    scenario.problem(
+                        ("space", "tp"), f"{tp} is neither within nor a multiple of any link domain: {most}"
+                    )
+                )
     if problems:
         raise InputError(list(dict.fromkeys(problems)))
     assert model is not None
     return model
+
+
+def _useless_widths(scenario: Scenario, model: ModelSpec) -> Iterator[Problem]:
+    """Widths of attention data parallelism and of expert spreading that no layout of the space can take."""
+    space = scenario.space
+    layouts = [Parallelism(tp, attn_dp=dp, moe_ep=ep) for tp in space.tp for dp in space.attn_dp for ep in space.moe_ep]
+    reasons = {layout: illegal_experts(layout, model) for layout in layouts}
+    for key, name, values in (("attn_dp", "attn_dp", space.attn_dp), ("ep", "moe_ep", space.moe_ep)):
+        for value in values:
+            why = [reason for layout, reason in reasons.items() if getattr(layout, name) == value]
+            if all(why):
+                yield scenario.problem(("space", key), f"no layout can have {value}: {why[-1]}")
 
 
 def compile_layouts(scenario: Scenario, engines: Engines, space: DesignSpace) -> None:
@@ -102,7 +121,7 @@ def check_memory(scenario: Scenario, engines: Engines, space: DesignSpace) -> No
             message = (
                 f"{engines.model.name} in {scenario.precision.weights} fits no GPU of the space: the roomiest layout, "
                 f"{layout} on {gpu}, has {memory.hbm_bytes / GIB:.0f} GiB a GPU, of which weights take "
-                f"{(memory.weight_bytes + memory.embedding_bytes) / GIB:.1f} and buffers "
+                f"{memory.weight_bytes / GIB:.1f} and buffers "
                 f"{memory.buffer_bytes / GIB:.1f}, and lacks {-room / GIB:.1f} GiB for one request of "
                 f"{mix.isl}/{mix.osl}; widen tp or pp, or lower the precision"
             )

@@ -69,12 +69,9 @@ class Engines:
 
     def layouts(self, pool: Pool) -> Iterator[tuple[str, Parallelism, slice]]:
         """Every layout of a pool that is legal for the model on that GPU, and where its points lie."""
-        for g, gpu in enumerate(pool.gpus):
-            for t, tp in enumerate(pool.tp):
-                for p, pp in enumerate(pool.pp):
-                    layout = Parallelism(tp, pp)
-                    if illegal(layout, self.model, self.kernels[gpu].gpu) is None:
-                        yield gpu, layout, pool.point(g, t, p)
+        for gpu, layout, where in pool.engines():
+            if illegal(layout, self.model, self.kernels[gpu].gpu) is None:
+                yield gpu, layout, where
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +161,7 @@ def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo) -> Points:
     for gpu, layout, where in engines.layouts(pool):
         kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
         rate = decode_rate(engines.step(gpu, layout), batch, mix.isl, mix.osl)
-        held, step_tokens = memory.reserved_tokens(mix.isl, mix.osl), np.ceil(batch / layout.pp)
+        held, step_tokens = memory.reserved_tokens(mix.isl, mix.osl), np.ceil(batch / (layout.pp * layout.attn_dp))
         into = ingress_bytes_per_s(request, batch, rate.tpot_s, mix.osl, sharing_gpus(engines.model, layout))
         filling.put(
             where,

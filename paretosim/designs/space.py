@@ -7,56 +7,65 @@ The index does not depend on the mix: one deployment serves them all.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..spec.parallelism import Parallelism
 from ..spec.scenario import Hardware, Space
 
 Ints = NDArray[np.int64]
+WIDTHS = ("tp", "pp", "attn_dp", "moe_ep")  # axes of a layout
 MATCHED = (0.0,)  # one place on the ratio axis: whatever balances the pair
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Engine points of one pool: the product GPU x TP x PP x batch, batch fastest.
+    """Engine points of one pool: the product of GPUs, the widths of a layout and batches, batch fastest.
 
     Attributes
     ----------
-    gpus, tp, pp, batch : values of each axis.
+    gpus, tp, pp, attn_dp, moe_ep, batch : values of each axis.
     """
 
     gpus: tuple[str, ...]
     tp: tuple[int, ...]
     pp: tuple[int, ...]
     batch: tuple[int, ...]
+    attn_dp: tuple[int, ...] = (1,)
+    moe_ep: tuple[int, ...] = (1,)
 
     @property
     def radices(self) -> tuple[int, ...]:
         """Length of each axis."""
-        return len(self.gpus), len(self.tp), len(self.pp), len(self.batch)
+        return len(self.gpus), *(len(getattr(self, name)) for name in WIDTHS), len(self.batch)
 
     def __len__(self) -> int:
         return prod(self.radices)
 
-    def point(self, gpu: int, tp: int, pp: int) -> slice:
-        """Points of one engine layout (positions on the axes), all batches."""
-        start = ((gpu * len(self.tp) + tp) * len(self.pp) + pp) * len(self.batch)
-        return slice(start, start + len(self.batch))
+    def engines(self) -> Iterator[tuple[str, Parallelism, slice]]:
+        """GPU, layout and the points of all its batches, in the order of the index."""
+        combinations = product(self.gpus, *(getattr(self, name) for name in WIDTHS))
+        for i, (gpu, *widths) in enumerate(combinations):
+            layout = Parallelism(**dict(zip(WIDTHS, widths, strict=True)))
+            yield gpu, layout, slice(i * len(self.batch), (i + 1) * len(self.batch))
 
     def columns(self, points: ArrayLike) -> dict[str, np.ndarray]:
-        """Values of each axis for an array of points."""
-        gpu, tp, pp, batch = np.unravel_index(np.asarray(points, np.int64), self.radices)
-        values = {"tp": (self.tp, tp), "pp": (self.pp, pp), "batch": (self.batch, batch)}
+        """Values of each axis for an array of points, and the width of an expert's cut that follows from them."""
+        gpu, *places = np.unravel_index(np.asarray(points, np.int64), self.radices)
         named: dict[str, np.ndarray] = {"gpu": np.array(self.gpus, dtype=object)[gpu]}
-        return named | {name: np.array(axis, np.int64)[at] for name, (axis, at) in values.items()}
+        for name, at in zip((*WIDTHS, "batch"), places, strict=True):
+            named[name] = np.array(getattr(self, name), np.int64)[at]
+        return named | {"moe_tp": named["tp"] * named["attn_dp"] // named["moe_ep"]}
 
     def engine_gpus(self) -> Ints:
         """GPUs of one engine at each point."""
         columns = self.columns(np.arange(len(self)))
-        return columns["tp"] * columns["pp"]
+        return columns["tp"] * columns["pp"] * columns["attn_dp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,7 @@ class DesignSpace:
     def of(cls, space: Space, hardware: Hardware) -> DesignSpace:
         """From a scenario."""
         ratios = MATCHED if space.ctx_gen_ratio == "matched" else space.ctx_gen_ratio
-        axes = (space.tp, space.pp, space.batch)
+        axes = (space.tp, space.pp, space.batch, space.attn_dp, space.moe_ep)
         return cls(
             serving=space.serving,
             colocated=Pool(hardware.colocated, *axes),

@@ -18,7 +18,7 @@ from ..spec.workload import Mix
 from ..units import GB, GIB
 from .cross import workers_of
 from .points import Points
-from .space import DesignSpace, Ints, Pool
+from .space import WIDTHS, DesignSpace, Ints, Pool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 COLUMNS = (
     "mix", "isl", "osl", "serving", "interactivity_tok_s_user", "throughput_tok_s_gpu", "ttft_s", "tpot_s",
     "request_rate_s", "gpus", "ctx_gen_ratio", "prefill_gpu", "prefill_workers", "prefill_batch", "prefill_tp",
-    "prefill_pp", "decode_gpu", "decode_workers", "decode_batch", "decode_tp", "decode_pp", "scheduler",
+    "prefill_pp", "prefill_attn_dp", "prefill_moe_tp", "prefill_moe_ep", "decode_gpu", "decode_workers", "decode_batch",
+    "decode_tp", "decode_pp", "decode_attn_dp", "decode_moe_tp", "decode_moe_ep", "scheduler",
     "memory_gib_per_gpu_prefill", "memory_gib_per_gpu_decode", "kv_egress_gb_s_gpu", "kv_ingress_gb_s_gpu",
     "usd_per_mtok", "watts_per_gpu", "measured_share", "design_id",
 )  # fmt: skip
+OF_ENGINE = ("gpu", "batch", "tp", "pp", "attn_dp", "moe_tp", "moe_ep")
 WHOLE = tuple(
-    f"{pool}_{name}" for pool in ("prefill", "decode") for name in ("workers", "batch", "tp", "pp")
+    f"{pool}_{name}" for pool in ("prefill", "decode") for name in ("workers", *OF_ENGINE[1:])
 )  # columns that hold whole numbers or nothing
 
 
@@ -92,7 +94,7 @@ def deployment(row: pd.Series[Any]) -> Deployment:
 
 
 def _row_pool(row: pd.Series[Any], name: str) -> DeployedPool:
-    layout = Parallelism(int(row[f"{name}_tp"]), int(row[f"{name}_pp"]))
+    layout = Parallelism(**{width: int(row[f"{name}_{width}"]) for width in WIDTHS})
     return DeployedPool(str(row[f"{name}_gpu"]), layout, int(row[f"{name}_batch"]), int(row[f"{name}_workers"]))
 
 
@@ -104,7 +106,7 @@ def _colocated(
     assert found is not None
     engine = space.colocated.columns(at)
     workers = np.array(space.decode_workers, np.int64)[worker]
-    count = workers * engine["tp"] * engine["pp"]
+    count = workers * space.colocated.engine_gpus()[at]
     rate = found.rate_req_s[at] * workers
     return {
         **_latencies(found.ttft_s[at], found.tpot_s[at], rate, points.mix.osl, count),
@@ -131,7 +133,7 @@ def _disaggregated(
         p, d, ratio = places
         workers_p, workers_d = workers_of(space, prefill, decode, p, d, ratio)
     engine_p, engine_d = space.prefill.columns(p), space.decode.columns(d)
-    gpus_p, gpus_d = workers_p * engine_p["tp"] * engine_p["pp"], workers_d * engine_d["tp"] * engine_d["pp"]
+    gpus_p, gpus_d = workers_p * space.prefill.engine_gpus()[p], workers_d * space.decode.engine_gpus()[d]
     count = gpus_p + gpus_d
     rate = served_req_s(workers_p * prefill.rate_req_s[p], workers_d * decode.rate_req_s[d])
 
@@ -166,7 +168,7 @@ def _latencies(ttft_s: Floats, tpot_s: Floats, rate: Floats, osl: int, gpus: Int
 
 def _pool(name: str, pool: Pool, at: np.ndarray, workers: Ints) -> dict[str, np.ndarray]:
     columns = pool.columns(at)
-    return {f"{name}_{key}": columns[key] for key in ("gpu", "batch", "tp", "pp")} | {f"{name}_workers": workers}
+    return {f"{name}_{key}": columns[key] for key in OF_ENGINE} | {f"{name}_workers": workers}
 
 
 def _fact(gpus: Mapping[str, GpuSpec], names: np.ndarray, key: str) -> Floats:

@@ -109,6 +109,26 @@ def _fill(grid: Floats, axis: int) -> Floats:
     return np.moveaxis(moved, 0, axis)
 
 
+def bridged(axis: Floats, values: Floats) -> Floats:
+    """Holes between measured values of a curve filled on log axes; those outside stay.
+
+    Tables that were measured more finely along some curves than along others span a grid with such holes.
+
+    Parameters
+    ----------
+    axis : positions, increasing, positive, shape (n,).
+    values : positive, NaN for holes, shape (..., n).
+    """
+    filled = values.copy()
+    for curve in filled.reshape(-1, len(axis)):
+        known = np.flatnonzero(np.isfinite(curve))
+        if len(known) > 1:
+            inner = slice(known[0], known[-1] + 1)
+            logs = np.interp(np.log(axis[inner]), np.log(axis[known]), np.log(curve[known]))
+            curve[inner] = np.where(np.isfinite(curve[inner]), curve[inner], np.exp(logs))
+    return filled
+
+
 def held_out_errors(axis: Floats, values: Floats) -> Floats:
     """Relative errors of predicting each inner point of curves from its two neighbours.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from .layers import DenseFfn, LayerGroup, Tokens
+from .precision import Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class ModelSpec:
     layers : the layer kinds with their counts.
     mtp_layers : multi-token-prediction layers shipped beside the model; counted nowhere else.
     vision : the image encoder, if any.
+    checkpoints : what a published checkpoint is stored in, by the precision it is called: formats of ``weights`` and,
+        where they differ, ``projections`` and ``experts`` (`Precision.of_checkpoint`).
     """
 
     name: str
@@ -77,6 +81,7 @@ class ModelSpec:
     layers: tuple[LayerGroup, ...]
     mtp_layers: int = 0
     vision: VisionSpec | None = None
+    checkpoints: Mapping[str, Mapping[str, Format]] = field(default_factory=dict)
 
     @property
     def layer_count(self) -> int:

@@ -19,6 +19,7 @@ class EngineSpec:
     ----------
     name : folder name of its tables.
     gemm_lanes : weight precision -> ``dtype`` of the GEMM table.
+    moe_lanes : expert precision -> ``dtype`` of the expert table, the first one measured on a GPU serves.
     attention_arithmetic : KV-cache precision -> arithmetic of the prefill attention kernel.
     token_budget : tokens of one prefill or mixed step.
     memory_utilization : share of the GPU's memory that the engine uses at all.
@@ -31,6 +32,7 @@ class EngineSpec:
 
     name: str
     gemm_lanes: Mapping[str, str]
+    moe_lanes: Mapping[str, list[str]]
     attention_arithmetic: Mapping[str, str]
     token_budget: int
     memory_utilization: float
@@ -42,7 +44,7 @@ class EngineSpec:
 
 
 _KEYS = (
-    "gemm_lanes", "attention_arithmetic", "token_budget", "memory_utilization", "kv_memory_fraction",
+    "gemm_lanes", "moe_lanes", "attention_arithmetic", "token_budget", "memory_utilization", "kv_memory_fraction",
     "kv_output_reserve", "buffer_bytes", "siblings",
 )  # fmt: skip
 

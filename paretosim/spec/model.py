@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from .layers import (
     MlaAttention,
     MoeFfn,
 )
+from .precision import Format
 
 __all__ = [
     "CompressedAttention", "DenseFfn", "GatedDeltaNet", "GqaAttention", "Indexer", "KimiDeltaAttention",
@@ -61,14 +64,36 @@ def load_model(name_or_path: str | Path, relative_to: Path | None = None) -> Mod
     """
     name = str(name_or_path)
     if file := _catalog().get(name):
-        return read_config(_read_json(file)["config"], name, str(file))
+        entry = _read_json(file)
+        model = read_config(entry["config"], name, str(file))
+        published = entry.get("checkpoints", {}).items()
+        return replace(
+            model,
+            checkpoints={
+                called: {part: value for part, value in parts.items() if part != "source"}
+                for called, parts in published
+            },
+        )
     path = (relative_to or Path()) / Path(name_or_path).expanduser()
     if (path / "config.json").is_file():
         path /= "config.json"
     elif path.suffix != ".json":
         hint, names = did_you_mean(name, _catalog()), ", ".join(catalog_names())
         raise InputError(f"unknown model '{name}'{hint}: give the path of its config.json or one of {names}")
-    return read_config(_read_json(path), name, str(path))
+    config = _read_json(path)
+    return replace(read_config(config, name, str(path)), checkpoints=_own_checkpoint(config))
+
+
+def _own_checkpoint(config: Mapping[str, Any]) -> dict[str, dict[str, Format]]:
+    """What the ``quantization_config`` of a Hugging Face config.json says of block scales and MXFP4 experts."""
+    quantization = config.get("quantization_config")
+    if not isinstance(quantization, dict):
+        return {}
+    if quantization.get("quant_method") == "mxfp4":
+        return {"fp4": {"weights": "bf16", "experts": "mxfp4"}}
+    if quantization.get("quant_method") == "fp8" and quantization.get("weight_block_size"):
+        return {"fp8": {"weights": "fp8_block"}}
+    return {}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -2,37 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .hardware import GpuSpec
-from .layers import DenseFfn, GqaAttention
+from .layers import CompressedAttention, DenseFfn, GatedDeltaNet, GqaAttention, KimiDeltaAttention, MlaAttention, MoeFfn
 from .model import ModelSpec
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Parallelism:
-    """Widths of one engine.
+    """Widths of one engine: `pp` stages of ``tp * cp * attn_dp`` GPUs each.
 
     Attributes
     ----------
-    tp : tensor-parallel width.
+    tp : GPUs that share the heads of one sequence's attention (and dense feed-forward blocks).
     pp : pipeline stages.
+    cp : GPUs that share the tokens of one prompt in prefill.
+    attn_dp : groups of ``tp * cp`` GPUs that attend to different sequences.
+    moe_ep : GPUs over which the experts of a layer are spread; the rest of the stage's width cuts each expert
+        (`moe_tp`). With tp > 1 and attn_dp 1 this is TEP, with attn_dp > 1 wide EP.
     """
 
     tp: int = 1
     pp: int = 1
+    cp: int = 1
+    attn_dp: int = 1
+    moe_ep: int = 1
+
+    @property
+    def width(self) -> int:
+        """GPUs of one stage."""
+        return self.tp * self.cp * self.attn_dp
+
+    @property
+    def moe_tp(self) -> int:
+        """GPUs that share one expert."""
+        return self.width // self.moe_ep
 
     @property
     def gpus(self) -> int:
         """GPUs of one engine."""
-        return self.tp * self.pp
+        return self.width * self.pp
 
     def __str__(self) -> str:
-        return f"TP{self.tp}" + (f" PP{self.pp}" if self.pp > 1 else "")
+        parts = [f"TP{self.tp}"]
+        for name in ("pp", "cp", "attn_dp"):
+            if (width := getattr(self, name)) > 1:
+                parts.append(f"{name.removeprefix('attn_').upper()}{width}")
+        if self.moe_ep > 1:
+            parts.append(f"EP{self.moe_ep}" + (f"xMTP{self.moe_tp}" if self.moe_tp > 1 else ""))
+        return " ".join(parts)
 
 
 def illegal_tp(tp: int, model: ModelSpec) -> str | None:
-    """Why the model cannot be cut into `tp` shares, or None."""
+    """Why the model's attention and dense blocks cannot be cut into `tp` shares, or None."""
     for group in model.layers:
         attention, ffn = group.attention, group.ffn
         if isinstance(attention, GqaAttention):
@@ -40,8 +64,14 @@ def illegal_tp(tp: int, model: ModelSpec) -> str | None:
                 return f"{tp} does not divide the {attention.heads} query heads of {model.name}"
             if attention.kv_heads % tp and tp % attention.kv_heads:
                 return f"{tp} neither divides nor is a multiple of the {attention.kv_heads} KV heads of {model.name}"
+        if isinstance(attention, MlaAttention | KimiDeltaAttention | CompressedAttention) and attention.heads % tp:
+            return f"{tp} does not divide the {attention.heads} heads of {model.name}"
+        if isinstance(attention, GatedDeltaNet) and attention.value_heads % tp:
+            return f"{tp} does not divide the {attention.value_heads} value heads of {model.name}"
         if isinstance(ffn, DenseFfn) and ffn.inter % tp:
             return f"{tp} does not divide the feed-forward width {ffn.inter} of {model.name}"
+        if isinstance(ffn, MoeFfn) and ffn.shared_inter % tp:
+            return f"{tp} does not divide the width {ffn.shared_inter} of the shared experts of {model.name}"
     return None
 
 
@@ -52,8 +82,61 @@ def illegal_pp(pp: int, model: ModelSpec) -> str | None:
     )
 
 
+def illegal_experts(layout: Parallelism, model: ModelSpec) -> str | None:
+    """Why the experts cannot be laid out so, or None."""
+    kinds = [g.ffn for g in model.layers if isinstance(g.ffn, MoeFfn)]
+    if not kinds:
+        if layout.attn_dp > 1:
+            return f"attention DP {layout.attn_dp}: {model.name} has no experts to share; use more workers"
+        return f"EP {layout.moe_ep}: {model.name} has no experts" if layout.moe_ep > 1 else None
+    if layout.width % layout.moe_ep:
+        return f"EP {layout.moe_ep} does not divide the {layout.width} GPUs of a stage"
+    for ffn in kinds:
+        if ffn.experts % layout.moe_ep:
+            return f"EP {layout.moe_ep} does not divide the {ffn.experts} experts of {model.name}"
+        if ffn.inter % layout.moe_tp:
+            return f"expert TP {layout.moe_tp} does not divide the width {ffn.inter} of an expert of {model.name}"
+    return None
+
+
+def illegal_width(layout: Parallelism, gpu: GpuSpec) -> str | None:
+    """Why the GPUs of a stage cannot be joined so, or None.
+
+    What is exchanged all-to-all may leave the link domain; shares of one matrix only in whole domains, since
+    no engine splits a layer over parts of two.
+    """
+    domain = gpu.gpus_per_domain
+    for name, width in (("TP", layout.tp), ("CP", layout.cp * layout.tp), ("expert TP", layout.moe_tp)):
+        if width > domain and width % domain:
+            return (
+                f"{name} {width} is neither within nor a multiple of the {domain} GPUs of a link domain of {gpu.name}"
+            )
+    return None
+
+
 def illegal(layout: Parallelism, model: ModelSpec, gpu: GpuSpec) -> str | None:
-    """Why a layout cannot run, or None: shares must divide the model, and tensor parallelism stays in a link domain."""
-    if layout.tp > gpu.gpus_per_domain:
-        return f"TP {layout.tp} exceeds the {gpu.gpus_per_domain} GPUs of a link domain of {gpu.name}"
-    return illegal_tp(layout.tp, model) or illegal_pp(layout.pp, model)
+    """Why a layout cannot run, or None: shares must divide the model and fit the link domains."""
+    return (
+        illegal_width(layout, gpu)
+        or illegal_tp(layout.tp, model)
+        or illegal_pp(layout.pp, model)
+        or illegal_experts(layout, model)
+    )
+
+
+def legal_layouts(model: ModelSpec, gpu: GpuSpec, gpus: int) -> Iterator[Parallelism]:
+    """Every legal layout of one engine of exactly `gpus` GPUs with power-of-two widths, smallest first.
+
+    Context parallelism is left out: it is a prefill choice, not a way to hold a model.
+    """
+    widths = [2**i for i in range(gpus.bit_length())]
+    found = (
+        Parallelism(tp, pp, attn_dp=dp, moe_ep=ep)
+        for tp in widths
+        for pp in widths
+        for dp in widths
+        if tp * pp * dp == gpus
+        for ep in widths
+        if ep <= tp * dp
+    )
+    yield from sorted(layout for layout in found if illegal(layout, model, gpu) is None)

@@ -48,6 +48,7 @@ class Space:
     serving : kinds of deployment, in the order given.
     tp, pp : tensor-parallel widths and pipeline stages of an engine.
     batch : concurrent sequences of one engine [request].
+    attn_dp, moe_ep : attention-data-parallel ranks, and GPUs over which experts are spread (key ``ep``).
     prefill_workers, decode_workers : engines per deployment; a colocated one takes `decode_workers`.
         Both are empty when `ctx_gen_ratio` decides.
     ctx_gen_ratio : prefill GPUs / decode GPUs, or ``matched`` for the one ratio that balances the
@@ -63,6 +64,8 @@ class Space:
     decode_workers: tuple[int, ...] = (1,)
     ctx_gen_ratio: tuple[float, ...] | Literal["matched"] | None = None
     max_gpus: int | None = None
+    attn_dp: tuple[int, ...] = (1,)
+    moe_ep: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from pydantic import (
 
 from ..errors import InputError
 from .axis import small_fraction
-from .precision import FORMATS, Format, Precision
+from .precision import FORMATS, CacheFormat, Format, Precision
 from .scenario import Hardware, Scenario, Serving, Space
 from .schema_messages import message, shown
 from .schema_values import (
@@ -73,6 +73,8 @@ class _Space(Keys):
     serving: Annotated[list[Serving], AfterValidator(once)] = Field(list(get_args(Serving)), min_length=1)
     tp: Axis = (1,)
     pp: Axis = (1,)
+    attn_dp: Axis = (1,)
+    ep: Axis = (1,)
     batch: Axis
     workers: Annotated[tuple[tuple[int, ...], tuple[int, ...]], PlainValidator(_workers)] = ABSENT
     ctx_gen_ratio: Annotated[tuple[float, ...] | Literal["matched"], PlainValidator(_ratios)] = ABSENT
@@ -98,8 +100,9 @@ class _Space(Keys):
         one = (1,)
         prefill, decode = self.workers or ((one, one) if self.ctx_gen_ratio is None else ((), ()))
         return Space(
-            tuple(self.serving), self.tp, self.pp, self.batch, prefill, decode, self.ctx_gen_ratio, self.max_gpus
-        )
+            tuple(self.serving), self.tp, self.pp, self.batch, prefill, decode, self.ctx_gen_ratio, self.max_gpus,
+            self.attn_dp, self.ep,
+        )  # fmt: skip
 
 
 class _HardwareByPhase(Keys):
@@ -119,19 +122,22 @@ def _hardware(value: Any) -> Hardware:
 
 class _PrecisionByPart(Keys):
     weights: Format
-    kv_cache: Format = ABSENT
-    attention: Format = ABSENT
+    kv_cache: CacheFormat = ABSENT
+    attention: CacheFormat = ABSENT
+    projections: Format = ABSENT
+    experts: Format = ABSENT
 
 
 def _precision(value: Any) -> Precision:
     if isinstance(value, dict):
         parts = _PrecisionByPart.model_validate(value)
-        return Precision.of(parts.weights, parts.kv_cache, parts.attention)
+        return Precision.of(parts.weights, parts.kv_cache, parts.attention, parts.projections, parts.experts)
     for weights in FORMATS:
         if value == weights:
             return Precision.of(weights)
     known = ", ".join(FORMATS)
-    raise problem(f"must be one of {known}, or {{weights, kv_cache, attention}} of these, not {shown(value)}")
+    parts_of_it = ", ".join(_PrecisionByPart.model_fields)
+    raise problem(f"must be one of {known}, or {{{parts_of_it}}} of these, not {shown(value)}")
 
 
 def _number_not_distribution(value: Any) -> Any:

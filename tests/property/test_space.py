@@ -22,7 +22,7 @@ def spaces(draw: st.DrawFn) -> DesignSpace:
     ratio = draw(ratios)
     workers = ((), ()) if ratio else (draw(axis), draw(axis))
     serving = draw(modes)
-    space = Space(serving, draw(axis), draw(axis), draw(axis), *workers, ratio, None)
+    space = Space(serving, draw(axis), draw(axis), draw(axis), *workers, ratio, None, draw(axis), draw(axis))
     names = draw(gpus)
     return DesignSpace.of(space, Hardware(names, names[:1]))
 
@@ -41,16 +41,15 @@ def test_every_index_is_one_design_and_back(space: DesignSpace) -> None:
 def test_points_of_a_pool_are_the_product_of_its_axes(space: DesignSpace) -> None:
     pool = space.prefill
     columns = pool.columns(np.arange(len(pool)))
-    rows = list(zip(*(columns[c] for c in ("gpu", "tp", "pp", "batch")), strict=True))
-    assert len(set(rows)) == len(rows) == len(pool.gpus) * len(pool.tp) * len(pool.pp) * len(pool.batch)
-    for g, gpu in enumerate(pool.gpus):
-        for t, tp in enumerate(pool.tp):
-            for p, pp in enumerate(pool.pp):
-                here = pool.point(g, t, p)
-                assert [*columns["batch"][here]] == [*pool.batch]
-                assert {*columns["gpu"][here]} == {gpu}
-                assert {*columns["tp"][here]} == {tp}
-                assert {*columns["pp"][here]} == {pp}
+    axes = ("gpu", "tp", "pp", "attn_dp", "moe_ep", "batch")
+    rows = list(zip(*(columns[c] for c in axes), strict=True))
+    sizes = [len(getattr(pool, "gpus" if c == "gpu" else c)) for c in axes]
+    assert len(set(rows)) == len(rows) == np.prod(sizes)
+    for gpu, layout, here in pool.engines():
+        assert [*columns["batch"][here]] == [*pool.batch]
+        for name in ("tp", "pp", "attn_dp", "moe_ep"):
+            assert {*columns[name][here]} == {getattr(layout, name)}
+        assert {*columns["gpu"][here]} == {gpu}
 
 
 def test_an_index_outside_the_space_is_an_error() -> None:

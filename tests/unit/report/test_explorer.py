@@ -119,9 +119,9 @@ def test_a_whole_sweep_is_in_the_page_number_by_number(
 
 
 def test_columns_the_page_does_not_know_travel_along() -> None:
-    frame = a_frame().assign(throughput_tok_s_gpu_lo=0.5, decode_moe_ep=pd.array([8, 4, None], "Int64"))
+    frame = a_frame().assign(throughput_tok_s_gpu_lo=0.5, decode_experts=pd.array([8, 4, None], "Int64"))
     packed = json.loads(to_json(frame))
-    assert packed["columns"][-2:] == ["throughput_tok_s_gpu_lo", "decode_moe_ep"]
+    assert packed["columns"][-2:] == ["throughput_tok_s_gpu_lo", "decode_experts"]
     assert [row[-2:] for row in packed["rows"]] == [[0.5, 8], [0.5, 4], [0.5, None]]
 
 

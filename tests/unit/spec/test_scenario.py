@@ -159,8 +159,9 @@ def test_a_precision_fills_in_the_formats_that_follow_from_the_weights(load, wri
 
 
 def test_small_formats_take_their_scales_along() -> None:
-    assert BYTES_PER_ELEMENT == {"bf16": 2, "fp8": 1, "int8": 1, "fp4": 0.5625, "int4": 0.515625}
-    assert Precision.of("fp4").weight_bytes == 0.5625
+    assert BYTES_PER_ELEMENT == {
+        "bf16": 2, "fp8": 1, "fp8_block": 1, "int8": 1, "fp4": 0.5625, "mxfp4": 0.53125, "int4": 0.515625
+    }  # fmt: skip
     assert Precision.of("fp4").kv_cache_bytes == 1
 
 
@@ -354,18 +355,18 @@ def test_a_scenario_is_imported_without_the_schema_library() -> None:
         (
             "workers",
             "  zz: [1]",
-            "10:3: space.zz: unknown key; allowed: serving, tp, pp, batch, workers, ctx_gen_ratio, max_gpus",
+            "10:3: space.zz: unknown key; allowed: serving, tp, pp, attn_dp, ep, batch, workers, ",
         ),
         (
             "end",
             "precision: fp16",
-            "11:1: precision: must be one of bf16, fp8, fp4, int4, int8, or {weights, ",
+            "11:1: precision: must be one of bf16, fp8, fp8_block, fp4, mxfp4, int4, int8, or {weights, ",
         ),
         ("end", "precision: {kv_cache: fp8}", "11:1: precision.weights: is required"),
         (
             "end",
             "precision: {weights: fp9}",
-            "11:13: precision.weights: must be one of bf16, fp8, fp4, int4, int8, not 'fp9' (did you mean 'fp8'?)",
+            "11:13: precision.weights: must be one of bf16, fp8, fp8_block, fp4, mxfp4, int4, int8, not 'fp9'",
         ),
         ("end", "engine: 5", "11:1: engine: must be text, not 5; quote it if it is text"),
         ("end", "usd_per_gpu_hour: 3", "11:1: usd_per_gpu_hour: must be a mapping, not 3"),
@@ -398,8 +399,7 @@ def test_a_required_key_that_is_missing_is_told_at_the_top(problems, key: str) -
         ("mixes", LINES["mixes"] + "\n  arrivals: {kind: poisson}", "7:3: workload.arrivals"),
         ("mixes", LINES["mixes"] + "\n  requests: 100", "7:3: workload.requests"),
         ("workers", "  cp: [1]", "10:3: space.cp"),
-        ("workers", "  ep: [1]", "10:3: space.ep"),
-        ("workers", "  attn_dp: [1]", "10:3: space.attn_dp"),
+        ("workers", "  cp: [1]", "10:3: space.cp"),
         ("workers", "  moe_tp: [1]", "10:3: space.moe_tp"),
         ("workers", "  cpp_chunk: [2048]", "10:3: space.cpp_chunk"),
     ],

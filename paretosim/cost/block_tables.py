@@ -1,0 +1,131 @@
+"""Which table answers for an attention block, and how like the block is to what was timed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError, ProfileError
+from ..profiles.hygiene import Repair
+from ..profiles.store import Table
+from ..spec.layers import CompressedAttention, MlaAttention
+from ..spec.model import load_model
+from .block_work import Block
+from .blocks import BlockTimes, LatentParts
+
+if TYPE_CHECKING:
+    from .kernels import Kernels
+
+DEEPSEEK = "deepseek-ai/DeepSeek-V3"
+"""The attention kernels of tables without a model column were timed with this model's dimensions."""
+
+
+def build_block(kernels: Kernels, phase: str, block: Block) -> BlockTimes | LatentParts:
+    """Times for a block: of this engine before its siblings, whole before in parts.
+
+    Raises
+    ------
+    ProfileError
+        Nobody measured such blocks on this GPU.
+    """
+    whole = f"{block.op}_module_{phase}" if block.op == "mla" else f"{block.op}_{phase}"
+    for engine in (kernels.engine.name, *kernels.engine.siblings):
+        if kernels.store.has(kernels.gpu.name, engine, whole):
+            return _whole(kernels, engine, whole, phase, block)
+        if block.op == "mla" and kernels.store.has(kernels.gpu.name, engine, f"mla_{phase}"):
+            return _in_parts(kernels, engine, f"mla_{phase}", phase, block)
+    raise ProfileError(
+        f"no {phase} attention blocks of the kind '{block.op}' were measured on {kernels.gpu.name} under "
+        f"{kernels.engine.name} or its siblings"
+    )
+
+
+def _whole(kernels: Kernels, engine: str, op: str, phase: str, block: Block) -> BlockTimes:
+    table = kernels.table(engine, op)
+    rows, like = _of_kind(table, block)
+    rows, wanted = _closest(rows, {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
+    if "indexer" in table.schema.columns and "computed" in rows.distinct("indexer"):
+        rows = rows.where(indexer="computed")
+    if phase == "prefill":
+        rows = rows.where(prefix=0)
+    timed = replace(like, lane=wanted["gemm_dtype"], kv_dtype=wanted["kv_dtype"])
+    return _built(kernels, engine, op, phase, block, timed, rows)
+
+
+def _in_parts(kernels: Kernels, engine: str, op: str, phase: str, block: Block) -> LatentParts:
+    model = load_model(DEEPSEEK)
+    rows, wanted = _closest(kernels.table(engine, op), {"kv_dtype": block.kv_dtype})
+    kind = next(g.attention for g in model.layers if isinstance(g.attention, MlaAttention))
+    timed = Block(kind, model.hidden, 1, block.lane, wanted["kv_dtype"], core=True)
+    core = _built(kernels, engine, op, phase, replace(block, core=True), timed, rows)
+    absorb = {}
+    if phase == "decode" and kernels.store.has(kernels.gpu.name, engine, "mla_bmm"):
+        c = kernels.table(engine, "mla_bmm").where(dtype="bf16").columns
+        for heads in np.unique(c["heads"]):
+            at = np.unique(c["tokens"][c["heads"] == heads])
+            both = np.zeros(len(at))
+            for stage in ("pre", "post"):
+                rows_of = (c["heads"] == heads) & (c["stage"] == stage)
+                fastest = np.full(len(at), np.inf)
+                np.minimum.at(fastest, np.searchsorted(at, c["tokens"][rows_of]), c["latency_s"][rows_of])
+                both += fastest
+            known = np.isfinite(both)
+            absorb[int(heads)] = (at[known].astype(float), both[known])
+    return LatentParts(core, kernels.gemm(block.lane), absorb)
+
+
+def _built(kernels: Kernels, engine: str, op: str, phase: str, block: Block, timed: Block, rows: Table) -> BlockTimes:
+    lane = f"{timed.lane}, kv {timed.kv_dtype}"
+    if engine != kernels.engine.name or timed.kind != block.kind or (timed.lane, timed.kv_dtype) != (
+        block.lane, block.kv_dtype
+    ):  # fmt: skip
+        note = (
+            f"efficiency of {engine}'s {lane} stands in for {kernels.engine.name}'s {block.lane}, kv {block.kv_dtype}"
+        )
+        if timed.kind != block.kind:
+            note += "; the block timed has other dimensions"
+        kernels.repairs.append(Repair("borrowed", kernels.path(engine, op), lane, len(rows), note))
+    times = BlockTimes.of(kernels.gpu, phase, timed, rows)
+    kernels.note_lowered(engine, op, lane, times.lowered, len(rows))
+    return times
+
+
+def _of_kind(table: Table, block: Block) -> tuple[Table, Block]:
+    """Rows of the models whose attention is like the block's; of the first other model where there is none."""
+    known = {name: found for name in table.distinct("model") if (found := _attention(name, block.op)) is not None}
+    alike = [name for name, like in known.items() if (like.kind, like.hidden) == (block.kind, block.hidden)]
+    if not known:
+        raise ProfileError(f"models {', '.join(table.distinct('model'))} of a table are not in the catalogue")
+    names = alike or [next(iter(known))]
+    like = known[names[0]]
+    names = [name for name in known if (known[name].kind, known[name].hidden) == (like.kind, like.hidden)]
+    keep = np.isin(table.columns["model"].astype(str), names)
+    return Table(table.schema, table.provenance, {c: v[keep] for c, v in table.columns.items()}), like
+
+
+@cache
+def _attention(model: str, op: str) -> Block | None:
+    """A model's block of one kind; None if model or kind is unknown."""
+    try:
+        spec = load_model(model)
+    except InputError:
+        return None
+    for group in spec.layers:
+        if isinstance(group.attention, MlaAttention | CompressedAttention):
+            found = Block(group.attention, spec.hidden, 1, "bf16", "bf16")
+            if found.op == op:
+                return found
+    return None
+
+
+def _closest(table: Table, wanted: dict[str, str]) -> tuple[Table, dict[str, str]]:
+    """Rows of the wanted lane, column by column; of bf16, else of the first there is, where it was not measured."""
+    found = {}
+    for column, value in wanted.items():
+        there = table.distinct(column)
+        found[column] = value if value in there else "bf16" if "bf16" in there else there[0]
+        table = table.where(**{column: found[column]})
+    return table, found

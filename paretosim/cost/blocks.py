@@ -1,0 +1,134 @@
+"""Seconds of attention blocks from tables that time a block whole, or from its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..profiles.grid import Floats, LogGrid, Timed, bridged, held_out_errors
+from ..profiles.hygiene import pad_up
+from ..profiles.store import Table
+from ..spec.hardware import GpuSpec
+from ..spec.layers import MlaAttention
+from .block_work import Block
+from .gemm import GemmTimes
+from .roofline import LAUNCH_S
+
+Grid = tuple[Floats, Floats, Floats]
+"""Axis of batches, axis of lengths, seconds with NaN holes."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTimes:
+    """Grids of one kind of block in one phase.
+
+    Attributes
+    ----------
+    gpu : whose peaks the roofline uses.
+    phase : ``prefill`` (axes batch, isl) or ``decode`` (axes batch, context).
+    kernel : a block as it was measured; its heads are those of each grid.
+    grids : by heads on one GPU.
+    lowered : points that the rule ``pad_up`` lowered.
+    """
+
+    gpu: GpuSpec
+    phase: str
+    kernel: Block
+    grids: dict[int, Grid]
+    lowered: int
+
+    @classmethod
+    def of(cls, gpu: GpuSpec, phase: str, kernel: Block, table: Table) -> BlockTimes:
+        """Build from the rows of one lane without a prefix; where several kernels were timed, the fastest."""
+        c = table.columns
+        length = c["isl" if phase == "prefill" else "context"]
+        grids, total = {}, 0
+        for heads in np.unique(c["heads"]):
+            rows = c["heads"] == heads
+            batches, b = np.unique(c["batch"][rows], return_inverse=True)
+            lengths, s = np.unique(length[rows], return_inverse=True)
+            seconds = np.full((len(batches), len(lengths)), np.inf)
+            np.minimum.at(seconds, (b, s), c["latency_s"][rows])
+            seconds[np.isinf(seconds)] = np.nan
+            seconds, lowered = pad_up(seconds, axes=(0, 1))
+            total += int(lowered.sum())
+            grids[int(heads)] = (batches.astype(float), lengths.astype(float), seconds)
+        return cls(gpu, phase, kernel, grids, total)
+
+    def __call__(self, block: Block, batch: Floats, length: Floats) -> Timed:
+        """Seconds of one layer for arrays of batch and prompt length (prefill) or context (decode).
+
+        Heads that were not measured take the efficiency of the nearest number and count as not measured, as does a
+        block unlike the one that was timed.
+        """
+        heads = min(self.grids, key=lambda h: (abs(np.log(h / block.heads)), h))
+        batches, lengths, seconds = self.grids[heads]
+        near = self._like(heads)
+        rows, columns = np.meshgrid(batches, lengths, indexing="ij")
+        measured = bridged(lengths, self._roofline_s(near, rows, columns) / seconds)
+        efficiency, inside = LogGrid.of((batches, lengths), measured)(batch, length)
+        same = heads == block.heads and near.kind == block.kind
+        return Timed(self._roofline_s(block, batch, length) / efficiency, (inside & same).astype(np.float64))
+
+    def _like(self, heads: int) -> Block:
+        return replace(self.kernel, heads=heads)
+
+    def _roofline_s(self, block: Block, batch: Floats, length: Floats) -> Floats:
+        work = block.prefill(batch, length) if self.phase == "prefill" else block.decode(batch, length)
+        return block.seconds(self.gpu, work)
+
+    def leave_one_out(self) -> dict[str, Floats]:
+        """Relative errors of predicting each inner point from its two neighbours along each axis."""
+        errors: dict[str, list[Floats]] = {"batch": [], "length": []}
+        for heads, (batches, lengths, seconds) in self.grids.items():
+            rows, columns = np.meshgrid(batches, lengths, indexing="ij")
+            log_e = np.log(self._roofline_s(self._like(heads), rows, columns) / seconds)
+            errors["batch"].append(held_out_errors(np.log(batches), log_e.T))
+            errors["length"].append(held_out_errors(np.log(lengths), log_e))
+        return {name: np.concatenate(parts) for name, parts in errors.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class LatentParts:
+    """A latent attention block as the engines without a measured block run it: projections around a kernel.
+
+    Attributes
+    ----------
+    core : times of the attention kernel alone.
+    gemm : of the projections.
+    absorb : curves over tokens of the two products that absorb the expansion in decode, by heads; empty for prefill.
+    """
+
+    core: BlockTimes
+    gemm: GemmTimes
+    absorb: dict[int, tuple[Floats, Floats]]
+
+    def __call__(self, block: Block, batch: Floats, length: Floats) -> Timed:
+        """Seconds of one layer, as `BlockTimes` answers."""
+        a = block.attention
+        assert isinstance(a, MlaAttention)
+        tokens = batch * length if self.core.phase == "prefill" else batch
+        queries = block.heads * (a.nope_dim + a.rope_dim)
+        products = [
+            (a.q_lora + a.kv_lora + a.rope_dim if a.q_lora else queries + a.kv_lora + a.rope_dim, block.hidden),
+            (block.hidden, block.heads * a.v_dim),
+        ]
+        if a.q_lora:
+            products.append((queries, a.q_lora))
+        if self.core.phase == "prefill":
+            products.append((block.heads * (a.nope_dim + a.v_dim), a.kv_lora))
+        parts = [self.core(replace(block, core=True), batch, length), *(self.gemm(tokens, n, k) for n, k in products)]
+        if self.absorb:
+            parts.append(self._absorbed(block.heads, tokens))
+        seconds = sum((p.seconds for p in parts), np.zeros(np.shape(tokens)))
+        measured = sum((p.seconds * p.measured for p in parts), np.zeros(np.shape(tokens)))
+        return Timed(seconds, measured / seconds)
+
+    def _absorbed(self, heads: int, tokens: Floats) -> Timed:
+        near = min(self.absorb, key=lambda h: (abs(np.log(h / heads)), h))
+        at, seconds = self.absorb[near]
+        scale = (seconds - LAUNCH_S).clip(1e-7) * heads / near + LAUNCH_S
+        # Beyond the measured tokens the products grow with them.
+        grown = np.interp(tokens, at, scale) * np.maximum(1.0, tokens / at[-1])
+        return Timed(grown, ((near == heads) & (tokens <= at[-1])).astype(np.float64))

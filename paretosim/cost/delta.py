@@ -1,0 +1,122 @@
+"""Seconds of linear attention: the convolution before a delta rule and the rule itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ProfileError
+from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
+from ..profiles.hygiene import pad_up
+from ..profiles.store import Table
+from ..spec.hardware import GpuSpec
+from ..spec.layers import GatedDeltaNet, KimiDeltaAttention
+from .roofline import roofline_s
+
+STATE_BYTES = 4
+"""Matrix states are kept and moved in fp32: in bf16 the decode kernels measured would exceed half of the HBM roofline
+by far less than they do in fp32, where they reach 80 %."""
+CHUNK = 64
+"""Tokens of one chunk of the chunked scan (Gated Delta Networks, arXiv 2412.06464, section 3.3)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DeltaShape:
+    """One GPU's share: key heads, value heads and their widths."""
+
+    k_heads: int
+    v_heads: int
+    k_dim: int
+    v_dim: int
+
+    @classmethod
+    def of(cls, attention: GatedDeltaNet | KimiDeltaAttention, tp: int) -> DeltaShape:
+        """Share of a layer kind; value heads are cut, key heads too as long as there are enough."""
+        if isinstance(attention, KimiDeltaAttention):
+            heads = attention.heads // tp
+            return cls(heads, heads, attention.head_dim, attention.head_dim)
+        keys = max(1, attention.key_heads // tp)
+        return cls(keys, attention.value_heads // tp, attention.key_dim, attention.value_dim)
+
+    @property
+    def state(self) -> int:
+        """Elements of one sequence's matrices."""
+        return self.v_heads * self.k_dim * self.v_dim
+
+
+def delta_roofline_s(gpu: GpuSpec, phase: str, shape: DeltaShape, batch: Floats, seq: Floats) -> Floats:
+    """Roofline of one layer [s]: states once in and out, and per token the chunked form of the recurrence.
+
+    Per token and value head: ``4 dk dv`` to read and write the state, ``2 C (dk + dv)`` inside a chunk of C.
+    """
+    tokens = batch * (seq if phase == "prefill" else 1)
+    inside = 2 * CHUNK * (shape.k_dim + shape.v_dim) if phase == "prefill" else 0
+    flops = tokens * shape.v_heads * (4 * shape.k_dim * shape.v_dim + inside)
+    row = 2 * (2 * shape.k_heads * shape.k_dim + 2 * shape.v_heads * shape.v_dim)
+    return roofline_s(gpu, "bf16", flops, 2 * batch * shape.state * STATE_BYTES + tokens * row)
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaTimes:
+    """Grids of one phase on one GPU: axes batch and length (decode has one length, 1)."""
+
+    gpu: GpuSpec
+    phase: str
+    grids: dict[DeltaShape, tuple[Floats, Floats, Floats]]
+    lowered: int
+
+    @classmethod
+    def of(cls, gpu: GpuSpec, phase: str, table: Table) -> DeltaTimes:
+        """Build from the rows of one phase: the fastest convolution and the fastest rule at each point, added.
+
+        Kernels that fuse both are taken for the rule alone: the convolution is then counted twice, at most 10 %.
+        """
+        c = table.columns
+        if not len(table):
+            raise ProfileError(f"the linear attention table of {gpu.name} has no {phase} rows")
+        shapes = np.stack([c["k_heads"], c["v_heads"], c["k_head_dim"], c["v_head_dim"]], axis=1)
+        kinds, kind = np.unique(shapes, axis=0, return_inverse=True)
+        conv = np.char.find(c["kernel"].astype(str), "conv") >= 0
+        grids, total = {}, 0
+        for i, shape in enumerate(kinds):
+            rows = kind.ravel() == i
+            batches, b = np.unique(c["batch"][rows], return_inverse=True)
+            lengths, s = np.unique(c["seq"][rows], return_inverse=True)
+            fastest = np.full((2, len(batches), len(lengths)), np.inf)
+            np.minimum.at(fastest, (conv[rows].astype(int), b, s), c["latency_s"][rows])
+            seconds = fastest.sum(axis=0)
+            if not np.isfinite(seconds).any():
+                continue
+            seconds[np.isinf(seconds)] = np.nan
+            seconds, lowered = pad_up(seconds, axes=(0, 1) if len(lengths) > 1 else (0,))
+            total += int(lowered.sum())
+            grids[DeltaShape(*map(int, shape))] = (batches.astype(float), lengths.astype(float), seconds)
+        return cls(gpu, phase, grids, total)
+
+    def __call__(self, shape: DeltaShape, batch: Floats, seq: Floats) -> Timed:
+        """Seconds of one layer for arrays; a share that was not measured takes the nearest one's efficiency."""
+        near = min(self.grids, key=lambda s: (_far(s, shape), s))
+        batches, lengths, seconds = self.grids[near]
+        rows, columns = np.meshgrid(batches, lengths, indexing="ij")
+        efficiency, inside = LogGrid.of(
+            (batches, lengths), delta_roofline_s(self.gpu, self.phase, near, rows, columns) / seconds
+        )(batch, seq)
+        roof = delta_roofline_s(self.gpu, self.phase, shape, batch, seq)
+        return Timed(roof / efficiency, (inside & (near == shape)).astype(np.float64))
+
+    def leave_one_out(self) -> dict[str, Floats]:
+        """Relative errors of predicting each inner point from its two neighbours along each axis."""
+        errors: dict[str, list[Floats]] = {"batch": [], "length": []}
+        for shape, (batches, lengths, seconds) in self.grids.items():
+            rows, columns = np.meshgrid(batches, lengths, indexing="ij")
+            log_e = np.log(delta_roofline_s(self.gpu, self.phase, shape, rows, columns) / seconds)
+            errors["batch"].append(held_out_errors(np.log(batches), log_e.T))
+            errors["length"].append(held_out_errors(np.log(lengths), log_e))
+        return {name: np.concatenate(parts) for name, parts in errors.items()}
+
+
+def _far(one: DeltaShape, other: DeltaShape) -> float:
+    return sum(
+        abs(np.log(getattr(one, name) / getattr(other, name))) for name in ("k_heads", "v_heads", "k_dim", "v_dim")
+    )

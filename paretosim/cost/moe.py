@@ -1,0 +1,142 @@
+"""Seconds of routed experts: one GPU's share of a layer, for the tokens that enter the layer on all GPUs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ProfileError
+from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
+from ..profiles.hygiene import pad_up
+from ..profiles.store import Table
+from ..spec.hardware import GpuSpec
+from ..spec.precision import BYTES_PER_ELEMENT
+from .roofline import FORMATS, Format, roofline_s
+
+EXPERT_FORMATS = FORMATS | {
+    "w4a16_mxfp4": Format("bf16", BYTES_PER_ELEMENT["mxfp4"], 2),
+    "w4a8_mxfp4_mxfp8": Format("fp8", BYTES_PER_ELEMENT["mxfp4"], 1),
+    "w4a8_nvfp4_fp8": Format("fp8", BYTES_PER_ELEMENT["fp4"], 1),
+    "w4afp8": Format("fp8", BYTES_PER_ELEMENT["int4"], 1),
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ExpertShape:
+    """A layer of routed experts and how it is cut.
+
+    Attributes
+    ----------
+    hidden, inter : widths of what goes in and of one expert.
+    top_k, experts : experts of one token, and in all.
+    moe_tp, moe_ep : GPUs that share one expert; GPUs over which experts are spread.
+    gated : two projections up (SwiGLU), else one.
+    """
+
+    hidden: int
+    inter: int
+    top_k: int
+    experts: int
+    moe_tp: int = 1
+    moe_ep: int = 1
+    gated: bool = True
+
+    def far(self, other: ExpertShape) -> float:
+        """How unlike another shape's kernel work is: distance of the logarithms of what one GPU holds."""
+        mine, theirs = (np.array([s.hidden, s.inter / s.moe_tp, s.experts / s.moe_ep, s.top_k]) for s in (self, other))
+        kin = (self.hidden, self.inter, self.top_k, self.experts) == (
+            other.hidden, other.inter, other.top_k, other.experts
+        )  # fmt: skip
+        # The same layer cut over as many GPUs another way comes first: same bytes, same flop.
+        same_cut = kin and self.moe_tp * self.moe_ep == other.moe_tp * other.moe_ep
+        distance = float(np.abs(np.log(mine / theirs)).sum())
+        return (0.1 if same_cut else 1.0) * distance + 10 * (self.gated != other.gated)
+
+
+def experts_roofline_s(gpu: GpuSpec, lane: str, shape: ExpertShape, tokens: ArrayLike) -> Floats:
+    """Roofline of one GPU under a balanced load [s].
+
+    Parameters
+    ----------
+    tokens : tokens of the layer on all GPUs, array.
+
+    Notes
+    -----
+    Weights of every expert that gets a token are read: of E experts, uniform routing of T tokens to k touches
+    ``E (1 - (1 - k/E)^T)`` on average.
+    """
+    form = EXPERT_FORMATS[lane]
+    tokens = np.asarray(tokens, dtype=np.float64)
+    local, inter = shape.experts / shape.moe_ep, shape.inter / shape.moe_tp
+    weights = (3 if shape.gated else 2) * shape.hidden * inter
+    rows = tokens * shape.top_k / shape.moe_ep
+    touched = local * -np.expm1(tokens * np.log1p(-min(shape.top_k / shape.experts, 1 - 1e-9)))
+    moved = rows * (shape.hidden * (form.activation_bytes + 2) + 2 * inter * form.activation_bytes)
+    return roofline_s(gpu, form.arithmetic, 2 * rows * weights, touched * weights * form.weight_bytes + moved)
+
+
+@dataclass(frozen=True, slots=True)
+class MoeTimes:
+    """One lane (dtype) of an expert table on one GPU under one load.
+
+    Attributes
+    ----------
+    gpu, lane : which peak and format the roofline uses.
+    load : distribution of tokens over experts, as the table names it; the slowest rank was timed.
+    curves : tokens of the layer and seconds [s], by shape.
+    lowered : points that the rule ``pad_up`` lowered.
+    """
+
+    gpu: GpuSpec
+    lane: str
+    load: str
+    curves: dict[ExpertShape, tuple[Floats, Floats]]
+    lowered: int
+
+    @classmethod
+    def of(cls, gpu: GpuSpec, lane: str, load: str, table: Table) -> MoeTimes:
+        """Build from the rows of one dtype and load; where several kernels were timed, the fastest."""
+        if not len(table):
+            raise ProfileError(f"the expert table of {gpu.name} holds no {lane} rows under a {load} load")
+        c = table.columns
+        gated = np.char.find(c["kernel"].astype(str), "nongated") < 0
+        key = np.stack(
+            [c[n] for n in ("hidden", "inter", "top_k", "experts", "moe_tp", "moe_ep")] + [gated], axis=1
+        ).astype(np.int64)
+        order = np.lexsort((c["latency_s"], c["tokens"], *key.T[::-1]))
+        key, tokens = key[order], c["tokens"][order].astype(np.float64)
+        seconds = c["latency_s"][order].astype(np.float64)
+        same_shape = np.r_[False, (key[1:] == key[:-1]).all(axis=1)]
+        fastest = ~(same_shape & np.r_[False, tokens[1:] == tokens[:-1]])
+        key, tokens, seconds = key[fastest], tokens[fastest], seconds[fastest]
+        starts = np.flatnonzero(~np.r_[False, (key[1:] == key[:-1]).all(axis=1)])
+        curves, total = {}, 0
+        for start, stop in zip(starts, np.r_[starts[1:], len(key)], strict=True):
+            hidden, inter, top_k, experts, moe_tp, moe_ep, is_gated = key[start].tolist()
+            curve, lowered = pad_up(seconds[start:stop], axes=(0,))
+            total += int(lowered.sum())
+            shape = ExpertShape(hidden, inter, top_k, experts, moe_tp, moe_ep, bool(is_gated))
+            curves[shape] = (tokens[start:stop], curve)
+        return cls(gpu, lane, load, curves, total)
+
+    def __call__(self, shape: ExpertShape, tokens: ArrayLike) -> Timed:
+        """Seconds of the slowest GPU for an array of tokens of the layer.
+
+        A shape that was not measured takes the efficiency of the nearest one and counts as not measured.
+        """
+        near = shape if shape in self.curves else min(self.curves, key=lambda s: (shape.far(s), s))
+        at, seconds = self.curves[near]
+        tokens = np.asarray(tokens, dtype=np.float64)
+        efficiency, inside = LogGrid.of((at,), experts_roofline_s(self.gpu, self.lane, near, at) / seconds)(tokens)
+        measured = (inside & (near == shape)).astype(np.float64)
+        return Timed(experts_roofline_s(self.gpu, self.lane, shape, tokens) / efficiency, measured)
+
+    def leave_one_out(self) -> dict[str, Floats]:
+        """Relative errors of predicting each inner point of a curve from its two neighbours."""
+        errors = [
+            held_out_errors(np.log(at), np.log(experts_roofline_s(self.gpu, self.lane, shape, at) / seconds))
+            for shape, (at, seconds) in self.curves.items()
+        ]
+        return {"tokens": np.concatenate(errors)}

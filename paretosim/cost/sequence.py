@@ -1,0 +1,96 @@
+"""Operators that see sequences: attention of one layer, asked by batch and length instead of by tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..profiles.grid import Floats, Timed
+from ..spec.layers import GatedDeltaNet, KimiDeltaAttention
+from .attention import Heads
+from .block_work import Block
+from .delta import DeltaShape
+from .kernels import Kernels
+
+
+class Prefill(NamedTuple):
+    """Seconds of whole prompts, and which shares of them grow how when part of a prompt is computed already.
+
+    With a share `c` of the prompt cached, work on new tokens shrinks to ``1 - c``, work on pairs of a query and an
+    earlier key to ``1 - c^2``, and work on all keys of the prompt (MLA's up-projection) not at all.
+
+    Attributes
+    ----------
+    timed : of prompts with nothing cached.
+    keys, tokens : shares of its seconds in 0..1, arrays of its shape or numbers; the rest is pairs.
+    """
+
+    timed: Timed
+    keys: Floats | float = 0.0
+    tokens: Floats | float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SelfAttention:
+    """Softmax attention with its own keys and values per token, over the cache."""
+
+    name: str
+    heads: Heads
+    kv_dtype: str
+    prefill_arithmetic: str | None
+
+    def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
+        """For arrays of prompts and their length; beyond a window every new token meets the same number of keys."""
+        timed = kernels.attention("prefill", self.kv_dtype, self.prefill_arithmetic)(self.heads, prompts, isl)
+        window = self.heads.window
+        return Prefill(timed, tokens=np.clip(1 - window / isl, 0, 1) if window else 0.0)
+
+    def decode(self, kernels: Kernels, batch: Floats, context: Floats) -> Timed:
+        """For arrays of sequences and their context."""
+        return kernels.attention("decode", self.kv_dtype)(self.heads, batch, context)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAttention:
+    """A whole attention block, projections included: latent, sparse and compressed kinds."""
+
+    name: str
+    block: Block
+
+    def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
+        """For arrays of prompts and their length."""
+        timed = kernels.block("prefill", self.block)(self.block, prompts, isl)
+        keys, tokens = self.block.shares(kernels.gpu, self.block.prefill(prompts, isl))
+        return Prefill(timed, keys, tokens)
+
+    def decode(self, kernels: Kernels, batch: Floats, context: Floats) -> Timed:
+        """For arrays of sequences and their context."""
+        return kernels.block("decode", self.block)(self.block, batch, context)
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaRule:
+    """The recurrence of linear attention; a sequence's length counts in prefill only."""
+
+    name: str
+    op: str
+    shape: DeltaShape
+
+    @classmethod
+    def of(cls, attention: GatedDeltaNet | KimiDeltaAttention, tp: int) -> DeltaRule:
+        """One GPU's share of a layer kind."""
+        op = "kimi_delta" if isinstance(attention, KimiDeltaAttention) else "gated_delta"
+        return cls("delta rule", op, DeltaShape.of(attention, tp))
+
+    def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
+        """For arrays of prompts and their length."""
+        return Prefill(kernels.delta(self.op, "prefill")(self.shape, prompts, isl), tokens=1.0)
+
+    def decode(self, kernels: Kernels, batch: Floats, context: Floats) -> Timed:
+        """For arrays of sequences; the context does not matter."""
+        return kernels.delta(self.op, "decode")(self.shape, batch, np.ones_like(context))
+
+
+SequenceOperator = SelfAttention | BlockAttention | DeltaRule

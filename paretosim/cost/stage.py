@@ -1,0 +1,267 @@
+"""Which operators does one pipeline stage of a model run? Each layer kind states its own, for one GPU's share.
+
+A new layer kind adds one function here and, where it brings a new kernel, one operator class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import ceil
+
+from ..errors import InputError
+from ..spec.engine import EngineSpec
+from ..spec.layers import (
+    Attention,
+    CompressedAttention,
+    DenseFfn,
+    Ffn,
+    GatedDeltaNet,
+    GqaAttention,
+    KimiDeltaAttention,
+    MlaAttention,
+    MoeFfn,
+)
+from ..spec.model import ModelSpec
+from ..spec.parallelism import Parallelism
+from ..spec.precision import Precision
+from .attention import Heads
+from .block_work import Block
+from .moe import ExpertShape
+from .operators import (
+    ACTIVATION_BYTES,
+    AllReduce,
+    Counted,
+    Elementwise,
+    Exchange,
+    Experts,
+    GatherScatter,
+    Gemm,
+    PerToken,
+    Send,
+)
+from .sequence import BlockAttention, DeltaRule, SelfAttention, SequenceOperator
+
+EXPERT_LOAD = "power_law_1.2"
+"""Load of experts that the measured tables stand for unless told otherwise: a power law, as real traffic is uneven."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Operators of the fullest pipeline stage.
+
+    Attributes
+    ----------
+    per_token : see every token of a rank's step.
+    per_engine : see the tokens of all ranks.
+    per_sequence : see one row a sequence (the output head).
+    attention : see batch and length.
+    """
+
+    per_token: tuple[Counted[PerToken], ...]
+    per_engine: tuple[Counted[PerToken], ...]
+    per_sequence: tuple[Counted[PerToken], ...]
+    attention: tuple[Counted[SequenceOperator], ...]
+
+
+@dataclass(slots=True)
+class _Share:
+    """What a layer kind must know beside itself; collects its operators.
+
+    Attributes
+    ----------
+    hidden : width of the residual stream.
+    layout : widths of the engine.
+    projections, weights : GEMM lanes of attention and of feed-forward blocks.
+    experts : dtypes of the expert table, preferred first.
+    kv_cache, arithmetic : format of the cache, and of prefill attention if it is not the engine's choice.
+    """
+
+    hidden: int
+    layout: Parallelism
+    projections: str
+    weights: str
+    experts: tuple[str, ...]
+    kv_cache: str
+    arithmetic: str | None
+    per_token: list[PerToken] = field(default_factory=list)
+    per_engine: list[PerToken] = field(default_factory=list)
+    attention: list[SequenceOperator] = field(default_factory=list)
+
+    @property
+    def row_bytes(self) -> int:
+        """One token of the residual stream."""
+        return self.hidden * ACTIVATION_BYTES
+
+    def sum_over_shares(self) -> Iterator[PerToken]:
+        """The sum that ends a block whose weights are cut over ``tp``."""
+        if self.layout.tp > 1:
+            yield AllReduce("all-reduce", self.layout.tp, self.row_bytes)
+
+
+def lane_of(engine: EngineSpec, weights: str) -> str:
+    """GEMM lane for a weight precision.
+
+    Raises
+    ------
+    InputError
+        The engine has no kernel for it; names what it has.
+    """
+    if weights not in engine.gemm_lanes:
+        raise InputError(f"{engine.name} has no {weights} weights; it has {', '.join(engine.gemm_lanes)}")
+    return engine.gemm_lanes[weights]
+
+
+def expert_lanes_of(engine: EngineSpec, experts: str) -> tuple[str, ...]:
+    """Dtypes of the expert table for a precision, preferred first.
+
+    Raises
+    ------
+    InputError
+        The engine has no kernel for it; names what it has.
+    """
+    if experts not in engine.moe_lanes:
+        raise InputError(f"{engine.name} has no {experts} experts; it has {', '.join(engine.moe_lanes) or 'none'}")
+    return tuple(engine.moe_lanes[experts])
+
+
+def check_lanes(model: ModelSpec, precision: Precision, engine: EngineSpec) -> tuple[str, str, tuple[str, ...]]:
+    """Lanes of attention's projections, of feed-forward blocks and of experts (none if the model has none).
+
+    Raises
+    ------
+    InputError
+        The engine lacks a kernel for one of them; names what it has.
+    """
+    precision = precision.of_checkpoint(model.checkpoints)
+    assert precision.projections is not None and precision.experts is not None
+    has_experts = any(isinstance(g.ffn, MoeFfn) for g in model.layers)
+    experts = expert_lanes_of(engine, precision.experts) if has_experts else ()
+    return lane_of(engine, precision.projections), lane_of(engine, precision.weights), experts
+
+
+def stage_operators(model: ModelSpec, precision: Precision, engine: EngineSpec, layout: Parallelism) -> Stage:
+    """Operators of the stage with the most layers, with this GPU's share of each.
+
+    The stage also runs the output head, so that no stage is slower than it; the embedding look-up is bytes only.
+
+    Raises
+    ------
+    InputError
+        A precision the engine has no kernels for.
+    """
+    lanes = check_lanes(model, precision, engine)
+    per_token: list[Counted[PerToken]] = []
+    per_engine: list[Counted[PerToken]] = []
+    attention: list[Counted[SequenceOperator]] = []
+    for group in model.layers:
+        count = ceil(group.count / layout.pp)
+        share = _Share(model.hidden, layout, *lanes, precision.kv_cache, precision.attention)
+        _attention(group.attention, share)
+        _ffn(group.ffn, share)
+        per_token += [Counted(operator, count) for operator in share.per_token]
+        per_engine += [Counted(operator, count) for operator in share.per_engine]
+        attention += [Counted(operator, count) for operator in share.attention]
+    row_bytes = model.hidden * ACTIVATION_BYTES
+    per_token.append(Counted(Elementwise("embedding", 2 * row_bytes), 1))
+    if layout.pp > 1:
+        per_token.append(Counted(Send("stage hand-over", row_bytes), 1))
+    head: Counted[PerToken] = Counted(Gemm("output head", ceil(model.vocab / layout.tp), model.hidden, "bf16"), 1)
+    return Stage(tuple(per_token), tuple(per_engine), (head,), tuple(attention))
+
+
+def _attention(attention: Attention, share: _Share) -> None:
+    share.per_token.append(Elementwise("norm and residual", 4 * share.row_bytes))
+    match attention:
+        case GqaAttention():
+            _gqa(attention, share)
+        case MlaAttention() | CompressedAttention():
+            block = Block(
+                attention, share.hidden, attention.heads // share.layout.tp, share.projections, share.kv_cache
+            )
+            share.attention.append(BlockAttention(f"{block.op} attention", block))
+        case GatedDeltaNet() | KimiDeltaAttention():
+            _delta(attention, share)
+    share.per_token.extend(share.sum_over_shares())
+
+
+def kv_heads_of(attention: GqaAttention, tp: int) -> int:
+    """Key/value heads on one GPU; beyond one a GPU they are copied."""
+    return max(1, attention.kv_heads // tp)
+
+
+def _gqa(attention: GqaAttention, share: _Share) -> None:
+    tp = share.layout.tp
+    query = attention.heads // tp * attention.head_dim
+    cache = 2 * kv_heads_of(attention, tp) * attention.head_dim
+    gate = query if attention.output_gate else 0
+    share.per_token += [
+        Gemm("qkv projection", query + gate + cache, share.hidden, share.projections),
+        Elementwise("rotary and cache write", 2 * (query + cache) * ACTIVATION_BYTES),
+        Gemm("attention output", share.hidden, query, share.projections),
+    ]
+    heads = Heads(attention.heads // tp, kv_heads_of(attention, tp), attention.head_dim, attention.window)
+    share.attention.append(SelfAttention("attention", heads, share.kv_cache, share.arithmetic))
+
+
+def _delta(attention: GatedDeltaNet | KimiDeltaAttention, share: _Share) -> None:
+    """Projections of what the recurrence reads and of what it writes; the recurrence itself sees sequences."""
+    tp, hidden, lane = share.layout.tp, share.hidden, share.projections
+    if isinstance(attention, GatedDeltaNet):
+        values = attention.value_heads * attention.value_dim // tp
+        keys = attention.key_heads * attention.key_dim // tp
+        share.per_token.append(Gemm("delta input", 2 * (keys + values), hidden, lane))
+        share.per_token.append(Gemm("delta gates", 2 * attention.value_heads // tp, hidden, lane))
+    else:
+        values = attention.heads * attention.head_dim // tp
+        rank = attention.head_dim
+        share.per_token.append(Gemm("delta input", 3 * values, hidden, lane))
+        share.per_token.append(Gemm("delta gates", attention.heads // tp + rank, hidden, lane))
+        share.per_token.append(Gemm("delta decay", values, rank, lane))
+        gate = (values, hidden) if attention.full_rank_gate else (values + rank, rank)
+        share.per_token.append(Gemm("delta output gate", *gate, lane))
+    share.per_token.append(Gemm("attention output", hidden, values, lane))
+    share.attention.append(DeltaRule.of(attention, tp))
+
+
+def _ffn(ffn: Ffn, share: _Share) -> None:
+    share.per_token.append(Elementwise("norm and residual", 4 * share.row_bytes))
+    if isinstance(ffn, DenseFfn):
+        _dense("ffn", ffn, share)
+        share.per_token.extend(share.sum_over_shares())
+    else:
+        _moe(ffn, share)
+
+
+def _dense(name: str, ffn: DenseFfn, share: _Share) -> None:
+    inter = ffn.inter // share.layout.tp
+    width = 2 * inter if ffn.gated else inter
+    share.per_token += [
+        Gemm(f"{name} up", width, share.hidden, share.weights),
+        Elementwise("activation", (width + inter) * ACTIVATION_BYTES),
+        Gemm(f"{name} down", share.hidden, inter, share.weights),
+    ]
+
+
+def _moe(ffn: MoeFfn, share: _Share) -> None:
+    """Router, shared and routed experts; the routed ones work for the tokens of all ranks."""
+    layout, hidden = share.layout, ffn.latent or share.hidden
+    share.per_token.append(Gemm("router", ffn.experts, share.hidden, "bf16"))
+    if ffn.latent:
+        share.per_token.append(Gemm("latent down", ffn.latent, share.hidden, share.weights))
+        share.per_token.append(Gemm("latent up", share.hidden, ffn.latent, share.weights))
+    if ffn.shared_inter:
+        _dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), share)
+    shape = ExpertShape(hidden, ffn.inter, ffn.top_k, ffn.experts, layout.moe_tp, layout.moe_ep, ffn.gated)
+    share.per_engine.append(Experts("experts", shape, share.experts, EXPERT_LOAD))
+    # The chosen outputs are read and their weighted sum is written.
+    share.per_token.append(Elementwise("expert sum", (ffn.top_k + 1) * hidden * ACTIVATION_BYTES / layout.moe_tp))
+    if layout.attn_dp == 1:
+        share.per_token.extend(share.sum_over_shares())
+        return
+    if layout.moe_ep > 1:
+        share.per_token.append(Exchange("expert exchange", layout.moe_ep, ffn.top_k, hidden, layout.tp * layout.cp))
+    if layout.moe_tp > 1:
+        share.per_engine.append(
+            GatherScatter("gather and scatter", layout.moe_tp, hidden * ACTIVATION_BYTES / layout.moe_ep)
+        )

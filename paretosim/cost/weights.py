@@ -1,0 +1,69 @@
+"""Bytes of weights on one GPU of the fullest stage, by part of the model."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from ..spec.layers import Attention, CompressedAttention, DenseFfn, Ffn, GqaAttention, MlaAttention
+from ..spec.model import ModelSpec
+from ..spec.parallelism import Parallelism
+from ..spec.precision import BYTES_PER_ELEMENT, Precision
+
+PLAIN_BYTES = 2
+"""Embeddings, output head and routers stay in bf16 whatever the checkpoint's format."""
+
+
+def weight_bytes(model: ModelSpec, precision: Precision, layout: Parallelism, redundant: int = 0) -> dict[str, float]:
+    """Bytes by part: ``attention``, ``ffn`` (dense blocks and shared experts), ``experts``, ``head``, ``embedding``.
+
+    Parameters
+    ----------
+    redundant : expert slots of a layer beside one for each expert (EPLB), spread over the GPUs of `layout.moe_ep`.
+    """
+    precision = precision.of_checkpoint(model.checkpoints)
+    assert precision.projections is not None and precision.experts is not None
+    projection, plain = BYTES_PER_ELEMENT[precision.projections], BYTES_PER_ELEMENT[precision.weights]
+    parts = {"attention": 0.0, "ffn": 0.0, "experts": 0.0}
+    for group in model.layers:
+        count = ceil(group.count / layout.pp)
+        attention = _attention_params(group.attention, model.hidden, layout.tp)
+        parts["attention"] += count * attention * projection
+        dense, routers, experts = _ffn_params(group.ffn, model.hidden, layout, redundant)
+        parts["ffn"] += count * (dense * plain + routers * PLAIN_BYTES)
+        parts["experts"] += count * experts * BYTES_PER_ELEMENT[precision.experts]
+    table = ceil(model.vocab / layout.tp) * model.hidden * PLAIN_BYTES
+    parts["head"] = table
+    # The first stage holds the input table, the last the head; counted together only where both are one stage.
+    parts["embedding"] = table if layout.pp == 1 and not model.tied_embeddings else 0.0
+    return parts
+
+
+def _attention_params(attention: Attention, hidden: int, tp: int) -> float:
+    """One GPU's share: what belongs to heads is cut, what all heads read is copied."""
+    total = attention.params(hidden)
+    match attention:
+        case GqaAttention():
+            copies = max(1, tp // attention.kv_heads)  # of each key and value head
+            kv = 2 * hidden * attention.kv_heads * attention.head_dim
+            return (total - kv) / tp + kv * copies / tp
+        case MlaAttention():
+            latent = hidden * (attention.q_lora + attention.kv_lora + attention.rope_dim)
+            index = 0
+            if attention.indexer:  # every rank scores all keys with all of the indexer's heads
+                index = attention.indexer.query_params(hidden, attention.q_lora) + hidden * attention.indexer.head_dim
+            return latent + index + (total - latent - index) / tp
+        case CompressedAttention():
+            by_head = attention.heads * attention.head_dim * (attention.q_lora + attention.o_lora)
+            by_head += attention.o_groups * attention.o_lora * hidden
+            return total - by_head + by_head / tp
+        case _:
+            return total / tp
+
+
+def _ffn_params(ffn: Ffn, hidden: int, layout: Parallelism, redundant: int) -> tuple[float, float, float]:
+    """(dense, router, routed experts) of one GPU."""
+    if isinstance(ffn, DenseFfn):
+        return ffn.params(hidden) / layout.tp, 0.0, 0.0
+    shared = DenseFfn(ffn.shared_inter, ffn.gated).params(hidden) / layout.tp + 2 * hidden * ffn.latent
+    slots = (ffn.experts + redundant) / layout.moe_ep
+    return shared, hidden * ffn.experts, slots * ffn.expert_params(hidden) / layout.moe_tp
