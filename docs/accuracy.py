@@ -14,19 +14,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from measured import layout_of, precision_of
+
 from paretosim import Store, load_model
 from paretosim.cost.accuracy import lane_errors
 from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import compile_step
-from paretosim.errors import InputError
-from paretosim.spec.parallelism import Parallelism
-from paretosim.spec.precision import Precision
+from paretosim.cost.step import StepCost, compile_step
 
 PAGE = Path(__file__).with_name("accuracy.md")
-FAMILIES = {"gemm": "GEMM", "attention_prefill": "prefill attention", "attention_decode": "decode attention",
-            "allreduce": "all-reduce"}  # fmt: skip
-WEIGHTS = {"fp8": "fp8", "nvfp4": "fp4"}
-BANDS = ((1, 4), (5, 16), (17, 64), (65, 512))
+FAMILIES = {
+    "gemm": "GEMM", "attention_prefill": "prefill attention", "attention_decode": "decode attention",
+    "allreduce": "all-reduce", "moe": "experts",
+    "mla_module_prefill": "MLA prefill", "mla_module_decode": "MLA decode", "mla_prefill": "MLA prefill kernel",
+    "mla_decode": "MLA decode kernel", "dsa_prefill": "DSA prefill", "dsa_decode": "DSA decode",
+    "csa_prefill": "CSA prefill", "csa_decode": "CSA decode", "hca_prefill": "HCA prefill", "hca_decode": "HCA decode",
+    "gated_delta": "gated delta net", "kimi_delta": "Kimi delta attention",
+}  # fmt: skip
+BANDS = ((1, 4), (5, 16), (17, 64), (65, 16384))
 
 
 def kernel_rows(store: Store) -> Iterator[str]:
@@ -44,7 +48,7 @@ def kernel_rows(store: Store) -> Iterator[str]:
 
 
 def repair_rows(store: Store) -> Iterator[str]:
-    """Every repair of every GEMM and attention table."""
+    """Every repair of every table that the cost model reads."""
     yield "| rule | table | lane | rows | what was seen and done |"
     yield "|---|---|---|---:|---|"
     for gpu in store.gpus():
@@ -55,42 +59,45 @@ def repair_rows(store: Store) -> Iterator[str]:
 
 
 def step_rows(store: Store, path: Path) -> Iterator[str]:
-    """Raw decode step plus its share of prefill over measured TPOT, dense models, by concurrency."""
-    rows = pd.read_csv(path).query("not disagg and n_gpus == tp * pp.fillna(1)")
-    models, steps, ratios = {}, {}, []
+    """Raw decode step (plus, colocated, its share of prefill) over measured TPOT, by concurrency."""
+    rows = pd.read_csv(path).query("not spec_decode_inferred")
+    models = {name: load_model(name) for name in rows["model"].unique()}
+    kernels = {key: Kernels.of(store, *key) for key in set(zip(rows["hardware"], rows["framework"], strict=True))}
+    steps: dict[object, StepCost] = {}
+    ratios = []
     for row in rows.itertuples():
-        weights = WEIGHTS.get(row.gemm_quant, "bf16")
-        key = (row.model, row.hardware, row.framework, weights, int(row.tp))
+        model, precision = models[row.model], precision_of(row)
+        layout = layout_of(row, model, "decode_" if row.disagg else "")
+        key = (row.model, row.hardware, row.framework, precision, layout)
         if key not in steps:
-            model = models.setdefault(row.model, load_model(row.model))
-            try:
-                kernels = Kernels.of(store, row.hardware, row.framework)
-                steps[key] = compile_step(model, Precision.of(weights), kernels, Parallelism(int(row.tp)))
-            except InputError:
-                steps[key] = None  # not a dense model, or a precision this GPU's tables lack
-        if (step := steps[key]) is None:
-            continue
+            steps[key] = compile_step(model, precision, kernels[row.hardware, row.framework], layout)
+        step, ranks = steps[key], layout.attn_dp
         isl, osl = 0.9 * row.isl, 0.9 * row.osl  # the client draws lengths from 0.8 to 1.0 of nominal
-        decode = step.decode_mean(np.array([row.concurrency]), isl, isl + osl).seconds[0]
-        tpot_ms = 1e3 * (decode + row.concurrency / osl * step.prefill(1, isl).seconds)
-        ratios.append((*key[:4], row.client, row.concurrency, tpot_ms / row.tpot_ms))
-    names = ["model", "gpu", "engine", "weights", "client", "concurrency", "ratio"]
+        batch = row.concurrency / (row.decode_workers if row.disagg else 1)
+        tpot_s = step.decode_mean([batch], isl, isl + osl).seconds[0]
+        if not row.disagg:
+            tpot_s += batch / osl * float(step.prefill(ranks, isl).seconds) / ranks
+        mode = "disaggregated" if row.disagg else "aggregated"
+        client = "vendor" if row.client == "vendor_sweep" else "dashboard"
+        ratios.append((mode, client, *key[:3], precision.weights, row.concurrency, 1e3 * tpot_s / row.tpot_ms))
+    names = ["mode", "client", "model", "gpu", "engine", "weights", "concurrency", "ratio"]
     frame = pd.DataFrame(ratios, columns=names)
     yield (
-        "| model | GPU | engine | weights | client | rows | median error | "
+        "| mode | client | model | GPU | engine | weights | rows | median error | "
         + " | ".join(f"C {low} to {high}" for low, high in BANDS)
         + " |"
     )
-    yield "|---|---|---|---|---|---:|---:|" + "---:|" * len(BANDS)
-    for key, group in frame.groupby(names[:5]):
+    yield "|---|---|---|---|---|---|---:|---:|" + "---:|" * len(BANDS)
+    for key, group in frame.groupby(names[:6]):
         cells = []
         for low, high in BANDS:
             part = group.loc[group["concurrency"].between(low, high), "ratio"]
             cells.append(f"{part.median():.2f}" if len(part) else "")
         error = (group["ratio"] - 1).abs().median()
         yield f"| {' | '.join(key)} | {len(group)} | {error:.1%} | {' | '.join(cells)} |"
-    error = (frame["ratio"] - 1).abs().median()
-    yield f"| all | | | | | {len(frame)} | {error:.1%} |" + " |" * len(BANDS)
+    for key, group in frame.groupby(["mode", "client"]):
+        error = (group["ratio"] - 1).abs().median()
+        yield f"| {' | '.join(key)} | all | | | | {len(group)} | {error:.1%} |" + " |" * len(BANDS)
 
 
 def replaced(page: str, name: str, lines: Iterator[str]) -> str:

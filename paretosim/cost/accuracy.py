@@ -10,10 +10,15 @@ import numpy as np
 from ..errors import ProfileError
 from ..profiles.grid import Floats
 from ..profiles.store import Store, Table
+from .block_tables import BLOCKS, measured_blocks
 from .kernels import Kernels
+from .moe import EXPERT_FORMATS, MoeTimes
 from .roofline import FORMATS
 
-MODELLED = ("gemm", "attention_prefill", "attention_decode", "allreduce", "collectives", "elementwise")
+MODELLED = (
+    "gemm", "attention_prefill", "attention_decode", "allreduce", "collectives", "elementwise", "moe", "gated_delta",
+    "kimi_delta", *(f"{stem}_{phase}" for stem in BLOCKS for phase in ("prefill", "decode")),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,21 @@ def _errors(store: Store, kernels: Kernels) -> Iterator[LaneErrors]:
                 grids = kernels.attention(phase, kv_dtype, arithmetic)
                 for axis, errors in grids.leave_one_out().items():
                     yield LaneErrors(f"attention_{phase}", f"{arithmetic}, kv {kv_dtype}", axis, errors)
+    if store.has(gpu, engine, "moe"):
+        experts = store.table(gpu, engine, "moe")
+        for lane in experts.distinct("dtype"):
+            for load in experts.where(dtype=lane).distinct("distribution") if lane in EXPERT_FORMATS else ():
+                times = MoeTimes.of(kernels.gpu, lane, load, experts.where(dtype=lane, distribution=load))
+                for axis, errors in times.leave_one_out().items():
+                    yield LaneErrors("moe", f"{lane}, {load}", axis, errors)
+    for phase in ("prefill", "decode"):
+        for op, block in measured_blocks(kernels, phase):
+            for axis, errors in block.leave_one_out().items():
+                yield LaneErrors(op, f"{block.kernel.lane}, kv {block.kernel.kv_dtype}", axis, errors)
+        for op in ("gated_delta", "kimi_delta"):
+            if store.has(gpu, engine, op):
+                for axis, errors in kernels.delta(op, phase).leave_one_out().items():
+                    yield LaneErrors(op, phase, axis, errors)
     for op in store.operators(gpu, engine):
         if op not in MODELLED:
             yield from _plain_errors(store.table(gpu, engine, op))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -12,13 +13,15 @@ from ..errors import InputError, ProfileError
 from ..profiles.hygiene import Repair
 from ..profiles.store import Table
 from ..spec.layers import CompressedAttention, MlaAttention
-from ..spec.model import load_model
+from ..spec.model import ModelSpec, load_model
 from .block_work import Block
 from .blocks import BlockTimes, LatentParts
 
 if TYPE_CHECKING:
     from .kernels import Kernels
 
+BLOCKS = ("mla_module", "mla", "dsa", "csa", "hca")
+"""Stems of the tables that time attention blocks."""
 DEEPSEEK = "deepseek-ai/DeepSeek-V3"
 """The attention kernels of tables without a model column were timed with this model's dimensions."""
 
@@ -43,6 +46,31 @@ def build_block(kernels: Kernels, phase: str, block: Block) -> BlockTimes | Late
     )
 
 
+def measured_blocks(kernels: Kernels, phase: str) -> Iterator[tuple[str, BlockTimes]]:
+    """Every block that this engine was timed with on this GPU, with the name of its table."""
+    engine = kernels.engine.name
+    for stem in BLOCKS:
+        op = f"{stem}_{phase}"
+        if not kernels.store.has(kernels.gpu.name, engine, op):
+            continue
+        table = kernels.table(engine, op)
+        if stem == "mla":
+            for kv_dtype in table.distinct("kv_dtype"):
+                block = next(_known(load_model(DEEPSEEK), "mla"))
+                yield op, _in_parts(kernels, engine, op, phase, replace(block, kv_dtype=kv_dtype)).core
+            continue
+        blocks = {
+            (b.kind, b.hidden): b
+            for name in table.distinct("model")
+            if (b := _attention(name, stem.removesuffix("_module"))) is not None
+        }
+        for block in blocks.values():
+            for gemm_dtype in table.distinct("gemm_dtype"):
+                for kv_dtype in table.where(gemm_dtype=gemm_dtype).distinct("kv_dtype"):
+                    asked = replace(block, lane=gemm_dtype, kv_dtype=kv_dtype)
+                    yield op, _whole(kernels, engine, op, phase, asked)
+
+
 def _whole(kernels: Kernels, engine: str, op: str, phase: str, block: Block) -> BlockTimes:
     table = kernels.table(engine, op)
     rows, like = _of_kind(table, block)
@@ -56,10 +84,9 @@ def _whole(kernels: Kernels, engine: str, op: str, phase: str, block: Block) -> 
 
 
 def _in_parts(kernels: Kernels, engine: str, op: str, phase: str, block: Block) -> LatentParts:
-    model = load_model(DEEPSEEK)
     rows, wanted = _closest(kernels.table(engine, op), {"kv_dtype": block.kv_dtype})
-    kind = next(g.attention for g in model.layers if isinstance(g.attention, MlaAttention))
-    timed = Block(kind, model.hidden, 1, block.lane, wanted["kv_dtype"], core=True)
+    like = next(_known(load_model(DEEPSEEK), "mla"))
+    timed = replace(like, lane=block.lane, kv_dtype=wanted["kv_dtype"], core=True)
     core = _built(kernels, engine, op, phase, replace(block, core=True), timed, rows)
     absorb = {}
     if phase == "decode" and kernels.store.has(kernels.gpu.name, engine, "mla_bmm"):
@@ -113,12 +140,15 @@ def _attention(model: str, op: str) -> Block | None:
         spec = load_model(model)
     except InputError:
         return None
-    for group in spec.layers:
+    return next(_known(spec, op), None)
+
+
+def _known(model: ModelSpec, op: str) -> Iterator[Block]:
+    for group in model.layers:
         if isinstance(group.attention, MlaAttention | CompressedAttention):
-            found = Block(group.attention, spec.hidden, 1, "bf16", "bf16")
-            if found.op == op:
-                return found
-    return None
+            block = Block(group.attention, model.hidden, 1, "bf16", "bf16")
+            if block.op == op and getattr(group.attention, "ratio", 1):  # a bare window is no table's subject
+                yield block
 
 
 def _closest(table: Table, wanted: dict[str, str]) -> tuple[Table, dict[str, str]]:

@@ -80,8 +80,13 @@ class Kernels:
             ("attention", phase, kv_dtype, wanted), lambda: self._build_attention(phase, kv_dtype, wanted)
         )
 
-    def experts(self, lanes: tuple[str, ...], load: str, shape: ExpertShape) -> MoeTimes:
-        """Times of routed experts under a load, in the first of `lanes` in which their layer was measured.
+    def experts(self, lanes: tuple[str, ...], loads: tuple[tuple[str, str], ...], shape: ExpertShape) -> MoeTimes:
+        """Times of routed experts, from the first table and lane in which their layer was measured.
+
+        Parameters
+        ----------
+        lanes : dtypes that can serve, preferred first.
+        loads : tables and the load of experts to take from them, preferred first.
 
         Raises
         ------
@@ -89,8 +94,8 @@ class Kernels:
             Neither this engine nor a sibling measured any of them on this GPU; names the lanes that exist.
         """
         layer = {"hidden": shape.hidden, "inter": shape.inter, "top_k": shape.top_k, "experts": shape.experts}
-        key = ("experts", load, *lanes, *map(str, layer.values()))
-        return self._once(key, lambda: self._build_experts(lanes, load, layer))
+        key = ("experts", repr(loads), *lanes, *map(str, layer.values()))
+        return self._once(key, lambda: self._build_experts(lanes, loads, layer))
 
     def block(self, phase: str, block: Block) -> BlockTimes | LatentParts:
         """Times of a kind of attention block: measured whole, or put together where an engine was timed in parts.
@@ -220,27 +225,35 @@ class Kernels:
             f"or its siblings; measured: {', '.join(sorted(seen))}"
         )
 
-    def _build_experts(self, lanes: tuple[str, ...], load: str, layer: dict[str, int]) -> MoeTimes:
+    def _build_experts(
+        self, lanes: tuple[str, ...], loads: tuple[tuple[str, str], ...], layer: dict[str, int]
+    ) -> MoeTimes:
         seen: set[str] = set()
-        found: list[tuple[str, str, Table]] = []
-        for engine, table in self.candidates("moe"):
-            seen |= {f"{engine}: {name}" for name in table.distinct("dtype")}
-            loaded = table.where(distribution=load)
-            found += [(engine, lane, rows) for lane in lanes if len(rows := loaded.where(dtype=lane))]
-            if any(len(rows.where(**layer)) for _, _, rows in found):
-                break
+        found: list[tuple[str, str, str, str, Table]] = []
+        for op, load in loads:
+            for engine in (self.engine.name, *self.engine.siblings):
+                if not self.store.has(self.gpu.name, engine, op):
+                    continue
+                table = self.table(engine, op)
+                seen |= {f"{engine}: {name}" for name in table.distinct("dtype")}
+                loaded = table.where(distribution=load)
+                found += [(engine, op, load, lane, rows) for lane in lanes if len(rows := loaded.where(dtype=lane))]
+                # A sibling's measurement of this very layer beats our own of another one.
+                if found and any(len(f[-1].where(**layer)) for f in found):
+                    return self._built_experts(*next(f for f in found if len(f[-1].where(**layer))))
         if not found:
             raise ProfileError(
-                f"no {' or '.join(lanes)} experts under a {load} load for {self.gpu.name} under {self.engine.name} or "
-                f"its siblings; measured: {', '.join(sorted(seen))}"
+                f"no {' or '.join(lanes)} experts for {self.gpu.name} under {self.engine.name} or its siblings; "
+                f"measured: {', '.join(sorted(seen)) or 'none'}"
             )
-        # A sibling's measurement of this very layer beats our own of another one.
-        engine, lane, rows = next((f for f in found if len(f[2].where(**layer))), found[0])
+        return self._built_experts(*found[0])
+
+    def _built_experts(self, engine: str, op: str, load: str, lane: str, rows: Table) -> MoeTimes:
         if engine != self.engine.name:
             note = f"lane of {engine} stands in for {self.engine.name}"
-            self.repairs.append(Repair("borrowed", self.path(engine, "moe"), lane, len(rows), note))
+            self.repairs.append(Repair("borrowed", self.path(engine, op), lane, len(rows), note))
         times = MoeTimes.of(self.gpu, lane, load, rows)
-        self.note_lowered(engine, "moe", f"{lane}, {load}", times.lowered, len(rows))
+        self.note_lowered(engine, op, f"{lane}, {load}", times.lowered, len(rows))
         return times
 
     def _build_delta(self, op: str, phase: str) -> DeltaTimes:

@@ -79,17 +79,17 @@ class Experts:
     Attributes
     ----------
     lanes : dtypes of the expert table that can serve, the preferred one first.
-    load : distribution of tokens over experts that the table was measured under.
+    loads : tables that can answer, with the load of experts they were measured under, preferred first.
     """
 
     name: str
     shape: ExpertShape
     lanes: tuple[str, ...]
-    load: str
+    loads: tuple[tuple[str, str], ...]
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""
-        return kernels.experts(self.lanes, self.load, self.shape)(self.shape, rows)
+        return kernels.experts(self.lanes, self.loads, self.shape)(self.shape, rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,12 @@ from .operators import (
 )
 from .sequence import BlockAttention, DeltaRule, SelfAttention, SequenceOperator
 
-EXPERT_LOAD = "power_law_1.2"
-"""Load of experts that the measured tables stand for unless told otherwise: a power law, as real traffic is uneven."""
+UNEVEN = (("moe", "power_law_1.2"),)
+"""Experts of a tensor-parallel group work under whatever load the traffic brings; the tables stand for a power law."""
+REPLICATED = (("wideep_moe", "uniform"), ("wideep_moe", "power_law_1.01_eplb"), *UNEVEN)
+"""Wide expert parallelism replicates hot experts (EPLB) and runs kernels of its own, grouped by expert: `moe` tables
+hold kernels that mask what other GPUs do, which cost several times as much at such widths. Where a layer was not timed that
+way, the load of narrow layouts is kept, so that layouts differ by their cut alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +256,9 @@ def _moe(ffn: MoeFfn, share: _Share) -> None:
         share.per_token.append(Gemm("latent up", share.hidden, ffn.latent, share.weights))
     if ffn.shared_inter:
         _dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), share)
+    exchanged = layout.attn_dp > 1 and layout.moe_ep > 1
     shape = ExpertShape(hidden, ffn.inter, ffn.top_k, ffn.experts, layout.moe_tp, layout.moe_ep, ffn.gated)
-    share.per_engine.append(Experts("experts", shape, share.experts, EXPERT_LOAD))
+    share.per_engine.append(Experts("experts", shape, share.experts, REPLICATED if exchanged else UNEVEN))
     # The chosen outputs are read and their weighted sum is written.
     share.per_token.append(Elementwise("expert sum", (ffn.top_k + 1) * hidden * ACTIVATION_BYTES / layout.moe_tp))
     if layout.attn_dp == 1:

@@ -1,0 +1,65 @@
+"""Experts: what was measured comes back, the rest leans on the nearest cut of the same layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from paretosim.cost.moe import ExpertShape, MoeTimes, experts_roofline_s
+from paretosim.cost.roofline import LAUNCH_S
+from paretosim.errors import ProfileError
+from paretosim.profiles.store import Store
+
+DEEPSEEK = {"hidden": 7168, "inter": 2048, "top_k": 8, "experts": 256}
+
+
+@pytest.fixture(scope="module")
+def times(store: Store) -> MoeTimes:
+    rows = store.table("h200_sxm", "trtllm", "moe").where(dtype="fp8_block", distribution="balanced")
+    return MoeTimes.of(store.gpu("h200_sxm"), "fp8_block", "balanced", rows)
+
+
+def test_a_measured_point_comes_back_as_measured(store: Store, times: MoeTimes) -> None:
+    c = store.table("h200_sxm", "trtllm", "moe").where(
+        dtype="fp8_block", distribution="balanced", **DEEPSEEK, moe_tp=1, moe_ep=8
+    ).columns  # fmt: skip
+    found = times(ExpertShape(**DEEPSEEK, moe_ep=8), c["tokens"])
+    # pad_up may only lower a point, and only by more than a sixth.
+    ratio = found.seconds / c["latency_s"]
+    assert np.isclose(ratio, 1, rtol=1e-6).mean() > 0.9
+    assert (ratio <= 1 + 1e-6).all()
+    assert (found.measured == 1).all()
+
+
+def test_a_cut_that_was_not_measured_leans_on_the_same_layer_cut_over_as_many_gpus(times: MoeTimes) -> None:
+    wanted = ExpertShape(**DEEPSEEK, moe_tp=64, moe_ep=4)
+    nearest = min(times.curves, key=lambda s: (wanted.far(s), s))
+    assert wanted not in times.curves
+    assert {k: getattr(nearest, k) for k in DEEPSEEK} == DEEPSEEK
+    assert nearest.moe_tp * nearest.moe_ep == 256
+    assert (times(wanted, [64.0, 1024.0]).measured == 0).all()
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 200])
+def test_weights_of_the_experts_that_a_random_draw_touches_are_read(store: Store, tokens: int) -> None:
+    gpu, rng = store.gpu("h200_sxm"), np.random.default_rng(0)
+    drawn = np.mean([
+        len(np.unique(np.concatenate([rng.choice(256, 8, replace=False) for _ in range(tokens)]))) for _ in range(200)
+    ])  # fmt: skip
+    one = 3 * 7168 * 2048
+    moved = tokens * 8 * (7168 * (1 + 2) + 2 * 2048)
+    by_hand = LAUNCH_S + (drawn * one + moved) / gpu.hbm_bytes_per_s
+    assert experts_roofline_s(gpu, "fp8_block", ExpertShape(**DEEPSEEK), tokens) == pytest.approx(by_hand, rel=0.02)
+
+
+def test_a_plain_expert_of_two_matrices_is_another_shape_than_a_gated_one(store: Store) -> None:
+    rows = store.table("h200_sxm", "trtllm", "moe").where(dtype="bf16", distribution="balanced")
+    shapes = MoeTimes.of(store.gpu("h200_sxm"), "bf16", "balanced", rows).curves
+    assert {s.gated for s in shapes if s.top_k == 22} == {False}
+    assert {s.gated for s in shapes if s.top_k == 8} == {True}
+
+
+def test_a_lane_without_rows_is_an_error(store: Store) -> None:
+    rows = store.table("h200_sxm", "trtllm", "moe").where(dtype="none")
+    with pytest.raises(ProfileError, match="holds no nvfp4 rows under a balanced load"):
+        MoeTimes.of(store.gpu("h200_sxm"), "nvfp4", "balanced", rows)
