@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
 from measured import layout_of, precision_of
 
 from paretosim import Store, load_model
 from paretosim.cost.accuracy import lane_errors
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.step import StepCost, compile_step
+from paretosim.profiles.hygiene import Repair
 
 PAGE = Path(__file__).with_name("accuracy.md")
 FAMILIES = {
@@ -48,14 +48,18 @@ def kernel_rows(store: Store) -> Iterator[str]:
 
 
 def repair_rows(store: Store) -> Iterator[str]:
-    """Every repair of every table that the cost model reads."""
-    yield "| rule | table | lane | rows | what was seen and done |"
-    yield "|---|---|---|---:|---|"
+    """Repairs of every table that the cost model reads, lanes of one table together."""
+    yield "| rule | table | lanes | rows | what was seen and done (first lane) |"
+    yield "|---|---|---:|---:|---|"
     for gpu in store.gpus():
         for engine in ("trtllm", "vllm", "sglang"):
             _, kernels = lane_errors(store, gpu, engine)
+            by_table: dict[tuple[str, str], list[Repair]] = {}
             for r in dict.fromkeys(kernels.repairs):
-                yield f"| {r.rule} | {r.table} | {r.lane} | {r.rows:,} | {r.note} |"
+                by_table.setdefault((r.rule, r.table), []).append(r)
+            for (rule, table), repairs in by_table.items():
+                rows = sum(r.rows for r in repairs)
+                yield f"| {rule} | {table} | {len(repairs)} | {rows:,} | {repairs[0].lane}: {repairs[0].note} |"
 
 
 def step_rows(store: Store, path: Path) -> Iterator[str]:

@@ -147,7 +147,7 @@ def _known(model: ModelSpec, op: str) -> Iterator[Block]:
     for group in model.layers:
         if isinstance(group.attention, MlaAttention | CompressedAttention):
             block = Block(group.attention, model.hidden, 1, "bf16", "bf16")
-            if block.op == op and getattr(group.attention, "ratio", 1):  # a bare window is no table's subject
+            if block.op == op and getattr(group.attention, "ratio", True):  # a bare window is no table's subject
                 yield block
 
 

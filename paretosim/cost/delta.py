@@ -92,6 +92,8 @@ class DeltaTimes:
             seconds, lowered = pad_up(seconds, axes=(0, 1) if len(lengths) > 1 else (0,))
             total += int(lowered.sum())
             grids[DeltaShape(*map(int, shape))] = (batches.astype(float), lengths.astype(float), seconds)
+        if not grids:
+            raise ProfileError(f"the linear attention table of {gpu.name} has no {phase} point with both kernels timed")
         return cls(gpu, phase, grids, total)
 
     def __call__(self, shape: DeltaShape, batch: Floats, seq: Floats) -> Timed:

@@ -25,6 +25,7 @@ from ..spec.layers import (
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
+from ..spec.settings import EngineSettings
 from .attention import Heads
 from .block_work import Block
 from .moe import ExpertShape
@@ -46,8 +47,8 @@ UNEVEN = (("moe", "power_law_1.2"),)
 """Experts of a tensor-parallel group work under whatever load the traffic brings; the tables stand for a power law."""
 REPLICATED = (("wideep_moe", "uniform"), ("wideep_moe", "power_law_1.01_eplb"), *UNEVEN)
 """Wide expert parallelism replicates hot experts (EPLB) and runs kernels of its own, grouped by expert: `moe` tables
-hold kernels that mask what other GPUs do, which cost several times as much at such widths. Where a layer was not timed that
-way, the load of narrow layouts is kept, so that layouts differ by their cut alone."""
+hold kernels that mask what other GPUs do, which cost several times as much at such widths. Where a layer was not timed
+that way, the load of narrow layouts stays, so that layouts differ by their cut alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class _Share:
     Attributes
     ----------
     hidden : width of the residual stream.
-    layout : widths of the engine.
+    layout, settings : widths of the engine, and how it is run.
     projections, weights : GEMM lanes of attention and of feed-forward blocks.
     experts : dtypes of the expert table, preferred first.
     kv_cache, arithmetic : format of the cache, and of prefill attention if it is not the engine's choice.
@@ -83,6 +84,7 @@ class _Share:
 
     hidden: int
     layout: Parallelism
+    settings: EngineSettings
     projections: str
     weights: str
     experts: tuple[str, ...]
@@ -144,7 +146,9 @@ def check_lanes(model: ModelSpec, precision: Precision, engine: EngineSpec) -> t
     return lane_of(engine, precision.projections), lane_of(engine, precision.weights), experts
 
 
-def stage_operators(model: ModelSpec, precision: Precision, engine: EngineSpec, layout: Parallelism) -> Stage:
+def stage_operators(
+    model: ModelSpec, precision: Precision, engine: EngineSpec, layout: Parallelism, settings: EngineSettings
+) -> Stage:
     """Operators of the stage with the most layers, with this GPU's share of each.
 
     The stage also runs the output head, so that no stage is slower than it; the embedding look-up is bytes only.
@@ -160,7 +164,7 @@ def stage_operators(model: ModelSpec, precision: Precision, engine: EngineSpec, 
     attention: list[Counted[SequenceOperator]] = []
     for group in model.layers:
         count = ceil(group.count / layout.pp)
-        share = _Share(model.hidden, layout, *lanes, precision.kv_cache, precision.attention)
+        share = _Share(model.hidden, layout, settings, *lanes, precision.kv_cache, precision.attention)
         _attention(group.attention, share)
         _ffn(group.ffn, share)
         per_token += [Counted(operator, count) for operator in share.per_token]

@@ -21,6 +21,7 @@ from ..profiles.grid import Floats, Timed, monotone
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
+from ..spec.settings import DEFAULT, EngineSettings
 from .kernels import Kernels
 from .operators import Counted, Gemm, PerToken
 from .stage import stage_operators
@@ -215,7 +216,13 @@ class StepCost:
         return total
 
 
-def compile_step(model: ModelSpec, precision: Precision, kernels: Kernels, layout: Parallelism) -> StepCost:
+def compile_step(
+    model: ModelSpec,
+    precision: Precision,
+    kernels: Kernels,
+    layout: Parallelism,
+    settings: EngineSettings = DEFAULT,
+) -> StepCost:
     """Ask the kernels once for every operator of the fullest stage.
 
     Raises
@@ -225,7 +232,7 @@ def compile_step(model: ModelSpec, precision: Precision, kernels: Kernels, layou
     ProfileError
         A table that is needed and missing.
     """
-    stage = stage_operators(model, precision, kernels.engine, layout)
+    stage = stage_operators(model, precision, kernels.engine, layout, settings)
     operators = (c.operator for c in (*stage.per_token, *stage.per_sequence, *stage.per_engine))
     lanes = sorted({operator.lane for operator in operators if isinstance(operator, Gemm)})
     # Measured row counts are grid points too, so that a compiled step meets the measurement there.

@@ -25,6 +25,7 @@ from ..profiles.store import Store
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism, illegal
 from ..spec.precision import Precision
+from ..spec.settings import DEFAULT, EngineSettings
 from ..spec.workload import Mix, Slo
 from .space import Pool
 
@@ -37,24 +38,29 @@ class Engines:
 
     Attributes
     ----------
-    model, precision : what is served.
+    model, precision, settings : what is served, and how.
     kernels : by GPU name.
     """
 
     model: ModelSpec
     precision: Precision
     kernels: dict[str, Kernels]
+    settings: EngineSettings = DEFAULT
     _steps: dict[tuple[str, Parallelism], StepCost] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, store: Store, model: ModelSpec, precision: Precision, engine: str, gpus: tuple[str, ...]) -> Engines:
+    def of(
+        cls, store: Store, model: ModelSpec, precision: Precision, engine: str, gpus: tuple[str, ...],
+        settings: EngineSettings = DEFAULT,
+    ) -> Engines:  # fmt: skip
         """Look up every GPU's kernels."""
-        return cls(model, precision, {gpu: Kernels.of(store, gpu, engine) for gpu in gpus})
+        return cls(model, precision, {gpu: Kernels.of(store, gpu, engine) for gpu in gpus}, settings)
 
     def step(self, gpu: str, layout: Parallelism) -> StepCost:
         """Compiled cost of one step."""
         if (gpu, layout) not in self._steps:
-            self._steps[gpu, layout] = compile_step(self.model, self.precision, self.kernels[gpu], layout)
+            kernels = self.kernels[gpu]
+            self._steps[gpu, layout] = compile_step(self.model, self.precision, kernels, layout, self.settings)
         return self._steps[gpu, layout]
 
     def memory(self, gpu: str, layout: Parallelism) -> MemoryModel:

@@ -107,7 +107,7 @@ def sweep(
     store = store or Store()
     model = check_names(scenario, store)
     space = DesignSpace.of(scenario.space, scenario.hardware)
-    engines = Engines.of(store, model, scenario.precision, scenario.engine, scenario.hardware.names)
+    engines = Engines.of(store, model, scenario.precision, scenario.engine, scenario.hardware.names, scenario.settings)
     tell(0, 1, "compiling layouts")
     compile_layouts(scenario, engines, space)
     check_memory(scenario, engines, space)

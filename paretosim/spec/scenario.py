@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ..errors import Problem
 from .precision import Precision
+from .settings import DEFAULT, EngineSettings
 from .workload import Slo, Workload
 from .yaml_marks import KeyPath, Where, read_marked
 
@@ -81,6 +82,7 @@ class Scenario:
     hardware : candidate GPUs.
     usd_per_gpu_hour : prices that replace those of ``gpu.yaml``, by GPU [USD/h].
     workload, slo, space : traffic, targets, candidates.
+    settings : how engines are run.
     path : the file it came from.
     where : finds ``file:line:col`` of a key.
     """
@@ -96,6 +98,7 @@ class Scenario:
     space: Space
     path: Path = field(compare=False)
     where: Where = field(compare=False, repr=False)
+    settings: EngineSettings = DEFAULT
 
     @property
     def folder(self) -> Path:

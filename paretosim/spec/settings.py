@@ -1,0 +1,33 @@
+"""How is an engine run, beside its layout and its number formats? What a launch command says and no table knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Choices of one engine that change what a step costs.
+
+    Attributes
+    ----------
+    expert_load : how tokens spread over the routed experts: ``balanced``, ``power_law``, ``log_linear``, or the shares
+        of each expert (a histogram, any positive numbers); the empty string is what the layout's tables hold.
+    redundant_experts : expert slots of a layer beside one for each expert (EPLB), given to the hottest experts.
+    two_batch_overlap : a step runs as two half batches, one computing while the other one's tokens are exchanged.
+    cache_expanded_latents : latent attention keeps the keys and values it expanded, so that later chunks of a prompt do
+        not expand them again.
+    draft_tokens : tokens that multi-token prediction proposes in a step; 0 is none.
+    acceptance : chance that a proposed token is accepted, given that those before it were.
+    """
+
+    expert_load: str | tuple[float, ...] = ""
+    redundant_experts: int = 0
+    two_batch_overlap: bool = False
+    cache_expanded_latents: bool = False
+    draft_tokens: int = 0
+    acceptance: float = 0.0
+
+
+DEFAULT = EngineSettings()
+"""As a plain launch command has it."""
