@@ -155,6 +155,14 @@ class StepCost:
             parts[op.name] = Timed(seconds, measured / seconds if seconds else np.zeros(()))
         return parts
 
+    def row_seconds(self, sees: Seen) -> list[float]:
+        """Seconds of the operators of tokens or of sequences, at each of `tokens`; empty where there are none."""
+        return self._sum(sees, self.tokens.shape)[0].tolist() if self._any(sees) else []
+
+    def prompt_seconds(self) -> tuple[Floats | None, ...]:
+        """Seconds of attention at (`BATCHES`, `PROMPTS`), one grid for each of `PREFILL`."""
+        return tuple(None if grid is None else grid[0] for grid in self._prefill)
+
     def _ranks(self, sequences: Floats) -> Floats:
         """Attention ranks that `sequences` keep busy; fewer than one sequence (a chunk) is still one rank's."""
         return np.clip(sequences, 1.0, self.layout.attn_dp)

@@ -7,6 +7,7 @@ another one begins needs the time itself. No request has a process: engines are 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from heapq import heappush
 from typing import Any
 
@@ -29,6 +30,11 @@ class Call:
 
 class Clock(simpy.Environment):
     """SimPy's environment, used as clock and queue only."""
+
+    @property
+    def calls(self) -> int:
+        """Calls asked for so far."""
+        return next(copy(self._eid))
 
     def at(self, time_s: float, callback: Callable[[Call], None], value: Any = None, order: int = BOUNDARY) -> Call:
         """Call back at an absolute time, not before now; calls at one instant run by `order`, then as they came.

@@ -1,0 +1,61 @@
+"""Sends the requests of a run: at their times, after other requests, or from a closed loop's free slots."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from .clock import ARRIVAL, Call, Clock
+from .requests import Requests
+
+
+class Client:
+    """The users of a cluster.
+
+    Parameters
+    ----------
+    arrive : called with (request, time) when a request reaches the cluster.
+    """
+
+    def __init__(self, clock: Clock, requests: Requests, arrive: Callable[[int, float], None]):
+        self._clock, self._arrive = clock, arrive
+        own_time = np.isfinite(requests.arrival_s)
+        order = np.flatnonzero(own_time)
+        order = order[np.argsort(requests.arrival_s[order], kind="stable")]
+        self._order: list[int] = order.tolist()
+        self._at_s: list[float] = requests.arrival_s[order].tolist()
+        self._sent = 0
+        self._delay_s: list[float] = requests.delay_s.tolist()
+        self._next: dict[int, list[int]] = {}
+        for request in np.flatnonzero(requests.after >= 0).tolist():
+            self._next.setdefault(int(requests.after[request]), []).append(request)
+        self._pool: deque[int] = deque(np.flatnonzero(~own_time & (requests.after < 0)).tolist())
+        self._free = max(0, requests.concurrency - len(order)) if requests.concurrency else 0
+
+    def start(self) -> None:
+        """Send what arrives first; the rest follows by itself."""
+        for _ in range(min(self._free, len(self._pool))):
+            self._clock.at(0.0, self._later, self._pool.popleft(), ARRIVAL)
+        if self._order:
+            self._clock.at(self._at_s[0], self._on_time, None, ARRIVAL)
+
+    def ended(self, request: int, now_s: float) -> None:
+        """A request has finished or was rejected: its session goes on, its slot is free."""
+        following = self._next.pop(request, None)
+        if following:
+            for turn in following:
+                self._clock.at(now_s + self._delay_s[turn], self._later, turn, ARRIVAL)
+        elif self._pool:
+            self._clock.at(now_s, self._later, self._pool.popleft(), ARRIVAL)
+
+    def _on_time(self, call: Call) -> None:
+        place = self._sent
+        self._sent = place + 1
+        if place + 1 < len(self._order):
+            self._clock.at(self._at_s[place + 1], self._on_time, None, ARRIVAL)
+        self._arrive(self._order[place], self._at_s[place])
+
+    def _later(self, call: Call) -> None:
+        self._arrive(call.value, self._clock.now)

@@ -1,0 +1,119 @@
+"""What happened: one row a request, one row a run of equal steps, as columns that cost eight bytes an entry."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from math import nan
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..profiles.grid import Floats
+from .requests import Requests
+
+if TYPE_CHECKING:
+    from .intake import Intake
+
+TIMES = (
+    "arrival_s", "prefill_start_s", "prefill_end_s", "first_token_s", "ready_s", "decode_start_s", "finish_s",
+    "first_gap_s",
+)  # fmt: skip
+COUNTS = ("prefill_worker", "decode_worker", "preemptions", "cached_tokens")
+
+
+class RequestLog:
+    """Times and places of every request; NaN and -1 where it never got there.
+
+    Attributes
+    ----------
+    arrival_s : it reaches the router.
+    prefill_start_s, prefill_end_s : the first step that computes its prompt begins; the last one ends.
+    first_token_s : the client has its first token.
+    ready_s : its cache is where it will be decoded.
+    decode_start_s : it joins a running batch for the first time.
+    finish_s : the client has its last token.
+    first_gap_s : from the first token to the second, where they come from different engines.
+    prefill_worker, decode_worker : numbers of the engines, counted over all pools.
+    preemptions : how often it lost its place.
+    cached_tokens : prompt tokens that a cache held.
+    rejected : ids of requests that were turned away, in that order.
+    isl, osl, priority : of all requests, as plain numbers; no priorities where all are equal.
+    """
+
+    def __init__(self, requests: Requests):
+        n = len(requests)
+        self.requests = requests
+        for name in TIMES:
+            setattr(self, name, array("d", [nan]) * n)
+        for name in COUNTS:
+            setattr(self, name, array("q", [0 if name in COUNTS[2:] else -1]) * n)
+        self.rejected: list[int] = []
+        self.isl: list[int] = requests.isl.tolist()
+        self.osl: list[int] = requests.osl.tolist()
+        self.priority: list[int] | None = requests.priority.tolist() if requests.priority.any() else None
+
+    arrival_s: array[float]
+    prefill_start_s: array[float]
+    prefill_end_s: array[float]
+    first_token_s: array[float]
+    ready_s: array[float]
+    decode_start_s: array[float]
+    finish_s: array[float]
+    first_gap_s: array[float]
+    prefill_worker: array[int]
+    decode_worker: array[int]
+    preemptions: array[int]
+    cached_tokens: array[int]
+
+    def column(self, name: str) -> NDArray[Any]:
+        """One column as an array that shares its memory: floats of `TIMES`, integers of `COUNTS`."""
+        return np.frombuffer(getattr(self, name), dtype=np.float64 if name in TIMES else np.int64)
+
+
+STEP_COLUMNS = ("start_s", "end_s", "steps", "sequences", "tokens", "context", "waiting")
+
+
+class StepLog:
+    """Runs of equal steps of one engine, a row each.
+
+    Columns: ``start_s`` and ``end_s`` of the run, how many ``steps``, the ``sequences`` that gained tokens in each (0
+    for prompts alone), prompt ``tokens`` computed, summed ``context`` of the sequences at the start, requests
+    ``waiting``.
+    """
+
+    __slots__ = ("_rows", "note")
+
+    def __init__(self) -> None:
+        self._rows = array("d")
+        self.note = self._rows.extend  # called with one tuple of `STEP_COLUMNS`
+
+    def __len__(self) -> int:
+        return len(self._rows) // len(STEP_COLUMNS)
+
+    def column(self, name: str) -> Floats:
+        """One column."""
+        return np.frombuffer(self._rows, np.float64).reshape(-1, len(STEP_COLUMNS))[:, STEP_COLUMNS.index(name)]
+
+    def last(self, name: str) -> float:
+        """The newest entry of a column."""
+        return self._rows[STEP_COLUMNS.index(name) - len(STEP_COLUMNS)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run.
+
+    Attributes
+    ----------
+    log : every request.
+    engines : with their step logs, in the order of their numbers.
+    end_s : when the last request finished.
+    events : calls of the clock.
+    """
+
+    log: RequestLog
+    engines: tuple[Intake, ...]
+    end_s: float
+    events: int

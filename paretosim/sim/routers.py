@@ -1,0 +1,136 @@
+"""Which engine does a request go to? A router is one small class; it is found by its name.
+
+`pick` gets the engines of a pool and answers with one of them, or with None to turn the request away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from .intake import Intake
+
+
+class Router(Protocol):
+    """Chooses an engine."""
+
+    def seeded(self, random: np.random.Generator) -> None:
+        """Receive the router's own stream of random numbers, before the run."""
+        ...
+
+    def pick(self, request: int, engines: Sequence[Intake], now_s: float) -> Intake | None:
+        """The engine for a request, or None to reject it."""
+        ...
+
+
+@dataclass(slots=True)
+class RoundRobin:
+    """One after the other."""
+
+    _turn: int = field(default=-1, init=False)
+
+    def seeded(self, random: np.random.Generator) -> None:
+        """Nothing is random."""
+
+    def pick(self, request: int, engines: Sequence[Intake], now_s: float) -> Intake | None:
+        """See `Router`."""
+        self._turn = (self._turn + 1) % len(engines)
+        return engines[self._turn]
+
+
+class _Draws:
+    """Uniform numbers in [0, 1) from a generator, drawn many at a time."""
+
+    __slots__ = ("_left", "_random")
+
+    def __init__(self, random: np.random.Generator):
+        self._random, self._left = random, list[float]()
+
+    def below(self, most: int) -> int:
+        """A whole number in 0..most - 1."""
+        if not self._left:
+            self._left = self._random.random(1024).tolist()
+        return int(self._left.pop() * most)
+
+
+@dataclass(slots=True)
+class LeastLoaded:
+    """The engine with the fewest requests; among equals one at random."""
+
+    _draws: _Draws | None = field(default=None, init=False)
+
+    def seeded(self, random: np.random.Generator) -> None:
+        """See `Router`."""
+        self._draws = _Draws(random)
+
+    def pick(self, request: int, engines: Sequence[Intake], now_s: float) -> Intake | None:
+        """See `Router`."""
+        loads = [engine.load for engine in engines]
+        least = min(loads)
+        ties = loads.count(least)
+        if ties == 1:
+            return engines[loads.index(least)]
+        assert self._draws is not None
+        place = -1
+        for _ in range(self._draws.below(ties) + 1):
+            place = loads.index(least, place + 1)
+        return engines[place]
+
+
+@dataclass(slots=True)
+class PowerOfTwo:
+    """The less loaded of two engines drawn at random (Mitzenmacher, IEEE TPDS 12(10), 2001)."""
+
+    _draws: _Draws | None = field(default=None, init=False)
+
+    def seeded(self, random: np.random.Generator) -> None:
+        """See `Router`."""
+        self._draws = _Draws(random)
+
+    def pick(self, request: int, engines: Sequence[Intake], now_s: float) -> Intake | None:
+        """See `Router`."""
+        assert self._draws is not None
+        first = engines[self._draws.below(len(engines))]
+        second = engines[self._draws.below(len(engines))]
+        return second if second.load < first.load else first
+
+
+@dataclass(slots=True)
+class PrefixAware:
+    """The engine that must compute the fewest tokens, counting those that already wait there.
+
+    An engine costs the part of the prompt that its cache lacks, plus `load_penalty` prompts of the same length for
+    each request there (the overlap score of Dynamo's KV router, with waiting work in place of its block count).
+
+    Attributes
+    ----------
+    load_penalty : how many such prompts a request counts for.
+    """
+
+    load_penalty: float = 0.25
+    _ties: LeastLoaded = field(default_factory=LeastLoaded, init=False)
+
+    def seeded(self, random: np.random.Generator) -> None:
+        """See `Router`."""
+        self._ties.seeded(random)
+
+    def pick(self, request: int, engines: Sequence[Intake], now_s: float) -> Intake | None:
+        """See `Router`."""
+        prompt = engines[0].isl[request]
+        costs = [
+            prompt * (1 + self.load_penalty * engine.load) - (engine.cache.cached(request) if engine.cache else 0)
+            for engine in engines
+        ]
+        least = min(costs)
+        return self._ties.pick(request, [e for e, cost in zip(engines, costs, strict=True) if cost == least], now_s)
+
+
+ROUTERS = {
+    "least_loaded": LeastLoaded,
+    "power_of_two": PowerOfTwo,
+    "prefix_aware": PrefixAware,
+    "round_robin": RoundRobin,
+}

@@ -1,0 +1,184 @@
+"""What does the next step of an engine carry? A scheduler is one small class; it is found by its name.
+
+A scheduler is asked whenever an engine plans a step and a prompt waits or is in work. It reads the engine's `waiting`,
+`prompts` and `running`, admits prompts with `engine.admit`, and answers with chunks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol
+
+from .intake import Intake
+
+Composed = tuple[list[tuple[int, int]], bool]
+"""Prompt chunks of a step as (request, tokens), and whether running sequences decode in it."""
+
+
+class Scheduler(Protocol):
+    """What a step carries.
+
+    Attributes
+    ----------
+    max_sequences : sequences that run or have their prompt in work at most.
+    delay : steps that a newcomer waits because the next one is planned while this one runs.
+    """
+
+    max_sequences: int
+    delay: int
+
+    def compose(self, engine: Intake, now_s: float) -> Composed:
+        """Chunks for the step that begins now; none if no prompt is to be worked on."""
+        ...
+
+
+@dataclass(slots=True)
+class ChunkedPrefill:
+    """Decode first, then prompts up to a budget of tokens, cut where the budget ends (Sarathi-Serve; vLLM v1).
+
+    Attributes
+    ----------
+    token_budget : tokens of one step of a rank.
+    max_sequences : as `Scheduler`.
+    max_prompts : prompts in work at a time.
+    delay : as `Scheduler`.
+    """
+
+    token_budget: int = 8192
+    max_sequences: int = 1024
+    max_prompts: float = inf
+    delay: int = 0
+
+    def compose(self, engine: Intake, now_s: float) -> Composed:
+        """See `Scheduler`."""
+        lanes = engine.steps.lanes
+        room = int(self.token_budget * lanes - len(engine.running) * engine.steps.tokens_per_step)
+        chunks: list[tuple[int, int]] = []
+        for request, tokens in engine.prompts.items():
+            if room <= 0:
+                return chunks, True
+            part = min(tokens, room, self.token_budget)
+            chunks.append((request, part))
+            room -= part
+        places = self.max_sequences - len(engine.running) - len(engine.prompts)
+        while room > 0 and places > 0 and engine.waiting and len(engine.prompts) < self.max_prompts:
+            request = engine.waiting[0]
+            if not engine.admit(request, now_s):
+                break
+            part = min(engine.prompts[request], room, self.token_budget)
+            chunks.append((request, part))
+            room -= part
+            places -= 1
+        return chunks, True
+
+
+@dataclass(slots=True)
+class InFlight:
+    """Whole prompts beside the running sequences, as many as the budget takes (TensorRT-LLM in-flight batching).
+
+    Attributes
+    ----------
+    token_budget : tokens of one step of a rank; a prompt that is longer by itself runs alone, in chunks.
+    max_sequences : as `Scheduler`.
+    delay : 1 with the overlap scheduler, which plans a step while the one before runs, else 0.
+    """
+
+    token_budget: int = 8192
+    max_sequences: int = 2048
+    delay: int = 1
+
+    def compose(self, engine: Intake, now_s: float) -> Composed:
+        """See `Scheduler`."""
+        room = self.token_budget * engine.steps.lanes - len(engine.running)
+        chunks = [(request, min(tokens, max(room, 1))) for request, tokens in engine.prompts.items()]
+        room -= sum(tokens for _, tokens in chunks)
+        places = self.max_sequences - len(engine.running) - len(engine.prompts)
+        while places > 0 and engine.waiting:
+            request = engine.waiting[0]
+            tokens = engine.prompt_tokens(request)
+            whole = tokens <= room
+            if not (whole or (not chunks and tokens > self.token_budget)) or not engine.admit(request, now_s):
+                break
+            part = min(engine.prompts[request], max(room, 1))
+            chunks.append((request, part))
+            room -= part
+            places -= 1
+        return chunks, True
+
+
+@dataclass(slots=True)
+class PrefillFirst:
+    """Prompts before everything: a step computes prompts alone while any is there (vLLM v0, SGLang).
+
+    Attributes
+    ----------
+    token_budget : tokens of one step of a rank; longer prompts are cut.
+    max_sequences, delay : as `Scheduler`.
+    """
+
+    token_budget: int = 8192
+    max_sequences: int = 1024
+    delay: int = 0
+
+    def compose(self, engine: Intake, now_s: float) -> Composed:
+        """See `Scheduler`."""
+        room = self.token_budget * engine.steps.lanes
+        chunks: list[tuple[int, int]] = []
+        for request, tokens in engine.prompts.items():
+            part = min(tokens, room, self.token_budget)
+            chunks.append((request, part))
+            room -= part
+        places = self.max_sequences - len(engine.running) - len(engine.prompts)
+        while room > 0 and places > 0 and engine.waiting and engine.admit(request := engine.waiting[0], now_s):
+            part = min(engine.prompts[request], room, self.token_budget)
+            chunks.append((request, part))
+            room -= part
+            places -= 1
+        return chunks, not chunks
+
+
+@dataclass(slots=True)
+class Fcfs:
+    """Batches of whole prompts in the order of arrival, for a pool that only prefills.
+
+    Attributes
+    ----------
+    max_batch_tokens : tokens of one batch; a longer prompt runs alone.
+    max_batch : prompts of one batch.
+    chunk_tokens : prompts are cut into chunks of so many tokens, which follow each other through the pipeline.
+    max_sequences, delay : as `Scheduler`.
+    """
+
+    max_batch_tokens: int = 8192
+    max_batch: float = inf
+    chunk_tokens: float = inf
+    max_sequences: int = 1 << 30
+    delay: int = 0
+
+    def compose(self, engine: Intake, now_s: float) -> Composed:
+        """See `Scheduler`."""
+        chunks: list[tuple[int, int]] = []
+        room = self.max_batch_tokens * engine.steps.lanes
+        for request, tokens in engine.prompts.items():
+            part = int(min(tokens, self.chunk_tokens))
+            chunks.append((request, part))
+            room -= part
+        while engine.waiting and len(chunks) < self.max_batch:
+            request = engine.waiting[0]
+            if (chunks and min(engine.prompt_tokens(request), self.chunk_tokens) > room) or not engine.admit(
+                request, now_s
+            ):
+                break
+            part = int(min(engine.prompts[request], self.chunk_tokens))
+            chunks.append((request, part))
+            room -= part
+        return chunks, False
+
+
+SCHEDULERS = {
+    "chunked_prefill": ChunkedPrefill,
+    "fcfs": Fcfs,
+    "in_flight": InFlight,
+    "prefill_first": PrefillFirst,
+}

@@ -1,0 +1,170 @@
+"""How long does a step of a simulated engine take? From a compiled cost, or from a formula of the scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Protocol
+
+from ..cost.scalar import ScalarStep
+from ..cost.step import CONTEXTS, StepCost
+from ..spec.cluster import HostTime, StepFormula
+from .lines import Line
+
+Chunks = Sequence[tuple[int, int]]
+"""Pieces of prompts in one step: (tokens computed before, tokens computed now)."""
+
+
+class Steps(Protocol):
+    """Seconds of an engine's steps; a user's own model needs these three methods.
+
+    Attributes
+    ----------
+    tokens_per_step : tokens that a sequence gains in a decode step on average; above 1 with speculative decoding.
+    lanes : prompts that one step carries side by side (attention-data-parallel ranks).
+    """
+
+    tokens_per_step: float
+    lanes: int
+
+    def line(self, sequences: int) -> Line:
+        """A decode step of so many sequences, by their summed context."""
+        ...
+
+    def mixed_s(self, sequences: int, context: float, chunks: Chunks) -> float:
+        """A step that carries prompt chunks beside `sequences` (maybe none) of summed `context`."""
+        ...
+
+    def stage_s(self, chunks: Chunks) -> float:
+        """Time that a step of prompt chunks alone keeps each pipeline stage busy."""
+        ...
+
+
+class FormulaSteps:
+    """The linear step times of a scenario's ``step_time``."""
+
+    lanes = 1
+
+    def __init__(self, formula: StepFormula):
+        self.formula = formula
+        self.tokens_per_step = 1.0
+        self._lines: dict[int, Line] = {}
+
+    def line(self, sequences: int) -> Line:
+        """See `Steps`."""
+        found = self._lines.get(sequences)
+        if found is None:
+            f = self.formula
+            found = Line.straight(f.decode_base_s + f.per_sequence_s * sequences, f.per_context_token_s)
+            self._lines[sequences] = found
+        return found
+
+    def mixed_s(self, sequences: int, context: float, chunks: Chunks) -> float:
+        """See `Steps`; both parts add up, or the longer one counts."""
+        prompt_s = self.stage_s(chunks)
+        if not sequences:
+            return prompt_s
+        decode_s = self.line(sequences).step_s(context)
+        return prompt_s + decode_s if self.formula.mixed == "add" else max(prompt_s, decode_s)
+
+    def stage_s(self, chunks: Chunks) -> float:
+        """See `Steps`."""
+        f, tokens = self.formula, 0
+        for _, new in chunks:
+            tokens += new
+        seconds = f.prefill_base_s + f.per_token_s * tokens
+        if f.per_token_squared_s:
+            # A prompt's pairs: a chunk adds what the whole so far has beyond what was there before.
+            seconds += f.per_token_squared_s * sum((p + n) ** 2 - p * p for p, n in chunks)
+        return seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How a layout spreads a step: pipeline stages, and ranks that attend to different sequences."""
+
+    stages: int
+    ranks: int
+
+
+class CompiledSteps:
+    """Steps of one layout from its compiled cost, host time on top.
+
+    A decode batch runs as ``min(stages, batch)`` micro-batches, one a stage, so that a token takes `stages` stage
+    times; prompts that are mixed in spread over them. Sequences spread evenly over attention-data-parallel ranks.
+    """
+
+    def __init__(self, step: StepCost, layers: int, host: HostTime):
+        self._scalar = ScalarStep(step)
+        self._shape = _Shape(step.layout.pp, step.layout.attn_dp)
+        self._host, self._layers = host, layers
+        self.tokens_per_step = 1.0
+        self.lanes = step.layout.attn_dp
+        self._lines: dict[int, Line] = {}
+        self._attention: dict[int, Line] = {}
+
+    def line(self, sequences: int) -> Line:
+        """See `Steps`."""
+        found = self._lines.get(sequences)
+        if found is None:
+            stages, host = self._shape.stages, self._host
+            micro = sequences / min(stages, sequences)
+            extra = host.step_s + host.decode_layer_s * self._layers + host.sequence_s * sequences
+            seconds = [stages * s + extra for s in self._scalar.decode_knots(micro)]
+            found = self._lines[sequences] = Line.through((CONTEXTS * sequences).tolist(), seconds)
+        return found
+
+    def mixed_s(self, sequences: int, context: float, chunks: Chunks) -> float:
+        """See `Steps`."""
+        stages = self._shape.stages
+        if not sequences:
+            return stages * self.stage_s(chunks)
+        lanes = min(stages, sequences)
+        micro = sequences / lanes
+        busy = self._busy(micro)
+        decode = self._decode_attention(sequences).step_s(context) / stages
+        # Chunks beyond one a micro-batch share them.
+        tokens, longest = _tokens(chunks)
+        ranks = self._busy(len(chunks))
+        share = max(tokens / (min(stages, len(chunks)) * ranks), longest)
+        rows = self._scalar.rows(micro / busy + share, micro + share * ranks, micro / busy + len(chunks) / ranks)
+        seconds = stages * (rows + self._scalar.prompts(chunks, ranks)) + stages * decode
+        host = self._host
+        extra = host.step_s + host.prefill_layer_s * self._layers + host.sequence_s * sequences
+        return seconds + extra + host.token_s * tokens
+
+    def stage_s(self, chunks: Chunks) -> float:
+        """See `Steps`."""
+        tokens, longest = _tokens(chunks)
+        ranks = self._busy(len(chunks))
+        share = max(tokens / ranks, longest)
+        host = self._host
+        rows = self._scalar.rows(share, tokens, len(chunks) / ranks) + self._scalar.prompts(chunks, ranks)
+        return rows + (host.step_s + host.prefill_layer_s * self._layers + host.token_s * tokens) / self._shape.stages
+
+    def _busy(self, sequences: float) -> int:
+        """Ranks that have any of them."""
+        return min(self._shape.ranks, max(1, ceil(sequences)))
+
+    def _decode_attention(self, sequences: int) -> Line:
+        """The part of a decode step that reads the cache, all stages together."""
+        found = self._attention.get(sequences)
+        if found is None:
+            stages = self._shape.stages
+            micro = sequences / min(stages, sequences)
+            rank = micro / self._busy(micro)
+            rows = self._scalar.rows(rank, micro, rank)
+            seconds = [stages * (s - rows) for s in self._scalar.decode_knots(micro)]
+            found = self._attention[sequences] = Line.through((CONTEXTS * sequences).tolist(), seconds)
+        return found
+
+
+def _tokens(chunks: Chunks) -> tuple[int, int]:
+    """New tokens of all chunks, and of the longest."""
+    total = longest = 0
+    for _, new in chunks:
+        total += new
+        if new > longest:
+            longest = new
+    return total, longest
