@@ -112,7 +112,8 @@ class Cluster:
     def prompt_done(self, engine: Intake, request: int, now_s: float) -> bool:
         """See `Owner`."""
         log, place = self.log, self._stage_of[engine.number] + 1
-        log.prefill_end_s[request] = now_s
+        if log.prefill_end_s[request] != log.prefill_end_s[request]:
+            log.prefill_end_s[request] = now_s
         last = place == len(self.stages)
         if (last or self.first_token_after == "prefill") and log.first_token_s[request] != log.first_token_s[request]:
             log.first_token_s[request] = now_s

@@ -33,8 +33,8 @@ class Engine(Intake):
 
     __slots__ = (
         "_arrivals", "_base", "_blocked", "_chunks", "_count", "_cut", "_decodes", "_end_s", "_epoch", "_finish",
-        "_generated", "_growth", "_joined", "_joined_with", "_late", "_line", "_longest", "_planned", "_ready",
-        "_start_s", "_step", "_swap_s_per_token", "_swapped", "_tokens", "context",
+        "_generated", "_growth", "_joined", "_joined_with", "_late", "_line", "_longest", "_lost_s", "_planned",
+        "_ready", "_start_s", "_step", "_swap_s_per_token", "_swapped", "_tokens", "context",
     )  # fmt: skip
 
     def __init__(self, *intake: Any, swap_s_per_token: float | None = None, longest_run: float = inf):
@@ -49,6 +49,7 @@ class Engine(Intake):
         self._finish: list[tuple[int, int]] = []  # heap of (step, request); void where `running` says otherwise
         self._base: dict[int, float] = {}  # context of a running sequence at step 0, had it grown all along
         self._generated: dict[int, int] = {}  # tokens that a sequence had when it was preempted
+        self._lost_s: dict[int, float] = {}  # when a preempted sequence had its last token
         self._swapped: dict[int, float] = {}  # context of sequences on the host
         self._ready: deque[int] = deque()  # sequences whose cache is here
         self._arrivals: deque[tuple[float, int]] = deque()  # not seen by the scheduler yet
@@ -114,7 +115,7 @@ class Engine(Intake):
             self._see(now_s)
         swap_s = 0.0
         if self.memory is not None and self.running:
-            swap_s = self._make_room()
+            swap_s = self._make_room(now_s)
         if self._ready:
             swap_s += self._join_ready(now_s)
         chunks: list[tuple[int, int]] = []
@@ -147,7 +148,7 @@ class Engine(Intake):
             return
         now_s, steps, chunks = self._end_s, self._planned, self._chunks
         running, decodes = self.running, self._decodes
-        self._note(steps, len(running) if decodes else 0)
+        self._note(steps)
         self._count += steps
         if running and decodes:
             self._step = step = self._step + steps
@@ -170,20 +171,27 @@ class Engine(Intake):
             heappop(finish)
         return int(min(finish[0][0] - self._step, self._longest))
 
-    def _note(self, steps: int, sequences: int) -> None:
+    def _note(self, steps: int) -> None:
+        sequences, stalled, late = len(self.running), 0, 0
+        if not self._decodes:
+            sequences, stalled = 0, sequences
+        elif self._late:
+            late = len(self._late)
+            self._note_first_gaps(steps)
         waiting = len(self.waiting) + len(self._ready)
         tokens = self._tokens if self._chunks else 0
-        self.log.note((self._start_s, self._end_s, steps, sequences, tokens, self.context, waiting))
-        if self._late and sequences:
-            self._note_first_gaps(steps)
+        context = self.context
+        self.log.note((self._start_s, self._end_s, steps, sequences, stalled, late, tokens, context, waiting))
 
     def _note_first_gaps(self, steps: int) -> None:
-        """The first gap of a sequence from elsewhere includes its way here; the run's own gaps are not its."""
-        step_s = self._end_s - self._start_s
-        if steps > 1:
-            step_s = self._line.step_s(self.context)
+        """The first gap of a sequence that joined from elsewhere includes its way here, unlike those of the others."""
+        columns = self.columns
+        first_s = self._end_s if steps == 1 else self._start_s + self._line.step_s(self.context)
         for request in self._late:
-            self.columns.first_gap_s[request] = self._start_s - self.columns.first_token_s[request] + step_s
+            if request in self._lost_s:
+                columns.long_gaps_s.append(first_s - self._lost_s.pop(request))
+            else:
+                columns.first_gap_s[request] = first_s - columns.first_token_s[request]
         self._late.clear()
 
     # -- sequences -----------------------------------------------------------------------------------------------------
@@ -193,7 +201,10 @@ class Engine(Intake):
         if self.cache is not None:
             self.cache.computed(request)
         if self.owner.prompt_done(self, request, now_s):
-            self._join(request, self._generated.pop(request, 0) + 1, now_s)
+            generated = self._generated.pop(request, 0)
+            if generated:
+                self.columns.long_gaps_s.append(now_s - self._lost_s.pop(request))
+            self._join(request, generated + 1, now_s)
         else:
             self.load -= 1
 
@@ -245,8 +256,7 @@ class Engine(Intake):
             if request in self._swapped:
                 seconds += self._swapped.pop(request) * (self._swap_s_per_token or 0.0)
                 self._generated.pop(request)
-            else:
-                self._late.append(request)
+            self._late.append(request)
             self._join(request, generated, now_s)
         return seconds
 
@@ -298,7 +308,7 @@ class Engine(Intake):
             return steps
         return max(1, memory.steps_until_full(self._contexts(), self._growth, steps))
 
-    def _make_room(self) -> float:
+    def _make_room(self, now_s: float) -> float:
         """Preempt the youngest sequences until the others find their next block; seconds of moving them out."""
         memory, running = self.memory, self.running
         assert memory is not None
@@ -306,13 +316,17 @@ class Engine(Intake):
         while running and memory.taken + self._grown_at_most(len(running) * self._growth) > memory.capacity:
             if memory.steps_until_full(self._contexts(), self._growth, 1):
                 break
-            seconds += self._preempt(next(reversed(running)))
+            seconds += self._preempt(next(reversed(running)), now_s)
         return seconds
 
-    def _preempt(self, request: int) -> float:
+    def _preempt(self, request: int, now_s: float) -> float:
         context = self._leave(request)
         self._generated[request] = round(context) - self.isl[request]
         self.columns.preemptions[request] += 1
+        self._lost_s[request] = now_s
+        if request in self._late:
+            self._late.remove(request)
+            self._lost_s[request] = self.columns.first_token_s[request]
         if self._swap_s_per_token is None:
             self.waiting.appendleft(request)
             return 0.0

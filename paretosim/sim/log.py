@@ -39,6 +39,7 @@ class RequestLog:
     preemptions : how often it lost its place.
     cached_tokens : prompt tokens that a cache held.
     rejected : ids of requests that were turned away, in that order.
+    long_gaps_s : gaps between two tokens with a preemption in between.
     isl, osl, priority : of all requests, as plain numbers; no priorities where all are equal.
     """
 
@@ -50,6 +51,7 @@ class RequestLog:
         for name in COUNTS:
             setattr(self, name, array("q", [0 if name in COUNTS[2:] else -1]) * n)
         self.rejected: list[int] = []
+        self.long_gaps_s = array("d")
         self.isl: list[int] = requests.isl.tolist()
         self.osl: list[int] = requests.osl.tolist()
         self.priority: list[int] | None = requests.priority.tolist() if requests.priority.any() else None
@@ -72,15 +74,15 @@ class RequestLog:
         return np.frombuffer(getattr(self, name), dtype=np.float64 if name in TIMES else np.int64)
 
 
-STEP_COLUMNS = ("start_s", "end_s", "steps", "sequences", "tokens", "context", "waiting")
+STEP_COLUMNS = ("start_s", "end_s", "steps", "sequences", "stalled", "late", "tokens", "context", "waiting")
 
 
 class StepLog:
     """Runs of equal steps of one engine, a row each.
 
     Columns: ``start_s`` and ``end_s`` of the run, how many ``steps``, the ``sequences`` that gained tokens in each (0
-    for prompts alone), prompt ``tokens`` computed, summed ``context`` of the sequences at the start, requests
-    ``waiting``.
+    for prompts alone), those that ran but were ``stalled`` by prompts, those that joined ``late`` with a first token
+    from elsewhere, prompt ``tokens`` computed, summed ``context`` of the sequences at the start, requests ``waiting``.
     """
 
     __slots__ = ("_rows", "note")

@@ -64,7 +64,8 @@ class PrefillEngine(Intake):
         for stage, busy_until_s in enumerate(free_s):
             out_s = (busy_until_s if busy_until_s > out_s else out_s) + stage_s
             free_s[stage] = out_s
-        self.log.note((now_s, out_s, 1, 0, total, 0.0, len(self.waiting)))
+        # Of a pipeline the log shows the first stage: steps enter it one after the other.
+        self.log.note((now_s, free_s[0], 1, 0, 0, 0, total, 0.0, len(self.waiting)))
         for request, tokens in chunks:
             if tokens == self.prompts[request]:
                 self.owner.prompt_planned(self, request, now_s, out_s)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .deployment import Deployment, Pool
+from .deployment import Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +65,21 @@ class ServedPool:
     Attributes
     ----------
     engines : what they are; several entries for a pool of several GPU types.
-    scheduler : what a step carries.
+    scheduler : what a step carries; an empty name is the engine's own choice.
     router : which engine a request goes to.
     preemption : what happens to a sequence for which memory runs out: ``recompute`` or ``swap``.
+    host_bytes_per_s : between a GPU and its host, for swapping [byte/s].
     kv_blocks : blocks of the KV cache of one engine; None is what its memory holds, or no limit with a formula.
+    output_share : share of the output for which blocks are set aside at admission; None is the engine's own.
     """
 
     engines: tuple[Pool, ...]
-    scheduler: Policy
-    router: Policy
+    scheduler: Policy = Policy("")
+    router: Policy = Policy("least_loaded")
     preemption: Literal["recompute", "swap"] = "recompute"
+    host_bytes_per_s: float = 50e9
     kv_blocks: int | None = None
-
-    @property
-    def workers(self) -> int:
-        """Engines of all entries."""
-        return sum(pool.workers for pool in self.engines)
+    output_share: float | None = None
 
     @property
     def gpus(self) -> int:
@@ -88,4 +87,25 @@ class ServedPool:
         return sum(pool.gpus for pool in self.engines)
 
 
-__all__ = ["Deployment", "HostTime", "Policy", "Pool", "ServedPool", "StepFormula"]
+@dataclass(frozen=True, slots=True)
+class ServedCluster:
+    """Everything that serves, as a simulation runs it.
+
+    Attributes
+    ----------
+    decode : the pool that decodes, or the one that does both phases.
+    prefill : the prefill pool; None when colocated.
+    first_token_after : the client has the first token after the ``prefill``, or only after the ``hand_over`` to the
+        engine that decodes.
+    block_tokens : tokens of one block of the KV cache.
+    """
+
+    decode: ServedPool
+    prefill: ServedPool | None = None
+    first_token_after: Literal["prefill", "hand_over"] = "prefill"
+    block_tokens: int = 16
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of both pools."""
+        return self.decode.gpus + (self.prefill.gpus if self.prefill else 0)

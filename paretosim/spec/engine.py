@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,7 +25,9 @@ class EngineSpec:
     token_budget : tokens of one prefill or mixed step.
     memory_utilization : share of the GPU's memory that the engine uses at all.
     kv_memory_fraction : share of what weights, activations and buffers leave of that which the KV cache gets.
-    kv_output_reserve : share of a request's output for which KV blocks are set aside at admission.
+    kv_output_reserve : share of a request's output that its KV blocks cover on average over its life in the batch.
+    admission_output_share : share of a request's output for which KV blocks are set aside when it is admitted.
+    scheduler : what a step carries, as a scenario would say it: ``policy`` and its options.
     buffer_bytes : memory of runtime, graphs and communicators per GPU [byte].
     siblings : engines whose table stands in when this one has none or an unusable one.
     sources : where each fact comes from.
@@ -38,6 +41,8 @@ class EngineSpec:
     memory_utilization: float
     kv_memory_fraction: float
     kv_output_reserve: float
+    admission_output_share: float
+    scheduler: Mapping[str, Any]
     buffer_bytes: float
     siblings: tuple[str, ...]
     sources: Mapping[str, str]
@@ -45,7 +50,7 @@ class EngineSpec:
 
 _KEYS = (
     "gemm_lanes", "moe_lanes", "attention_arithmetic", "token_budget", "memory_utilization", "kv_memory_fraction",
-    "kv_output_reserve", "buffer_bytes", "siblings",
+    "kv_output_reserve", "admission_output_share", "scheduler", "buffer_bytes", "siblings",
 )  # fmt: skip
 
 

@@ -1,0 +1,165 @@
+"""What did the users get? Latencies, throughput and goodput of a run; and what each engine was busy with over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..profiles.grid import Floats
+from ..spec.workload import Slo
+from .gaps import gaps_of
+from .log import Outcome
+
+SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """Latencies of the requests that finished, by position among them [s].
+
+    Attributes
+    ----------
+    request : ids.
+    ttft_s, e2e_s : from arrival to the first and to the last token.
+    tpot_s : mean time between a request's tokens; NaN for those with one token.
+    """
+
+    request: NDArray[np.int64]
+    ttft_s: Floats
+    e2e_s: Floats
+    tpot_s: Floats
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Latencies:
+        """Of every request that finished."""
+        log = outcome.log
+        request = np.flatnonzero(np.isfinite(log.column("finish_s")))
+        arrival, first, finish = (log.column(n)[request] for n in ("arrival_s", "first_token_s", "finish_s"))
+        gaps = log.requests.osl[request] - 1
+        tpot = np.where(gaps > 0, (finish - first) / np.maximum(gaps, 1), np.nan)
+        return cls(request, first - arrival, finish - arrival, tpot)
+
+    def good(self, slo: Slo) -> NDArray[np.bool_]:
+        """Which of them met every target."""
+        return (self.ttft_s <= slo.ttft_s) & ~(self.tpot_s > slo.tpot_s)
+
+
+def summarize(outcome: Outcome, gpus: int, slo: Slo) -> dict[str, Any]:
+    """The numbers of ``summary.json``.
+
+    Parameters
+    ----------
+    gpus : GPUs of the whole cluster; 1 where step times are a formula.
+
+    Notes
+    -----
+    Rates are over the time from the first arrival to the last token.
+    """
+    log, latencies = outcome.log, Latencies.of(outcome)
+    arrivals = log.column("arrival_s")
+    began = float(np.nanmin(arrivals)) if np.isfinite(arrivals).any() else 0.0
+    duration = outcome.end_s - began
+    done, good = latencies.request, latencies.good(slo)
+    per_gpu_second = 1 / (duration * gpus) if duration > 0 else float("nan")
+    gaps = gaps_of(outcome)
+    quantiles = gaps.quantiles_s(list(SHARES.values()))
+    found: dict[str, Any] = {
+        "requests": len(log.requests),
+        "completed": len(done),
+        "rejected": len(log.rejected),
+        "preempted": int((log.column("preemptions") > 0).sum()),
+        "preemptions": int(log.column("preemptions").sum()),
+        "duration_s": duration,
+        "gpus": gpus,
+        "request_rate_s": len(done) / duration if duration > 0 else float("nan"),
+        "throughput_tok_s_gpu": int(log.requests.osl[done].sum()) * per_gpu_second,
+        "input_tok_s_gpu": int(log.requests.isl[done].sum()) * per_gpu_second,
+        "goodput_req_s_gpu": int(good.sum()) * per_gpu_second,
+        "slo_attainment": float(good.mean()) if len(done) else float("nan"),
+        "ttft_s": _spread(latencies.ttft_s),
+        "tpot_s": _spread(latencies.tpot_s[np.isfinite(latencies.tpot_s)]),
+        "itl_s": {"mean": gaps.mean_s(), **dict(zip(SHARES, quantiles.tolist(), strict=True))},
+        "e2e_s": _spread(latencies.e2e_s),
+        "cached_tokens": int(log.column("cached_tokens").sum()),
+    }
+    if len(log.requests.kinds) > 1:
+        found["kinds"] = {
+            name: {
+                "completed": int(mine.sum()),
+                "slo_attainment": float(good[mine].mean()) if mine.any() else float("nan"),
+                "ttft_s": _spread(latencies.ttft_s[mine]),
+                "tpot_s": _spread(latencies.tpot_s[mine & np.isfinite(latencies.tpot_s)]),
+            }
+            for place, name in enumerate(log.requests.kinds)
+            for mine in [log.requests.kind[done] == place]
+        }
+    return found
+
+
+def _spread(values: Floats) -> dict[str, float]:
+    if not len(values):
+        return dict.fromkeys(("mean", *SHARES), float("nan"))
+    quantiles = np.quantile(values, list(SHARES.values()))
+    return {"mean": float(values.mean()), **dict(zip(SHARES, quantiles.tolist(), strict=True))}
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What the engines of one pool did over time, in equal bins.
+
+    Attributes
+    ----------
+    at_s : middle of each bin [s].
+    busy : share of the time in which the engines ran a step.
+    sequences, waiting : running and waiting requests, summed over the engines, averaged over a bin.
+    context : summed context of running sequences [token].
+    prompt_tok_s : prompt tokens computed a second.
+    """
+
+    at_s: Floats
+    busy: Floats
+    sequences: Floats
+    waiting: Floats
+    context: Floats
+    prompt_tok_s: Floats
+
+
+def series(outcome: Outcome, engines: list[int], bins: int = 200) -> Series:
+    """Series of some engines, by their place in `outcome.engines`."""
+    edges = np.linspace(0, max(outcome.end_s, 1e-9), bins + 1)
+    width = edges[1] - edges[0]
+    sums = {name: np.zeros(bins) for name in ("busy", "sequences", "waiting", "context", "tokens")}
+    for place in engines:
+        log = outcome.engines[place].log
+        start, end = log.column("start_s"), log.column("end_s")
+        running = log.column("sequences") + log.column("stalled")
+        growth = log.column("sequences") * log.column("steps") / 2
+        span = np.maximum(end - start, 1e-12)
+        for name, density in (
+            ("busy", np.ones(len(log))),
+            ("sequences", running),
+            ("waiting", log.column("waiting")),
+            ("context", log.column("context") + growth),
+            ("tokens", log.column("tokens") / span),
+        ):
+            sums[name] += _binned(edges, start, end, density)
+    per_bin = {name: total / width for name, total in sums.items()}
+    return Series(
+        (edges[:-1] + edges[1:]) / 2, per_bin["busy"] / max(len(engines), 1), per_bin["sequences"], per_bin["waiting"],
+        per_bin["context"], per_bin["tokens"],
+    )  # fmt: skip
+
+
+def _binned(edges: Floats, start: Floats, end: Floats, density: Floats) -> Floats:
+    """Integral of piecewise constant densities over each bin: the difference of their running integral at its edges."""
+    if not len(start):
+        return np.zeros(len(edges) - 1)
+    at = np.concatenate([start, end])
+    change = np.concatenate([density, -density])
+    order = np.argsort(at, kind="stable")
+    at, level = at[order], np.cumsum(change[order])
+    integral = np.concatenate([[0.0], np.cumsum(level[:-1] * np.diff(at))])
+    return np.diff(np.interp(edges, at, integral))

@@ -1,0 +1,85 @@
+"""Find a policy by name and give it its options: one shipped here, or a user's own ``module:Class``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from importlib import import_module
+from typing import Any
+
+from ..errors import InputError, Problem, did_you_mean
+from ..spec.cluster import Policy
+
+
+def make(kind: str, policy: Policy, known: Mapping[str, type], allow_plugins: bool = False) -> Any:
+    """An instance of a policy.
+
+    Parameters
+    ----------
+    kind : what a person calls it, for errors: ``scheduler``, ``router``.
+    known : classes by name.
+    allow_plugins : whether ``module:Class`` may be imported. A scenario cannot allow that for itself.
+
+    Raises
+    ------
+    InputError
+        No such policy, or options that it does not have; keys are relative to the policy's own.
+    """
+    found = known.get(policy.name)
+    if found is None:
+        found = _plugin(kind, policy.name, known, allow_plugins)
+    if not is_dataclass(found):
+        raise InputError(Problem("", f"{policy.name} must be a dataclass: its fields are its options"))
+    options = {f.name: f for f in fields(found) if f.init}
+    problems = [
+        Problem(name, f"{policy.name} has no such option{did_you_mean(name, options)}; it has {_listed(options)}")
+        for name in policy.options
+        if name not in options
+    ]
+    problems += [
+        Problem(name, f"{policy.name} needs it")
+        for name, f in options.items()
+        if name not in policy.options and f.default is MISSING and f.default_factory is MISSING
+    ]
+    problems += [p for name, value in policy.options.items() if name in options for p in _wrong(options[name], value)]
+    if problems:
+        raise InputError(problems)
+    return found(**policy.options)
+
+
+def _plugin(kind: str, name: str, known: Mapping[str, type], allow_plugins: bool) -> type:
+    if ":" not in name:
+        raise InputError(Problem("", f"no {kind} {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"))
+    if not allow_plugins:
+        raise InputError(
+            Problem("", f"{name} is code of its own, which a scenario cannot start by itself: add --allow-plugins")
+        )
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(Problem("", f"{kind} {name} cannot be imported: {error}")) from None
+    if not isinstance(found, type):
+        raise InputError(Problem("", f"{name} is no class"))
+    return found
+
+
+def _listed(options: Mapping[str, object]) -> str:
+    return ", ".join(options) or "none"
+
+
+def _wrong(field: Field[Any], value: object) -> list[Problem]:
+    """What is wrong with an option's value: the kinds that a YAML file can hold."""
+    kind = str(field.type)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if "bool" in kind:
+        fits, wanted = isinstance(value, bool), "true or false"
+    elif "float" in kind:
+        fits, wanted = number and float(value) >= 0, "a number of at least 0"  # type: ignore[arg-type]
+    elif "int" in kind:
+        fits, wanted = number and isinstance(value, int) and value >= 0, "a whole number of at least 0"
+    elif "str" in kind:
+        fits, wanted = isinstance(value, str), "a word"
+    else:
+        return []
+    return [] if fits else [Problem(field.name, f"must be {wanted}, not {value!r}")]

@@ -1,0 +1,155 @@
+"""What may ``deployment``, ``step_time`` and ``host_time`` of a scenario hold?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+
+from ..units import GB
+from .cluster import HostTime, Policy, ServedCluster, ServedPool, StepFormula
+from .deployment import Pool
+from .parallelism import Parallelism
+from .schema_messages import shown
+from .schema_values import ABSENT, Keys, Positive, Text, Whole, problem
+
+AtLeastZero = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+
+
+class _PrefillTime(Keys):
+    base: AtLeastZero
+    per_token: AtLeastZero
+    per_token_squared: AtLeastZero = 0.0
+
+
+class _DecodeTime(Keys):
+    base: Positive
+    per_sequence: AtLeastZero = 0.0
+    per_context_token: AtLeastZero = 0.0
+
+
+class StepTimeKeys(Keys):
+    """Step times as a formula, in seconds."""
+
+    prefill: _PrefillTime
+    decode: _DecodeTime
+    mixed: Literal["add", "max"] = "add"
+
+    def formula(self) -> StepFormula:
+        """As the package speaks of it."""
+        p, d = self.prefill, self.decode
+        return StepFormula(
+            p.base, p.per_token, d.base, d.per_context_token, d.per_sequence, p.per_token_squared, self.mixed
+        )
+
+
+class HostTimeKeys(Keys):
+    """Host time of a step, in seconds; replaces the engine's own."""
+
+    step: AtLeastZero = 0.0
+    decode_layer: AtLeastZero = 0.0
+    prefill_layer: AtLeastZero = 0.0
+    sequence: AtLeastZero = 0.0
+    token: AtLeastZero = 0.0
+
+    def host(self) -> HostTime:
+        """As the package speaks of it."""
+        return HostTime(self.step, self.decode_layer, self.prefill_layer, self.sequence, self.token)
+
+
+def _policy(value: Any) -> Policy:
+    if isinstance(value, str) and value:
+        return Policy(value)
+    if isinstance(value, dict) and value and all(isinstance(key, str) for key in value):
+        name = value.get("policy", "")
+        if not isinstance(name, str):
+            raise problem(f"'policy' must be a name, not {shown(name)}")
+        return Policy(name, {key: option for key, option in value.items() if key != "policy"})
+    raise problem(f"must be a name, or a mapping with 'policy' and its options, not {shown(value)}")
+
+
+PolicyKeys = Annotated[Policy, PlainValidator(_policy)]
+
+
+class _Engines(Keys):
+    workers: Whole = 1
+    gpu: Text = ABSENT
+    tp: Whole = 1
+    pp: Whole = 1
+    cp: Whole = 1
+    attn_dp: Whole = 1
+    ep: Whole = 1
+
+    def pool(self, gpu: str) -> Pool:
+        layout = Parallelism(self.tp, self.pp, self.cp, self.attn_dp, self.ep)
+        return Pool(self.gpu or gpu, layout, 1, self.workers)
+
+
+class _Pool(_Engines):
+    engines: Annotated[list[_Engines], Field(min_length=1)] = ABSENT
+    scheduler: PolicyKeys = Policy("")
+    router: PolicyKeys = ABSENT
+    preemption: Literal["recompute", "swap"] = "recompute"
+    host_gb_s: Positive = 50.0
+    kv_blocks: Whole = ABSENT
+    output_share: Share = ABSENT
+
+    def served(self, gpu: str, router: Policy | None) -> ServedPool:
+        pools = tuple(e.pool(gpu) for e in self.engines) if self.engines else (self.pool(gpu),)
+        return ServedPool(
+            pools, self.scheduler, self.router or router or Policy("least_loaded"), self.preemption,
+            self.host_gb_s * GB, self.kv_blocks, self.output_share,
+        )  # fmt: skip
+
+
+def _one_way_to_say_engines(pool: _Pool) -> _Pool:
+    if pool.engines and pool.model_fields_set & set(_Engines.model_fields):
+        raise problem("give either 'engines', or one kind of engine by its own keys, not both")
+    return pool
+
+
+PoolKeys = Annotated[_Pool, AfterValidator(_one_way_to_say_engines)]
+
+
+class Colocated(_Pool):
+    """One pool that does both phases."""
+
+    serving: Literal["colocated"]
+    block_tokens: Whole = 16
+
+    def cluster(self, gpu_of: Callable[[str], str]) -> ServedCluster:
+        """As the package speaks of it; `gpu_of` names the GPU of a phase whose pool does not."""
+        _one_way_to_say_engines(self)
+        return ServedCluster(self.served(gpu_of("decode"), None), block_tokens=self.block_tokens)
+
+
+class Disaggregated(Keys):
+    """A prefill and a decode pool."""
+
+    serving: Literal["disaggregated"]
+    prefill: PoolKeys
+    decode: PoolKeys
+    router: PolicyKeys = ABSENT
+    first_token_after: Literal["prefill", "hand_over"] = "prefill"
+    block_tokens: Whole = 16
+
+    def cluster(self, gpu_of: Callable[[str], str]) -> ServedCluster:
+        """As the package speaks of it; `gpu_of` names the GPU of a phase whose pool does not."""
+        prefill, decode = (
+            pool.served(gpu_of(phase), self.router)
+            for phase, pool in (("prefill", self.prefill), ("decode", self.decode))
+        )
+        return ServedCluster(decode, prefill, self.first_token_after, self.block_tokens)
+
+
+def _by_serving(value: Any) -> Any:
+    if isinstance(value, dict) and value.get("serving") not in ("colocated", "disaggregated"):
+        raise problem(f"'serving' must be colocated or disaggregated, not {shown(value.get('serving'))}")
+    return value
+
+
+DeploymentKeys = Annotated[
+    Annotated[Colocated | Disaggregated, Field(discriminator="serving")], BeforeValidator(_by_serving)
+]

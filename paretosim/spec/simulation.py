@@ -1,0 +1,67 @@
+"""What is a simulation: one cluster, its traffic and its targets, checked, with its defaults filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import Problem
+from .cluster import HostTime, ServedCluster, StepFormula
+from .precision import Precision
+from .settings import DEFAULT, EngineSettings
+from .workload import Slo, Workload
+from .yaml_marks import KeyPath, Where, read_marked
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """One deployment under traffic.
+
+    Attributes
+    ----------
+    name : for people and folder names; decides nothing.
+    cluster : what serves.
+    workload, slo : traffic, targets.
+    step_time : formula for the time of a step; None asks the cost model for `model` on the pools' GPUs.
+    model, precision, engine, settings : what is served, in which formats, by whose kernels, and how.
+    host : host time of a step.
+    seed : of everything random.
+    path : the file it came from.
+    where : finds ``file:line:col`` of a key.
+    """
+
+    name: str
+    cluster: ServedCluster
+    workload: Workload
+    slo: Slo
+    step_time: StepFormula | None
+    model: str
+    precision: Precision
+    engine: str
+    host: HostTime
+    seed: int
+    path: Path = field(compare=False)
+    where: Where = field(compare=False, repr=False)
+    settings: EngineSettings = DEFAULT
+
+    @property
+    def folder(self) -> Path:
+        """What paths in the scenario are relative to."""
+        return self.path.parent
+
+    def problem(self, key_path: KeyPath, message: str) -> Problem:
+        """A problem with the key at `key_path`, located in the scenario's file."""
+        return self.where.problem(key_path, message)
+
+
+def load_simulation(path: str | Path) -> Simulation:
+    """Read and check a scenario with a ``deployment``.
+
+    Raises
+    ------
+    InputError
+        Every problem of the file at once, each as ``file:line:col: key: what is wrong``.
+    """
+    from .scenario_schema import checked_simulation
+
+    return checked_simulation(read_marked(path), Path(path))

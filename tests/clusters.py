@@ -1,0 +1,74 @@
+"""Small clusters for tests, put together by hand from dyadic step times, so that every sum of floats is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+import numpy as np
+
+from paretosim.sim.clock import Clock
+from paretosim.sim.cluster import Cluster, Stage
+from paretosim.sim.engine import Engine
+from paretosim.sim.log import Outcome
+from paretosim.sim.memory import KvMemory
+from paretosim.sim.prefill import PrefillEngine
+from paretosim.sim.requests import Requests
+from paretosim.sim.routers import RoundRobin, Router
+from paretosim.sim.schedulers import ChunkedPrefill, Fcfs, Scheduler
+from paretosim.sim.steps import FormulaSteps, Steps
+from paretosim.spec.cluster import StepFormula
+
+DYADIC = StepFormula(
+    prefill_base_s=2.0**-8, per_token_s=2.0**-16, decode_base_s=2.0**-8, per_context_token_s=2.0**-27,
+    per_sequence_s=2.0**-16,
+)  # fmt: skip
+
+
+def dyadic_requests(seed: int, n: int, rate: float, isl: int, osl: int) -> Requests:
+    """Poisson arrivals on a grid of 2^-20 s, some of them at the same instant, with uniform lengths."""
+    rng = np.random.default_rng(seed)
+    arrival = np.floor(np.cumsum(rng.exponential(1 / rate, n)) * 2**20) / 2**20
+    twice = rng.random(n) < 0.2
+    arrival[1:][twice[1:]] = arrival[:-1][twice[1:]]
+    return Requests.of(np.sort(arrival), rng.integers(1, isl + 1, n), rng.integers(1, osl + 1, n))
+
+
+def run(
+    requests: Requests,
+    steps: Steps | None = None,
+    scheduler: Callable[[], Scheduler] = ChunkedPrefill,
+    router: Router | None = None,
+    engines: int = 1,
+    blocks: int | None = None,
+    output_share: float = 0.0,
+    swap_s_per_token: float | None = None,
+    prefill_engines: int = 0,
+    stages: int = 1,
+    longest_run: float = inf,
+) -> Outcome:
+    """Run requests through `engines` colocated engines, or through as many prefill engines before them."""
+    clock = Clock()
+    cluster = Cluster(clock, requests)
+    steps = steps or FormulaSteps(DYADIC)
+
+    def memory() -> KvMemory | None:
+        return None if blocks is None else KvMemory(blocks, 16, output_share)
+
+    if prefill_engines:
+        first = [
+            PrefillEngine(i, clock, steps, Fcfs(2048), None, None, cluster.log, cluster, stages=stages)
+            for i in range(prefill_engines)
+        ]
+        cluster.add_stage(Stage(list(first), RoundRobin()))
+    second = [
+        Engine(
+            prefill_engines + i, clock, steps, scheduler(), memory(), None, cluster.log, cluster,
+            swap_s_per_token=swap_s_per_token, longest_run=longest_run,
+        )
+        for i in range(engines)
+    ]  # fmt: skip
+    cluster.add_stage(Stage(list(second), router or RoundRobin()))
+    for stage in cluster.stages:
+        stage.router.seeded(np.random.default_rng(0))
+    return cluster.run()
