@@ -1,0 +1,103 @@
+"""A simulation's files and its one-screen answer."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..sim.run import SimulationResult
+from .simulation_figure import draw_simulation
+from .timeline import write_timeline
+from .whole import appearing_in
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILES = {"requests": "requests.csv", "picture": "simulation.png", "summary": "summary.json"}
+LATENCIES = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
+
+
+def requests_frame(result: SimulationResult) -> pd.DataFrame:
+    """One row a request, in the order of their ids, under the columns of ``requests.csv``."""
+    import pandas as pd
+
+    log, requests = result.outcome.log, result.outcome.log.requests
+    c = log.column
+    gaps = np.where(requests.osl > 1, requests.osl - 1, np.nan)
+    status = np.where(np.isfinite(c("finish_s")), "completed", "unfinished").astype(object)
+    status[log.rejected] = "rejected"
+    columns: dict[str, Any] = {
+        "request_id": np.arange(len(requests)),
+        "arrival_s": c("arrival_s"),
+        "isl": requests.isl,
+        "osl": requests.osl,
+        "prefill_start_s": c("prefill_start_s"),
+        "first_token_s": c("first_token_s"),
+        "finish_s": c("finish_s"),
+        "ttft_s": c("first_token_s") - c("arrival_s"),
+        "tpot_s": (c("finish_s") - c("first_token_s")) / gaps,
+        "e2e_s": c("finish_s") - c("arrival_s"),
+        "prefill_worker": _worker(c("prefill_worker")),
+        "decode_worker": _worker(c("decode_worker")),
+        "preemptions": c("preemptions"),
+        "prefill_end_s": c("prefill_end_s"),
+        "ready_s": c("ready_s"),
+        "decode_start_s": c("decode_start_s"),
+        "cached_tokens": c("cached_tokens"),
+        "status": status,
+        "kind": np.array(requests.kinds, dtype=object)[requests.kind],
+    }
+    return pd.DataFrame(columns)
+
+
+def _worker(numbers: Any) -> Any:
+    import pandas as pd
+
+    return pd.array(np.where(numbers < 0, 0, numbers), dtype="Int64").astype("Int64").where(numbers >= 0)  # type: ignore[attr-defined]
+
+
+def write_simulation(result: SimulationResult, out: Path, timeline: bool = False) -> dict[str, Path]:
+    """Write every file into `out`, which is made; returns what each file is, and where."""
+    files = FILES | ({"timeline": "timeline.json"} if timeline else {})
+    with appearing_in(out) as stage:
+        requests_frame(result).to_csv(stage / FILES["requests"], index=False, float_format="%.9g")
+        draw_simulation(result, stage / FILES["picture"])
+        (stage / FILES["summary"]).write_text(json.dumps(_json(result.summary), indent=2) + "\n")
+        if timeline:
+            write_timeline(result, stage / files["timeline"])
+    return {what: out / name for what, name in files.items()}
+
+
+def simulation_text(result: SimulationResult) -> str:
+    """Counts, rates and percentiles."""
+    s, slo = result.summary, result.simulation.slo
+    lines = [
+        f"{s['scenario']}: {s['completed']:,} of {s['requests']:,} requests in {s['duration_s']:.1f} s on {s['gpus']} "
+        f"GPUs; {s['rejected']} rejected, {s['preempted']} preempted",
+        f"  {s['throughput_tok_s_gpu']:,.1f} output tok/s/GPU, {s['request_rate_s']:.3g} req/s, goodput "
+        f"{s['goodput_req_s_gpu']:.3g} req/s/GPU",
+        "",
+        f"  {'':<10}" + "".join(f"{name:>10}" for name in ("mean", "p50", "p90", "p95", "p99")),
+    ]
+    for key in LATENCIES:
+        lines.append(f"  {key:<10}" + "".join(f"{value:>10.4g}" for value in s[key].values()))
+    for key, target in (("ttft_s", slo.ttft_s), ("tpot_s", slo.tpot_s)):
+        if math.isfinite(target):
+            at = s[f"{key}_at_percentile"]
+            verdict = "met" if at <= target else "missed"
+            lines.append(f"  target {key} {target:g} at p{slo.percentile:g}: {at:.4g}, {verdict}")
+    lines.append(f"  {s['events']:,} events, {s['cpu_s']:.2f} s CPU")
+    return "\n".join(lines)
+
+
+def _json(value: Any) -> Any:
+    """JSON has no NaN: what could not be computed is null."""
+    if isinstance(value, dict):
+        return {key: _json(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

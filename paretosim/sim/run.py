@@ -1,0 +1,95 @@
+"""A simulation from scenario to result."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .._version import __version__
+from ..profiles.store import Store
+from ..spec.simulation import Simulation, load_simulation
+from .arrivals import requests_of
+from .build import Builder
+from .log import Outcome
+from .metrics import summarize
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what)."""
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """What a simulation found.
+
+    Attributes
+    ----------
+    simulation : the question, with the seed that was used.
+    outcome : every request and every run of steps.
+    pools : places of each pool's engines in `outcome.engines`.
+    summary : what ``summary.json`` holds.
+    """
+
+    simulation: Simulation
+    outcome: Outcome
+    pools: Mapping[str, tuple[int, ...]]
+    summary: dict[str, Any]
+
+
+def simulate(
+    simulation: Simulation | str | Path,
+    store: Store | None = None,
+    seed: int | None = None,
+    allow_plugins: bool = False,
+    progress: Progress | None = None,
+) -> SimulationResult:
+    """Run one deployment under its traffic, request by request.
+
+    Parameters
+    ----------
+    simulation : loaded, or its file.
+    seed : instead of the scenario's own.
+    allow_plugins : whether policies named ``module:Class`` may be imported.
+    progress : told about finished requests.
+
+    Raises
+    ------
+    InputError
+        The scenario is wrong; every problem at once.
+    """
+    if not isinstance(simulation, Simulation):
+        simulation = load_simulation(simulation)
+    if seed is not None:
+        simulation = replace(simulation, seed=seed)
+    builder = Builder(simulation, store or Store(), allow_plugins)
+    builder.check()
+    requests = requests_of(simulation.workload, simulation.seed, simulation.folder)
+    cluster = builder.cluster(requests, simulation.seed)
+    if progress is not None:
+        cluster.progress = progress
+    began = time.process_time()
+    outcome = cluster.run()
+    cpu_s = time.process_time() - began
+    pools, place = {}, 0
+    names = ("prefill", "decode") if len(cluster.stages) == 2 else ("engine",)
+    for name, stage in zip(names, cluster.stages, strict=True):
+        pools[name] = tuple(range(place, place + len(stage.engines)))
+        place += len(stage.engines)
+    summary = summarize(outcome, simulation.cluster.gpus, simulation.slo) | {
+        "scenario": simulation.name,
+        "seed": simulation.seed,
+        "events": outcome.events,
+        "cpu_s": round(cpu_s, 3),
+        "peak_rss_mb": round(_peak_rss_mb(), 1),
+        "version": __version__,
+    }
+    return SimulationResult(simulation, outcome, pools, summary)
+
+
+def _peak_rss_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
