@@ -1,0 +1,119 @@
+"""Modes of the hand-over: what leaves when, and when the sequence may decode."""
+
+from __future__ import annotations
+
+import pytest
+
+from paretosim.errors import InputError
+from paretosim.sim.clock import Clock
+from paretosim.sim.fabric import Fabric
+from paretosim.sim.transfer import MODES, RatioCodec, Transfers
+from paretosim.spec.nic import NicSpec
+from paretosim.spec.transfer import TRANSFER_MODES, CodecSpec, TransferSpec
+
+LATENCY = 0.125
+
+
+def handed_over(mode: str, steps: list[tuple[float, float, int]], layers: int = 4, bandwidth: float = 8.0, **more):
+    """When a prompt alone may decode: ``steps`` are (begin, end, tokens), a token is a byte."""
+    clock = Clock()
+    fabric = Fabric(clock)
+    transfers = Transfers(clock, fabric, MODES[mode](), float, layers, **more)
+    ready: list[float] = []
+    nic = NicSpec(bandwidth, LATENCY)
+    hand_over = transfers.open(fabric.endpoint(nic), fabric.endpoint(nic), ready.append)
+    for begin, end, tokens in steps:
+        last = (begin, end, tokens) == steps[-1]
+        clock.at(begin, lambda call: hand_over.step(*call.value), (begin, end, tokens, last))
+    clock.run()
+    (only,) = ready
+    return only, fabric.links().bytes[0]
+
+
+WHOLE = [(0.0, 4.0, 16)]
+CHUNKS = [(0.0, 4.0, 16), (5.0, 9.0, 8)]
+
+
+def test_without_transfer_decoding_begins_when_the_prefill_ends() -> None:
+    assert handed_over("none", CHUNKS) == (9.0, 0)
+
+
+def test_in_bulk_all_bytes_leave_after_the_prefill() -> None:
+    assert handed_over("bulk", CHUNKS) == (9.0 + 24 / 8 + LATENCY, 24)
+
+
+def test_by_chunk_only_the_last_chunk_is_exposed() -> None:
+    assert handed_over("chunk", CHUNKS) == (9.0 + 8 / 8 + LATENCY, 24)
+
+
+def test_a_chunk_waits_for_the_one_before_it() -> None:
+    assert handed_over("chunk", CHUNKS, bandwidth=2.0) == (4.0 + 24 / 2 + LATENCY, 24)
+
+
+def test_layerwise_only_the_last_layer_is_exposed_when_the_network_keeps_up() -> None:
+    """The bar of fabric-lib (arXiv 2510.27656): at most one layer's transfer and a tail above the prefill."""
+    assert handed_over("layerwise", WHOLE) == (4.0 + 16 / 4 / 8 + LATENCY, 16)
+
+
+def test_layerwise_on_a_slow_network_the_bytes_decide_from_the_first_layer_on() -> None:
+    assert handed_over("layerwise", WHOLE, bandwidth=2.0) == (1.0 + 16 / 2 + LATENCY, 16)
+
+
+def test_layerwise_chunks_stream_one_after_another() -> None:
+    assert handed_over("layerwise", CHUNKS) == (9.0 + 8 / 4 / 8 + LATENCY, 24)
+    assert handed_over("layerwise", CHUNKS, bandwidth=2.0) == (1.0 + 24 / 2 + LATENCY, 24)
+
+
+def test_one_layer_streamed_is_a_chunk() -> None:
+    assert handed_over("layerwise", CHUNKS, layers=1) == handed_over("chunk", CHUNKS)
+
+
+def test_a_last_step_that_adds_nothing_waits_for_what_is_on_its_way() -> None:
+    steps = [(0.0, 4.0, 16), (4.0, 4.5, 0)]
+    assert handed_over("chunk", steps) == (4.0 + 16 / 8 + LATENCY, 16)
+    assert handed_over("chunk", [(0.0, 4.0, 16), (4.0, 9.0, 0)]) == (9.0 + LATENCY, 16)
+
+
+def test_a_codec_sends_less_and_decodes_on_arrival() -> None:
+    codec = RatioCodec(CodecSpec(ratio=4.0, decode_bytes_per_s=16.0))
+    assert handed_over("bulk", WHOLE, codec=codec) == (4.0 + 4 / 8 + LATENCY + 16 / 16, 4)
+
+
+def test_decoding_overlaps_with_the_chunks_that_follow() -> None:
+    codec = RatioCodec(CodecSpec(ratio=1.0, decode_bytes_per_s=16.0))
+    ready, _ = handed_over("chunk", [(0.0, 1.0, 16), (1.0, 2.0, 16)], codec=codec)
+    assert ready == 1.0 + 32 / 8 + LATENCY + 16 / 16
+
+
+def test_a_prompt_on_some_gpus_of_an_engine_has_the_bandwidth_of_these() -> None:
+    assert handed_over("bulk", WHOLE, most_bytes_per_s=4.0)[0] == 4.0 + 16 / 4 + LATENCY
+
+
+def test_the_scenario_may_replace_the_model_and_name_a_mode_of_its_own() -> None:
+    clock = Clock()
+    spec = TransferSpec("tests.unit.sim.test_transfer:Late", layers=2, bytes_per_token=3.0)
+    transfers = Transfers.of(clock, Fabric(clock), spec, float, 80)
+    assert (transfers.layers, transfers.kv_bytes(5)) == (2, 15.0)
+    assert type(transfers.mode).__name__ == "Late"
+
+
+class Late:
+    """A mode of a user."""
+
+    def step(self, step, hand_over) -> None:
+        hand_over.send(step.bytes, step.end_s + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("layerwize", "did you mean 'layerwise'"), ("nowhere:X", "cannot be imported"), ("json:Nothing", "has no")],
+)
+def test_a_mode_that_is_not_there_is_an_error_with_its_key(name: str, says: str) -> None:
+    clock = Clock()
+    with pytest.raises(InputError, match=says) as error:
+        Transfers.of(clock, Fabric(clock), TransferSpec(name), float, 80)
+    assert error.value.problems[0].key == "kv_transfer.mode"
+
+
+def test_the_schema_knows_the_modes_that_there_are() -> None:
+    assert tuple(MODES) == TRANSFER_MODES
