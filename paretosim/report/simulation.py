@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..sim.run import SimulationResult
 from .simulation_figure import draw_simulation
@@ -54,10 +55,11 @@ def requests_frame(result: SimulationResult) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _worker(numbers: Any) -> Any:
+def _worker(numbers: NDArray[np.int64]) -> pd.Series[Any]:
+    """Numbers of engines, empty where a request met none."""
     import pandas as pd
 
-    return pd.array(np.where(numbers < 0, 0, numbers), dtype="Int64").astype("Int64").where(numbers >= 0)  # type: ignore[attr-defined]
+    return pd.Series(numbers, dtype="Int64").mask(pd.Series(numbers) < 0)
 
 
 def write_simulation(result: SimulationResult, out: Path, timeline: bool = False) -> dict[str, Path]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
 
 from .client import Client
 from .clock import Clock
@@ -12,18 +13,7 @@ from .intake import Intake
 from .log import Outcome, RequestLog
 from .requests import Requests
 from .routers import Router
-
-
-class HandOver(Protocol):
-    """Moves the cache of a prompt from the engine that computed it to the one that will decode it."""
-
-    def planned(self, request: int, source: Intake, target: Intake, begin_s: float, end_s: float) -> None:
-        """The prompt's last step has begun and will end then."""
-        ...
-
-    def done(self, request: int, now_s: float) -> None:
-        """The prompt is complete. `Cluster.arrived` is to be called when its cache is where it is needed."""
-        ...
+from .transfer import HandOver, Transfers
 
 
 @dataclass(slots=True)
@@ -47,7 +37,9 @@ class Cluster:
     ----------
     clock, log, client : time; what happened; who sends.
     stages : in the order in which a request passes them.
-    hand_over : between stages; None hands over at once and for nothing.
+    transfers : how the cache of a prompt gets from one engine to another, None hands it over at once and for nothing.
+    endpoints : of the engines in the network, by their number.
+    progress : called with (ended, all, what) now and then.
     first_token_after : ``prefill`` if the client has the first token when the prompt is complete, ``hand_over`` if the
         engine that decodes sends it.
     """
@@ -57,10 +49,13 @@ class Cluster:
         self.log = RequestLog(requests)
         self.client = Client(clock, requests, self.arrive)
         self.stages: list[Stage] = []
-        self.hand_over: HandOver | None = None
+        self.transfers: Callable[[Intake, Intake], Transfers] | None = None
+        self.endpoints: dict[int, int] = {}
+        self.progress: Callable[[int, int, str], None] | None = None
+        self._ended = 0
         self.first_token_after = first_token_after
         self._stage_of: dict[int, int] = {}
-        self._target: dict[int, Intake] = {}
+        self._on_way: dict[int, tuple[Intake, Intake, HandOver | None]] = {}
 
     def add_stage(self, stage: Stage) -> None:
         """Add the next stage; its engines must carry numbers of their own."""
@@ -91,70 +86,80 @@ class Cluster:
     def arrive(self, request: int, now_s: float) -> None:
         """A request reaches the cluster."""
         self.log.arrival_s[request] = now_s
-        stage = self.stages[0]
-        engine = stage.router.pick(request, stage.engines, now_s)
+        engine = self._pick(0, request, now_s)
         if engine is None:
-            self._reject(request, now_s)
+            self.rejected(None, request, now_s)
         else:
             engine.submit(request, now_s)
 
-    def prompt_planned(self, engine: Intake, request: int, begin_s: float, end_s: float) -> None:
-        """See `Owner`: the engine that will decode is chosen now, so that the cache can be sent while it is made."""
-        place = self._stage_of[engine.number] + 1
-        if self.hand_over is None or place == len(self.stages) or self.log.osl[request] == 1:
-            return
-        stage = self.stages[place]
-        target = stage.router.pick(request, stage.engines, begin_s)
-        if target is not None:
-            self._target[request] = target
-            self.hand_over.planned(request, engine, target, begin_s, end_s)
+    def prompt_step(self, engine: Intake, request: int, begin_s: float, end_s: float, tokens: int, last: bool) -> None:
+        """See `Owner`: the engine that will decode is chosen with the first step, so that its cache can be sent."""
+        on_way = self._on_way.get(request)
+        if on_way is None:
+            assert self.transfers is not None
+            target = self._pick(self._stage_of[engine.number] + 1, request, begin_s)
+            if target is None or self.log.osl[request] == 1:
+                return
+            source, sink = self.endpoints[engine.number], self.endpoints[target.number]
+            opened = self.transfers(engine, target).open(source, sink, partial(self._arrived, request))
+            on_way = self._on_way[request] = engine, target, opened
+        hand_over = on_way[2]
+        assert hand_over is not None
+        hand_over.step(begin_s, end_s, tokens - hand_over.tokens, last)
 
     def prompt_done(self, engine: Intake, request: int, now_s: float) -> bool:
         """See `Owner`."""
         log, place = self.log, self._stage_of[engine.number] + 1
         if log.prefill_end_s[request] != log.prefill_end_s[request]:
             log.prefill_end_s[request] = now_s
-        last = place == len(self.stages)
-        if (last or self.first_token_after == "prefill") and log.first_token_s[request] != log.first_token_s[request]:
+        last, only = place == len(self.stages), log.osl[request] == 1
+        if log.first_token_s[request] != log.first_token_s[request] and (
+            last or only or self.first_token_after == "prefill"
+        ):
             log.first_token_s[request] = now_s
         if last:
             return True
-        if log.osl[request] == 1:
-            log.first_token_s[request] = now_s
+        if only:
             engine.release(request, now_s)
+            log.finish_s[request] = now_s
             self.finished(engine, request, now_s)
-        elif self.hand_over is None:
-            stage = self.stages[place]
-            target = stage.router.pick(request, stage.engines, now_s)
-            engine.release(request, now_s)
+        elif self.transfers is None:
+            target = self._pick(place, request, now_s)
             if target is None:
-                self._reject(request, now_s)
+                engine.release(request, now_s)
+                self.rejected(engine, request, now_s)
             else:
-                self._target[request] = target
-                self.arrived(request, now_s)
-        elif request in self._target:
-            self.hand_over.done(request, now_s)
-        else:
+                self._on_way[request] = engine, target, None
+                self._arrived(request, now_s)
+        elif request not in self._on_way:  # no engine took it
             engine.release(request, now_s)
-            self._reject(request, now_s)
+            self.rejected(engine, request, now_s)
         return False
 
-    def arrived(self, request: int, now_s: float) -> None:
+    def _arrived(self, request: int, now_s: float) -> None:
         """The cache of a prompt is where it will be decoded."""
+        engine, target, _ = self._on_way.pop(request)
         self.log.ready_s[request] = now_s
         if self.first_token_after == "hand_over":
             self.log.first_token_s[request] = now_s
-        self._target.pop(request).receive(request, now_s)
+        engine.release(request, now_s)
+        target.receive(request, now_s)
 
     def finished(self, engine: Intake, request: int, now_s: float) -> None:
         """See `Owner`."""
-        self.log.finish_s[request] = now_s
-        self.client.ended(request, now_s)
+        self._end(request, now_s)
 
-    def rejected(self, engine: Intake, request: int, now_s: float) -> None:
-        """See `Owner`."""
-        self._reject(request, now_s)
-
-    def _reject(self, request: int, now_s: float) -> None:
+    def rejected(self, engine: Intake | None, request: int, now_s: float) -> None:
+        """See `Owner`; a router may turn a request away before any engine has it."""
         self.log.rejected.append(request)
+        self._end(request, now_s)
+
+    def _end(self, request: int, now_s: float) -> None:
+        self._ended += 1
+        if self.progress is not None and self._ended % 1000 == 0:
+            self.progress(self._ended, len(self.log.requests), "requests")
         self.client.ended(request, now_s)
+
+    def _pick(self, place: int, request: int, now_s: float) -> Intake | None:
+        stage = self.stages[place]
+        return stage.router.pick(request, stage.engines, now_s)

@@ -33,8 +33,8 @@ class Engine(Intake):
 
     __slots__ = (
         "_arrivals", "_base", "_blocked", "_chunks", "_count", "_cut", "_decodes", "_end_s", "_epoch", "_finish",
-        "_generated", "_growth", "_joined", "_joined_with", "_late", "_line", "_longest", "_lost_s", "_planned",
-        "_ready", "_start_s", "_step", "_swap_s_per_token", "_swapped", "_tokens", "context",
+        "_from_s", "_generated", "_growth", "_joined", "_joined_with", "_late", "_line", "_longest", "_lost_s",
+        "_planned", "_ready", "_short", "_start_s", "_step", "_swap_s_per_token", "_swapped", "_tokens", "context",
     )  # fmt: skip
 
     def __init__(self, *intake: Any, swap_s_per_token: float | None = None, longest_run: float = inf):
@@ -44,7 +44,7 @@ class Engine(Intake):
         self._longest, self._swap_s_per_token = longest_run, swap_s_per_token
         self._step = self._count = self._tokens = 0  # decode steps; steps of any kind
         self._epoch = self._planned = 0
-        self._start_s = self._end_s = 0.0
+        self._start_s = self._from_s = self._end_s = 0.0  # of the run; its first step begins after what is swapped
         self._line = IDLE
         self._finish: list[tuple[int, int]] = []  # heap of (step, request); void where `running` says otherwise
         self._base: dict[int, float] = {}  # context of a running sequence at step 0, had it grown all along
@@ -57,7 +57,7 @@ class Engine(Intake):
         self._chunks: list[tuple[int, int]] = []
         self._joined: dict[int, int] = {}  # context with which each running sequence joined
         self._joined_with = 0  # their sum
-        self._decodes = self._cut = self._blocked = False
+        self._decodes = self._cut = self._blocked = self._short = False
 
     # -- what comes in -------------------------------------------------------------------------------------------------
 
@@ -71,7 +71,7 @@ class Engine(Intake):
             self.load += 1
         else:
             self.enqueue(request)
-        self._wake(now_s)
+        self._wake(now_s, self._blocked)
 
     def receive(self, request: int, now_s: float) -> None:
         """See `Intake`."""
@@ -79,28 +79,29 @@ class Engine(Intake):
             self.owner.rejected(self, request, now_s)
             return
         self.load += 1
+        behind_others = bool(self._ready)
         self._ready.append(request)
-        self._wake(now_s)
+        self._wake(now_s, behind_others)
 
     def replan(self, now_s: float) -> None:
         """See `Intake`."""
-        self._blocked = False
-        self._wake(now_s)
+        self._wake(now_s, False)
 
-    def _wake(self, now_s: float) -> None:
+    def _wake(self, now_s: float, behind_others: bool) -> None:
+        """Begin, or end the run at its next step, unless a newcomer must wait behind others that wait for a place."""
         if not self._planned:
             self._begin(now_s)
         elif (
             self._planned > 1
             and not self._cut
-            and not self._blocked
+            and not behind_others
             and len(self.running) < self.scheduler.max_sequences
         ):
             self._cut = True
             line, context, growth = self._line, self.context, len(self.running) * self._growth
-            steps = line.boundary(context, growth, now_s - self._start_s) + self.scheduler.delay
+            steps = line.boundary(context, growth, now_s - self._from_s) + self.scheduler.delay
             if steps < self._planned:
-                self._plan(steps, self._start_s + line.span_s(context, growth, steps))
+                self._plan(steps, self._from_s + line.span_s(context, growth, steps))
 
     # -- a run of steps ------------------------------------------------------------------------------------------------
 
@@ -114,9 +115,10 @@ class Engine(Intake):
         if self._arrivals:
             self._see(now_s)
         swap_s = 0.0
+        self._short = False
         if self.memory is not None and self.running:
             swap_s = self._make_room(now_s)
-        if self._ready:
+        if self._ready and not self._short:
             swap_s += self._join_ready(now_s)
         chunks: list[tuple[int, int]] = []
         self._decodes, self._blocked, self._cut = True, False, False
@@ -124,21 +126,22 @@ class Engine(Intake):
             chunks, self._decodes = self.scheduler.compose(self, now_s)
             self._blocked = not chunks and not self.prompts
         self._chunks, self._start_s = chunks, now_s
+        self._from_s = now_s + swap_s
         sequences = len(self.running)
         if chunks:
             decoding = sequences if self._decodes else 0
             pairs, self._tokens = self.pairs(chunks)
-            seconds = self.steps.mixed_s(decoding, self.context, pairs) + swap_s + self._load_s
+            seconds = self.steps.mixed_s(decoding, self.context, pairs) + self._load_s
             self._load_s = 0.0
-            self._plan(1, now_s + seconds)
+            self._plan(1, self._from_s + seconds)
         elif sequences:
             self._line = line = self.steps.line(sequences)
             growth, steps = sequences * self._growth, self._steps_to_finish()
-            if self._arrivals:
+            if self._arrivals or self._short:
                 steps = 1
             if self.memory is not None:
                 steps = self._steps_in_memory(steps, growth)
-            self._plan(steps, now_s + line.span_s(self.context, growth, steps) + swap_s)
+            self._plan(steps, self._from_s + line.span_s(self.context, growth, steps))
         else:
             self._planned = 0
 
@@ -186,7 +189,7 @@ class Engine(Intake):
     def _note_first_gaps(self, steps: int) -> None:
         """The first gap of a sequence that joined from elsewhere includes its way here, unlike those of the others."""
         columns = self.columns
-        first_s = self._end_s if steps == 1 else self._start_s + self._line.step_s(self.context)
+        first_s = self._end_s if steps == 1 else self._from_s + self._line.step_s(self.context)
         for request in self._late:
             if request in self._lost_s:
                 columns.long_gaps_s.append(first_s - self._lost_s.pop(request))
@@ -265,7 +268,7 @@ class Engine(Intake):
         last_s = now_s
         if self._planned:
             before = self._planned - 1
-            last_s = self._start_s
+            last_s = self._from_s if before else self._start_s
             if before and not self._chunks:
                 # The run's own context has moved on; its start is that many steps back.
                 growth = self.log.last("sequences") * self._growth
@@ -304,7 +307,7 @@ class Engine(Intake):
         """Steps, up to `steps`, until a sequence would not find its next block."""
         memory = self.memory
         assert memory is not None
-        if memory.taken + self._grown_at_most(growth * steps) <= memory.capacity:
+        if memory.taken - memory.shared + self._grown_at_most(growth * steps) <= memory.capacity:
             return steps
         return max(1, memory.steps_until_full(self._contexts(), self._growth, steps))
 
@@ -313,13 +316,19 @@ class Engine(Intake):
         memory, running = self.memory, self.running
         assert memory is not None
         seconds = 0.0
-        while running and memory.taken + self._grown_at_most(len(running) * self._growth) > memory.capacity:
-            if memory.steps_until_full(self._contexts(), self._growth, 1):
+        while running:
+            needed = memory.taken - memory.shared + self._grown_at_most(len(running) * self._growth)
+            if needed <= memory.capacity or memory.steps_until_full(self._contexts(), self._growth, 1):
                 break
             seconds += self._preempt(next(reversed(running)), now_s)
         return seconds
 
+    def admit(self, request: int, now_s: float) -> bool:
+        """See `Intake`; nobody new in a step that had to preempt, or the one that had to go would be back at once."""
+        return not self._short and super().admit(request, now_s)
+
     def _preempt(self, request: int, now_s: float) -> float:
+        self._short = True
         context = self._leave(request)
         self._generated[request] = round(context) - self.isl[request]
         self.columns.preemptions[request] += 1

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Owner(Protocol):
     """What an engine tells its cluster."""
 
-    def prompt_planned(self, engine: Intake, request: int, begin_s: float, end_s: float) -> None:
-        """The step that completes a prompt begins, and will end then."""
+    def prompt_step(self, engine: Intake, request: int, begin_s: float, end_s: float, tokens: int, last: bool) -> None:
+        """A step begins that will have computed so many of a prompt's tokens when it ends, all of them if `last`."""
         ...
 
     def prompt_done(self, engine: Intake, request: int, now_s: float) -> bool:
@@ -47,13 +47,14 @@ class Intake:
     prompts : tokens that are left of each prompt in work, in the order of admission.
     running : sequences being decoded.
     load : requests here: waiting, in work and running.
+    watched : whether the cluster wants to know of every step of a prompt.
     isl, osl : lengths of all requests, by id [token].
     log, columns : runs of steps of this engine; the log of all requests.
     """
 
     __slots__ = (
         "_computed", "_load_s", "_priority", "cache", "clock", "columns", "isl", "load", "log", "memory", "number",
-        "osl", "owner", "prompts", "running", "scheduler", "steps", "waiting",
+        "osl", "owner", "prompts", "running", "scheduler", "steps", "waiting", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class Intake:
         self.prompts: dict[int, int] = {}
         self.running: dict[int, int] = {}
         self.load = 0
+        self.watched = False
         self._computed: dict[int, int] = {}
         self._load_s = 0.0
         self._priority = columns.priority

@@ -18,13 +18,14 @@ class KvMemory:
     block_tokens : tokens of one.
     output_share : share of the output set aside at admission, in 0..1.
     taken : blocks taken at admission, summed.
+    shared : blocks among them that several requests share, beyond the first use of each.
     """
 
-    __slots__ = ("_held", "block_tokens", "capacity", "output_share", "taken")
+    __slots__ = ("_held", "block_tokens", "capacity", "output_share", "shared", "taken")
 
     def __init__(self, capacity: int, block_tokens: int, output_share: float):
         self.capacity, self.block_tokens, self.output_share = capacity, block_tokens, output_share
-        self.taken = 0
+        self.taken = self.shared = 0
         self._held: dict[int, int] = {}
 
     def blocks(self, tokens: float) -> int:
@@ -41,7 +42,7 @@ class KvMemory:
 
     def admit(self, request: int, wanted: int, grown: int) -> bool:
         """Take blocks for a request unless they are not there; `grown` are in use beyond `taken`."""
-        if self.taken + grown + wanted > self.capacity:
+        if self.taken - self.shared + grown + wanted > self.capacity:
             return False
         self._held[request] = wanted
         self.taken += wanted
@@ -67,7 +68,7 @@ class KvMemory:
 
     def steps_until_full(self, contexts: Mapping[int, float], growth: float, most: int) -> int:
         """Steps, up to `most`, for which every running sequence still finds its blocks; 0 if not even for one."""
-        room = self.capacity - self.taken
+        room = self.capacity - self.taken + self.shared
         if self.grown(contexts, growth * most) <= room:
             return most
         low, high = 0, most

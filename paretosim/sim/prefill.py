@@ -66,9 +66,10 @@ class PrefillEngine(Intake):
             free_s[stage] = out_s
         # Of a pipeline the log shows the first stage: steps enter it one after the other.
         self.log.note((now_s, free_s[0], 1, 0, 0, 0, total, 0.0, len(self.waiting)))
-        for request, tokens in chunks:
-            if tokens == self.prompts[request]:
-                self.owner.prompt_planned(self, request, now_s, out_s)
+        if self.watched:
+            for (request, tokens), (before, _) in zip(chunks, pairs, strict=True):
+                last = tokens == self.prompts[request]
+                self.owner.prompt_step(self, request, now_s, out_s, before + tokens, last)
         # Later chunks of a prompt may enter before earlier ones have left: what is computed is noted on entry.
         done = self.advance(chunks)
         if len(free_s) == 1:
