@@ -18,7 +18,7 @@ class Eviction(Protocol):
         """No request uses `block` any more; of blocks that become idle together, those deepest in the prompt first."""
 
     def used(self, block: int) -> None:
-        """A request uses the idle `block` again."""
+        """A request uses the idle `block` again; in a tier, it has moved up and may come back."""
 
     def victim(self) -> int:
         """Forget an idle block and return it; there is one."""
@@ -46,7 +46,7 @@ class LeastRecentlyUsed:
 
 
 class LeastFrequentlyUsed:
-    """The block that fewest requests have used since it came; among equals, the one that has been idle longest."""
+    """The block that was idle fewest times since it was last evicted; among equals, the one idle longest."""
 
     def __init__(self) -> None:
         self._uses: dict[int, int] = {}

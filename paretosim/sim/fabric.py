@@ -2,7 +2,7 @@
 
 Rates are max-min fair: all flows rise together until a card is full; its flows keep what they have and the others
 rise on (progressive filling; Bertsekas and Gallager, Data Networks, 6.5.2). They change only when a flow starts or
-ends, and only within reach of that flow; one that meets no other costs a single event.
+ends, and only if others must give way to it or can go faster without it; one that meets no other is a single event.
 
 A card that writes pages of `p` bytes is bound by its bandwidth and by its operations per second: it moves
 ``smooth_min(bandwidth, ops_per_s * p)`` (fabric-lib, arXiv 2510.27656, table 2), so such a byte counts more.
@@ -54,11 +54,12 @@ class _Flow:
     """Bytes on their way: `left` of them at `at`, going at `rate`, all gone at `end`."""
 
     __slots__ = (
-        "alone", "at", "cap", "cost_in", "cost_out", "done", "end", "epoch", "into", "latency_s", "left", "most", "out",
-        "planned", "rate", "seen", "share", "until",
+        "alone", "at", "cap", "cost_in", "cost_out", "done", "end", "epoch", "free", "into", "latency_s", "left",
+        "most", "out", "planned", "rate", "seen", "share", "until",
     )  # fmt: skip
-    cap: float  # given to `_fill`, and its answer
-    share: float
+    cap: float  # what it would go at if it were alone in the world
+    free: bool  # below that
+    share: float  # the answer of `_fill`
 
     def __init__(self, out: _Link, into: _Link, left: float, at: float, until: float, latency_s: float, done: Done):
         self.out, self.into, self.left, self.at, self.until = out, into, left, at, until
@@ -129,6 +130,7 @@ class Fabric:
             self._clock.at(max(now, until_s) + latency, self._arrived, (flow, 0), HAND_OVER)
             return
         flow.most = most_bytes_per_s
+        flow.cap = min(most_bytes_per_s, bytes_ / (until_s - now)) if until_s > now else most_bytes_per_s
         sender, receiver = self._nics[src], self._nics[dst]
         flow.cost_out = page_cost(sender.bytes_per_s, sender.ops_per_s, page_bytes)
         flow.cost_in = page_cost(receiver.bytes_per_s, receiver.ops_per_s, page_bytes)
@@ -142,11 +144,12 @@ class Fabric:
             link.peak = max(link.peak, len(link.flows))
         if len(out.flows) == len(into.flows) == 1:
             flow.alone = True
-            flow.rate = min(out.bandwidth / flow.cost_out, into.bandwidth / flow.cost_in, most_bytes_per_s)
-            flow.end = max(now + bytes_ / flow.rate, until_s)
-            if until_s > now:
-                flow.rate = bytes_ / (flow.end - now)
+            self._go(flow, min(out.bandwidth / flow.cost_out, into.bandwidth / flow.cost_in, flow.cap), now)
             self._clock.at(flow.end + latency, self._arrived, (flow, 0), HAND_OVER)
+        elif rate := _spare(flow):
+            self._go(flow, rate, now)
+            for one in (flow, *out.flows, *into.flows):
+                self._plan(one)
         else:
             self._share((out, into), now)
 
@@ -184,15 +187,23 @@ class Fabric:
                 flow.cap = min(flow.most, left / (flow.until - now))
         _fill(links, flows)
         for flow in flows:
+            flow.free = flow.share < flow.cap
             if flow.share != flow.rate:
                 flow.left = max(0.0, flow.left - flow.rate * (now - flow.at))
-                flow.at, flow.rate = now, flow.share
-                flow.end = max(now + (flow.left / flow.rate if flow.left else 0.0), flow.until)
-            if flow.end < flow.planned:
-                flow.alone = False
-                flow.epoch += 1
-                flow.planned = flow.end
-                self._clock.at(flow.end, self._ended, (flow, flow.epoch), HAND_OVER)
+                self._go(flow, flow.share, now)
+            self._plan(flow)
+
+    def _go(self, flow: _Flow, rate: float, now: float) -> None:
+        flow.at, flow.rate, flow.free = now, rate, rate < flow.cap
+        flow.end = max(now + (flow.left / rate if flow.left else 0.0), flow.until)
+
+    def _plan(self, flow: _Flow) -> None:
+        """An event for the end of a flow that is not alone, unless there is one by then."""
+        if flow.end < flow.planned:
+            flow.alone = False
+            flow.epoch += 1
+            flow.planned = flow.end
+            self._clock.at(flow.end, self._ended, (flow, flow.epoch), HAND_OVER)
 
     def _reach(self, changed: tuple[_Link, _Link]) -> tuple[list[_Link], list[_Flow]]:
         """Links and flows that share with the changed links, over however many others."""
@@ -223,7 +234,7 @@ class Fabric:
             self._clock.at(flow.end, self._ended, call.value, HAND_OVER)
             return
         self._leave(flow)
-        if flow.out.flows or flow.into.flows:
+        if any(other.free for link in (flow.out, flow.into) for other in link.flows):
             self._share((flow.out, flow.into), now)
         if flow.latency_s:
             self._clock.at(now + flow.latency_s, self._arrived, call.value, HAND_OVER)
@@ -234,6 +245,23 @@ class Fabric:
         flow, epoch = call.value
         if flow.epoch == epoch:
             flow.done(self._clock.now)
+
+
+def _spare(flow: _Flow) -> float:
+    """Fair rate of a new flow if nobody has to give way, else 0.
+
+    It has its cap, or fills a card on which none is faster; everyone else keeps what made their rates fair.
+    """
+    rate, tight = flow.cap, None
+    for link, cost in ((flow.out, flow.cost_out), (flow.into, flow.cost_in)):
+        room = link.bandwidth
+        for other in link.flows:
+            room -= other.rate * (other.cost_out if link is other.out else other.cost_in)
+        if room < rate * cost:
+            rate, tight = room / cost, link
+    if rate <= 0 or (tight and any(other.rate > rate for other in tight.flows)):
+        return 0.0
+    return rate
 
 
 def _fill(links: list[_Link], flows: list[_Flow]) -> None:
