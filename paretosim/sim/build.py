@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..cost.kernels import Kernels
 from ..cost.memory import MemoryModel
+from ..cost.pairing import HandOverCost
 from ..cost.step import compile_step
-from ..errors import InputError, Problem
 from ..profiles.store import Store
 from ..spec.cluster import Policy, ServedPool
 from ..spec.deployment import Pool
 from ..spec.model import ModelSpec, load_model
-from ..spec.parallelism import illegal
+from ..spec.nic import NicSpec
 from ..spec.simulation import Simulation
+from ..spec.transfer import TransferSpec
+from .cache import PromptCache
 from .clock import Clock
 from .cluster import Cluster, Stage
 from .engine import Engine
+from .fabric import Fabric
 from .intake import Intake
+from .kvcache import caches
 from .memory import KvMemory
 from .policies import make
 from .prefill import PrefillEngine
@@ -28,6 +32,7 @@ from .requests import Requests
 from .routers import ROUTERS
 from .schedulers import SCHEDULERS
 from .steps import CompiledSteps, FormulaSteps, Steps
+from .transfer import Transfers
 
 
 @dataclass
@@ -55,17 +60,6 @@ class Builder:
             self._model = load_model(self.simulation.model, self.simulation.folder)
         return self._model
 
-    def check(self) -> None:
-        """Find everything that is wrong with the description before anything runs.
-
-        Raises
-        ------
-        InputError
-            Every problem at once, each located in the scenario.
-        """
-        if problems := list(self._problems()):
-            raise InputError(list(dict.fromkeys(problems)))
-
     def cluster(self, requests: Requests, seed: int) -> Cluster:
         """A cluster that has not run yet.
 
@@ -77,18 +71,72 @@ class Builder:
         cluster = Cluster(clock, requests, spec.first_token_after)
         pools = [pool for pool in (spec.prefill, spec.decode) if pool is not None]
         streams = np.random.SeedSequence(seed).spawn(len(pools))
-        number = 0
+        kinds: dict[int, Pool] = {}
         for place, (pool, stream) in enumerate(zip(pools, streams, strict=True)):
             last = place == len(pools) - 1
             engines: list[Intake] = []
             for kind in pool.engines:
                 for _ in range(kind.workers):
-                    engines.append(self._engine(number, cluster, pool, kind, requests, last))
-                    number += 1
+                    engines.append(self._engine(len(kinds), cluster, pool, kind, requests, last))
+                    kinds[len(kinds)] = kind
             router = make("router", pool.router, ROUTERS, self.allow_plugins)
             router.seeded(np.random.default_rng(stream))
             cluster.add_stage(Stage(engines, router))
+        self._give_caches(cluster, requests, kinds)
+        if spec.prefill is not None:
+            self._connect(cluster, requests, kinds)
         return cluster
+
+    def _give_caches(self, cluster: Cluster, requests: Requests, kinds: Mapping[int, Pool]) -> None:
+        """Caches for the engines that compute prompts, where prompts are hashed."""
+        kept = self.simulation.cluster.kv_cache
+        if kept is None or not kept.prefix_caching or not requests.block_tokens:
+            return
+        engines = cluster.stages[0].engines
+        block_bytes = 0.0
+        if self.simulation.step_time is None:
+            layout = kinds[engines[0].number].layout
+            block_bytes = self._token_bytes(kinds[engines[0].number], requests) * requests.block_tokens * layout.gpus
+        for engine, blocks in zip(
+            engines, caches(kept, len(engines), block_bytes or 1.0, allow_plugins=self.allow_plugins), strict=True
+        ):
+            engine.cache = PromptCache(blocks, requests, engine.memory)
+
+    def _connect(self, cluster: Cluster, requests: Requests, kinds: Mapping[int, Pool]) -> None:
+        """The network between the pools, unless the hand-over takes no time."""
+        spec, formula = self.simulation.cluster.transfer, self.simulation.step_time is not None
+        if (spec is None and formula) or (spec is not None and spec.mode == "none"):
+            return
+        spec = spec or TransferSpec()
+        fabric = Fabric(cluster.clock)
+        cluster.fabric = fabric
+        nics: dict[int, NicSpec] = {}
+        for engine in cluster.engines:
+            kind = kinds[engine.number]
+            nics[engine.number] = nic = spec.nic or NicSpec(self.store.gpu(kind.gpu).nic_bytes_per_s)
+            cluster.endpoints[engine.number] = fabric.endpoint(nic, kind.layout.gpus)
+        made: dict[tuple[Pool, Pool], Transfers] = {}
+
+        def transfers(source: Intake, target: Intake) -> Transfers:
+            pair = kinds[source.number], kinds[target.number]
+            if pair not in made:
+                made[pair] = self._transfers(cluster.clock, fabric, spec, *pair, nics[source.number])
+            return made[pair]
+
+        cluster.transfers = transfers
+        for engine in cluster.stages[0].engines:
+            engine.watched = True
+
+    def _transfers(
+        self, clock: Clock, fabric: Fabric, spec: TransferSpec, source: Pool, target: Pool, nic: NicSpec
+    ) -> Transfers:
+        if self.simulation.step_time is not None:
+            return Transfers.of(clock, fabric, spec, lambda tokens: 0.0, 1, allow_plugins=self.allow_plugins)
+        cost = HandOverCost(self.model, self.simulation.precision, source.layout, target.layout)
+        return Transfers.of(
+            clock, fabric, spec, lambda tokens: float(cost.sent_bytes(tokens)), self.model.layer_count,
+            cost.bytes_per_s(nic.bytes_per_s), self.allow_plugins,
+        )  # fmt: skip
 
     def steps(self, kind: Pool) -> Steps:
         """Step times of one kind of engine."""
@@ -112,7 +160,7 @@ class Builder:
     def _engine(
         self, number: int, cluster: Cluster, pool: ServedPool, kind: Pool, requests: Requests, last: bool
     ) -> Intake:
-        scheduler = make("scheduler", self._scheduler(pool, last), SCHEDULERS, self.allow_plugins)
+        scheduler = make("scheduler", self.scheduler(pool, last), SCHEDULERS, self.allow_plugins)
         memory = self._memory(pool, kind, requests, scheduler)
         intake = (number, cluster.clock, self.steps(kind), scheduler, memory, None, cluster.log, cluster)
         if not last:
@@ -120,7 +168,7 @@ class Builder:
         swap = self._token_bytes(kind, requests) / pool.host_bytes_per_s if pool.preemption == "swap" else None
         return Engine(*intake, swap_s_per_token=swap)
 
-    def _scheduler(self, pool: ServedPool, last: bool) -> Policy:
+    def scheduler(self, pool: ServedPool, last: bool) -> Policy:
         """The pool's scheduler, the engine's own where it does not name one."""
         if pool.scheduler.name:
             return pool.scheduler
@@ -140,75 +188,16 @@ class Builder:
         if formula:
             return None
         budget = getattr(scheduler, "token_budget", self.kernels(kind.gpu).engine.token_budget)
-        room = float(self._memory_model(kind).kv_capacity_bytes(budget, 0))
+        room = float(self.memory_model(kind).kv_capacity_bytes(budget, 0))
         tokens = max(0.0, room) / self._token_bytes(kind, requests) * kind.layout.attn_dp
         return KvMemory(int(tokens // size), size, share)
 
     def _token_bytes(self, kind: Pool, requests: Requests) -> float:
         """Bytes of cache of one token on one GPU, for a request of mean length: windows and states make it fall."""
         held = float((requests.isl + requests.osl / 2).mean())
-        return float(self._memory_model(kind).kv_bytes(held)) / held
+        return float(self.memory_model(kind).kv_bytes(held)) / held
 
-    def _memory_model(self, kind: Pool) -> MemoryModel:
+    def memory_model(self, kind: Pool) -> MemoryModel:
+        """Memory of one GPU of one kind of engine."""
         kernels = self.kernels(kind.gpu)
         return MemoryModel.of(self.model, self.simulation.precision, kernels.engine, kind.layout, kernels.gpu)
-
-    # -- what can be wrong ---------------------------------------------------------------------------------------------
-
-    def _problems(self) -> Iterator[Problem]:
-        simulation, spec = self.simulation, self.simulation.cluster
-        named = simulation.step_time is None
-        if named:
-            unknown = list(self._unknown_names())
-            yield from unknown
-            if unknown:
-                return
-        for phase, pool, last in (("prefill", spec.prefill, False), ("decode", spec.decode, True)):
-            if pool is None:
-                continue
-            where: tuple[str, ...] = ("deployment", phase) if spec.prefill else ("deployment",)
-            yield from self._tried((*where, "scheduler"), "scheduler", self._scheduler(pool, last), SCHEDULERS)
-            yield from self._tried((*where, "router"), "router", pool.router, ROUTERS)
-            if not named and pool.preemption == "swap":
-                yield simulation.problem((*where, "preemption"), "swap needs a model: bytes of cache are unknown here")
-            for kind in pool.engines if named else ():
-                yield from self._illegal(where, kind)
-
-    def _tried(self, where: tuple[str, ...], kind: str, policy: Policy, known: Mapping[str, type]) -> Iterator[Problem]:
-        try:
-            make(kind, policy, known, self.allow_plugins)
-        except InputError as error:
-            for p in error.problems:
-                yield self.simulation.problem((*where, p.key) if p.key else where, p.message)
-
-    def _unknown_names(self) -> Iterator[Problem]:
-        simulation, spec = self.simulation, self.simulation.cluster
-        attempts: list[tuple[str, Callable[[], object]]] = [
-            ("model", lambda: self.model),
-            ("engine", lambda: self.store.engine(simulation.engine)),
-        ]
-        pools = [pool for pool in (spec.prefill, spec.decode) if pool is not None]
-        for gpu in dict.fromkeys(kind.gpu for pool in pools for kind in pool.engines):
-            attempts.append(("hardware", lambda gpu=gpu: self.store.gpu(gpu)))  # type: ignore[misc]
-        for key, attempt in attempts:
-            try:
-                attempt()
-            except InputError as error:
-                for p in error.problems:
-                    yield p if p.where else simulation.problem((key,), p.message)
-
-    def _illegal(self, where: tuple[str, ...], kind: Pool) -> Iterator[Problem]:
-        gpu = self.store.gpu(kind.gpu)
-        if (reason := illegal(kind.layout, self.model, gpu)) is not None:
-            yield self.simulation.problem(where, reason)
-            return
-        try:
-            self.steps(kind)
-        except InputError as error:
-            yield from (self.simulation.problem(where, p.message) for p in error.problems)
-            return
-        memory = self._memory_model(kind)
-        if memory.weight_bytes + memory.buffer_bytes >= memory.usable_bytes:
-            yield self.simulation.problem(
-                where, f"{self.model.name} does not fit {kind.layout} on {kind.gpu}; widen tp or pp, or lower precision"
-            )

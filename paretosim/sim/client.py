@@ -43,9 +43,8 @@ class Client:
 
     def ended(self, request: int, now_s: float) -> None:
         """A request has finished or was rejected: its session goes on, its slot is free."""
-        following = self._next.pop(request, None)
-        if following:
-            for turn in following:
+        if request in self._next:
+            for turn in self._next.pop(request):
                 self._clock.at(now_s + self._delay_s[turn], self._later, turn, ARRIVAL)
         elif self._pool:
             self._clock.at(now_s, self._later, self._pool.popleft(), ARRIVAL)

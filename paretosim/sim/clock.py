@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from heapq import heappush
+from heapq import heappop, heappush
 from typing import Any
 
 import simpy
@@ -45,3 +45,12 @@ class Clock(simpy.Environment):
         call = Call(callback, value)
         heappush(self._queue, (time_s, order, next(self._eid), call))  # type: ignore[misc]
         return call
+
+    def finish(self) -> None:
+        """Run until nothing is left to call; what `run` does, without its care for processes that fail."""
+        queue = self._queue
+        while queue:
+            self._now, _, _, call = heappop(queue)
+            callbacks, call.callbacks = call.callbacks, None  # type: ignore[assignment]
+            for callback in callbacks:
+                callback(call)

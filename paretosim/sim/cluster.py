@@ -9,6 +9,7 @@ from functools import partial
 
 from .client import Client
 from .clock import Clock
+from .fabric import Fabric
 from .intake import Intake
 from .log import Outcome, RequestLog
 from .requests import Requests
@@ -38,7 +39,7 @@ class Cluster:
     clock, log, client : time; what happened; who sends.
     stages : in the order in which a request passes them.
     transfers : how the cache of a prompt gets from one engine to another, None hands it over at once and for nothing.
-    endpoints : of the engines in the network, by their number.
+    fabric, endpoints : the network, None where nothing takes time; the engines' places in it, by their number.
     progress : called with (ended, all, what) now and then.
     first_token_after : ``prefill`` if the client has the first token when the prompt is complete, ``hand_over`` if the
         engine that decodes sends it.
@@ -50,6 +51,7 @@ class Cluster:
         self.client = Client(clock, requests, self.arrive)
         self.stages: list[Stage] = []
         self.transfers: Callable[[Intake, Intake], Transfers] | None = None
+        self.fabric: Fabric | None = None
         self.endpoints: dict[int, int] = {}
         self.progress: Callable[[int, int, str], None] | None = None
         self._ended = 0
@@ -75,7 +77,7 @@ class Cluster:
         collects = gc.isenabled()
         gc.disable()
         try:
-            self.clock.run()
+            self.clock.finish()
         finally:
             if collects:
                 gc.enable()
@@ -145,20 +147,17 @@ class Cluster:
         engine.release(request, now_s)
         target.receive(request, now_s)
 
-    def finished(self, engine: Intake, request: int, now_s: float) -> None:
+    def finished(self, engine: Intake | None, request: int, now_s: float) -> None:
         """See `Owner`."""
-        self._end(request, now_s)
+        self._ended = ended = self._ended + 1
+        if ended % 1000 == 0 and self.progress is not None:
+            self.progress(ended, len(self.log.requests), "requests")
+        self.client.ended(request, now_s)
 
     def rejected(self, engine: Intake | None, request: int, now_s: float) -> None:
         """See `Owner`; a router may turn a request away before any engine has it."""
         self.log.rejected.append(request)
-        self._end(request, now_s)
-
-    def _end(self, request: int, now_s: float) -> None:
-        self._ended += 1
-        if self.progress is not None and self._ended % 1000 == 0:
-            self.progress(self._ended, len(self.log.requests), "requests")
-        self.client.ended(request, now_s)
+        self.finished(engine, request, now_s)
 
     def _pick(self, place: int, request: int, now_s: float) -> Intake | None:
         stage = self.stages[place]

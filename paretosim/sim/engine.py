@@ -172,7 +172,8 @@ class Engine(Intake):
         finish, running = self._finish, self.running
         while running.get(finish[0][1]) != finish[0][0]:
             heappop(finish)
-        return int(min(finish[0][0] - self._step, self._longest))
+        steps = finish[0][0] - self._step
+        return steps if steps < self._longest else int(self._longest)
 
     def _note(self, steps: int) -> None:
         sequences, stalled, late = len(self.running), 0, 0

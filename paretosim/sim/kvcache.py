@@ -13,7 +13,7 @@ from math import inf
 
 from ..spec.kv_cache import KvCacheSpec
 from .eviction import EVICTIONS, Eviction, LeastRecentlyUsed
-from .plugins import named
+from .policies import named
 from .requests import Requests
 from .tiers import Tier
 
@@ -204,7 +204,9 @@ class PrefixCache:
         return None
 
 
-def caches(spec: KvCacheSpec, engines: int, block_bytes: float, room: float = inf) -> list[PrefixCache]:
+def caches(
+    spec: KvCacheSpec, engines: int, block_bytes: float, room: float = inf, allow_plugins: bool = False
+) -> list[PrefixCache]:
     """One cache per engine, private stores of their own below, shared ones in common.
 
     Parameters
@@ -212,7 +214,7 @@ def caches(spec: KvCacheSpec, engines: int, block_bytes: float, room: float = in
     block_bytes : of one block in a store, each element once [byte].
     room : idle blocks that each may keep until the engine says otherwise.
     """
-    eviction = named(EVICTIONS, spec.eviction, "kv_cache.eviction")
+    eviction = named("eviction policy", spec.eviction, EVICTIONS, allow_plugins)
     shared = {tier.name: Tier(tier, block_bytes, eviction) for tier in spec.tiers if tier.shared}
     return [
         PrefixCache(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import InputError, Problem, did_you_mean
 from ..spec.cluster import Policy
 
+T = TypeVar("T")
 
-def make(kind: str, policy: Policy, known: Mapping[str, type], allow_plugins: bool = False) -> Any:
-    """An instance of a policy.
+
+def named(kind: str, name: str, known: Mapping[str, Callable[..., T]], allow_plugins: bool = False) -> Callable[..., T]:
+    """The class called `name`.
 
     Parameters
     ----------
@@ -23,11 +25,36 @@ def make(kind: str, policy: Policy, known: Mapping[str, type], allow_plugins: bo
     Raises
     ------
     InputError
+        Says what was asked for and what there is.
+    """
+    if name in known:
+        return known[name]
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        message = f"no {kind} {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}, or module:Class"
+        raise InputError(Problem("", message))
+    if not allow_plugins:
+        message = f"{name} is code of its own, which a scenario cannot start by itself: add --allow-plugins"
+        raise InputError(Problem("", message))
+    try:
+        found = import_module(module)
+    except ImportError as error:
+        raise InputError(Problem("", f"module {module!r} cannot be imported: {error}")) from None
+    if not isinstance(getattr(found, attribute, None), type):
+        message = f"module {module!r} has no class {attribute!r}{did_you_mean(attribute, vars(found))}"
+        raise InputError(Problem("", message))
+    return getattr(found, attribute)
+
+
+def make(kind: str, policy: Policy, known: Mapping[str, type], allow_plugins: bool = False) -> Any:
+    """An instance of a policy: a dataclass, whose fields are its options.
+
+    Raises
+    ------
+    InputError
         No such policy, or options that it does not have; keys are relative to the policy's own.
     """
-    found = known.get(policy.name)
-    if found is None:
-        found = _plugin(kind, policy.name, known, allow_plugins)
+    found = named(kind, policy.name, known, allow_plugins)
     if not is_dataclass(found):
         raise InputError(Problem("", f"{policy.name} must be a dataclass: its fields are its options"))
     options = {f.name: f for f in fields(found) if f.init}
@@ -45,23 +72,6 @@ def make(kind: str, policy: Policy, known: Mapping[str, type], allow_plugins: bo
     if problems:
         raise InputError(problems)
     return found(**policy.options)
-
-
-def _plugin(kind: str, name: str, known: Mapping[str, type], allow_plugins: bool) -> type:
-    if ":" not in name:
-        raise InputError(Problem("", f"no {kind} {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"))
-    if not allow_plugins:
-        raise InputError(
-            Problem("", f"{name} is code of its own, which a scenario cannot start by itself: add --allow-plugins")
-        )
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(Problem("", f"{kind} {name} cannot be imported: {error}")) from None
-    if not isinstance(found, type):
-        raise InputError(Problem("", f"{name} is no class"))
-    return found
 
 
 def _listed(options: Mapping[str, object]) -> str:

@@ -15,6 +15,7 @@ from ..profiles.store import Store
 from ..spec.simulation import Simulation, load_simulation
 from .arrivals import requests_of
 from .build import Builder
+from .checks import check
 from .log import Outcome
 from .metrics import summarize
 
@@ -66,7 +67,7 @@ def simulate(
     if seed is not None:
         simulation = replace(simulation, seed=seed)
     builder = Builder(simulation, store or Store(), allow_plugins)
-    builder.check()
+    check(builder)
     requests = requests_of(simulation.workload, simulation.seed, simulation.folder)
     cluster = builder.cluster(requests, simulation.seed)
     if progress is not None:

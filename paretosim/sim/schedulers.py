@@ -7,7 +7,7 @@ A scheduler is asked whenever an engine plans a step and a prompt waits or is in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 from typing import Protocol
 
 from .intake import Intake
@@ -52,21 +52,22 @@ class ChunkedPrefill:
 
     def compose(self, engine: Intake, now_s: float) -> Composed:
         """See `Scheduler`."""
-        lanes = engine.steps.lanes
-        room = int(self.token_budget * lanes - len(engine.running) * engine.steps.tokens_per_step)
+        steps, prompts, waiting, budget = engine.steps, engine.prompts, engine.waiting, self.token_budget
+        running = len(engine.running)
+        room = budget * steps.lanes - ceil(running * steps.tokens_per_step)
         chunks: list[tuple[int, int]] = []
-        for request, tokens in engine.prompts.items():
+        for request, tokens in prompts.items():
             if room <= 0:
                 return chunks, True
-            part = min(tokens, room, self.token_budget)
+            part = min(tokens, room, budget)
             chunks.append((request, part))
             room -= part
-        places = self.max_sequences - len(engine.running) - len(engine.prompts)
-        while room > 0 and places > 0 and engine.waiting and len(engine.prompts) < self.max_prompts:
-            request = engine.waiting[0]
+        places = self.max_sequences - running - len(prompts)
+        while room > 0 and places > 0 and waiting and len(prompts) < self.max_prompts:
+            request = waiting[0]
             if not engine.admit(request, now_s):
                 break
-            part = min(engine.prompts[request], room, self.token_budget)
+            part = min(prompts[request], room, budget)
             chunks.append((request, part))
             room -= part
             places -= 1

@@ -16,7 +16,7 @@ from typing import Protocol
 from ..spec.transfer import CodecSpec, TransferSpec
 from .clock import HAND_OVER, Call, Clock
 from .fabric import Done, Fabric
-from .plugins import named
+from .policies import named
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +146,14 @@ class Transfers:
     @classmethod
     def of(
         cls, clock: Clock, fabric: Fabric, spec: TransferSpec, kv_bytes: Callable[[int], float], layers: int,
-        most_bytes_per_s: float = inf,
+        most_bytes_per_s: float = inf, allow_plugins: bool = False,
     ) -> Transfers:  # fmt: skip
         """As a scenario asks; the model's `kv_bytes` and `layers` stand in for what the scenario leaves out."""
         per_token = spec.bytes_per_token
         return cls(
             clock=clock,
             fabric=fabric,
-            mode=named(MODES, spec.mode, "kv_transfer.mode")(),
+            mode=named("transfer mode", spec.mode, MODES, allow_plugins)(),
             kv_bytes=(lambda tokens: tokens * per_token) if per_token else kv_bytes,
             layers=spec.layers or layers,
             page_bytes=spec.page_bytes,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .deployment import Pool
+from .kv_cache import KvCacheSpec
+from .transfer import TransferSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +100,17 @@ class ServedCluster:
     first_token_after : the client has the first token after the ``prefill``, or only after the ``hand_over`` to the
         engine that decodes.
     block_tokens : tokens of one block of the KV cache.
+    transfer : how the cache of a prompt gets from pool to pool; None is layer by layer over the GPUs' own NICs, or
+        without any time where step times are a formula.
+    kv_cache : what is kept of finished prompts; None is nothing.
     """
 
     decode: ServedPool
     prefill: ServedPool | None = None
     first_token_after: Literal["prefill", "hand_over"] = "prefill"
     block_tokens: int = 16
+    transfer: TransferSpec | None = None
+    kv_cache: KvCacheSpec | None = None
 
     @property
     def gpus(self) -> int:

@@ -11,7 +11,9 @@ from ..units import GB
 from .cluster import HostTime, Policy, ServedCluster, ServedPool, StepFormula
 from .deployment import Pool
 from .parallelism import Parallelism
+from .schema_kv_cache import KvCacheKeys
 from .schema_messages import shown
+from .schema_transfer import TransferKeys
 from .schema_values import ABSENT, Keys, Positive, Text, Whole, problem
 
 AtLeastZero = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -118,11 +120,13 @@ class Colocated(_Pool):
 
     serving: Literal["colocated"]
     block_tokens: Whole = 16
+    kv_cache: KvCacheKeys = ABSENT
 
     def cluster(self, gpu_of: Callable[[str], str]) -> ServedCluster:
         """As the package speaks of it; `gpu_of` names the GPU of a phase whose pool does not."""
         _one_way_to_say_engines(self)
-        return ServedCluster(self.served(gpu_of("decode"), None), block_tokens=self.block_tokens)
+        kept = self.kv_cache.kv_cache() if self.kv_cache else None
+        return ServedCluster(self.served(gpu_of("decode"), None), block_tokens=self.block_tokens, kv_cache=kept)
 
 
 class Disaggregated(Keys):
@@ -134,6 +138,8 @@ class Disaggregated(Keys):
     router: PolicyKeys = ABSENT
     first_token_after: Literal["prefill", "hand_over"] = "prefill"
     block_tokens: Whole = 16
+    kv_transfer: TransferKeys = ABSENT
+    kv_cache: KvCacheKeys = ABSENT
 
     def cluster(self, gpu_of: Callable[[str], str]) -> ServedCluster:
         """As the package speaks of it; `gpu_of` names the GPU of a phase whose pool does not."""
@@ -141,7 +147,9 @@ class Disaggregated(Keys):
             pool.served(gpu_of(phase), self.router)
             for phase, pool in (("prefill", self.prefill), ("decode", self.decode))
         )
-        return ServedCluster(decode, prefill, self.first_token_after, self.block_tokens)
+        transfer = self.kv_transfer.transfer() if self.kv_transfer else None
+        kept = self.kv_cache.kv_cache() if self.kv_cache else None
+        return ServedCluster(decode, prefill, self.first_token_after, self.block_tokens, transfer, kept)
 
 
 def _by_serving(value: Any) -> Any:
