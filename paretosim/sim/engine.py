@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from math import ceil, inf
 from typing import Any
 
-from .clock import BOUNDARY, Call
+from .clock import BOUNDARY
 from .intake import Intake
 from .lines import Line
 
@@ -145,9 +145,9 @@ class Engine(Intake):
         else:
             self._planned = 0
 
-    def _boundary(self, call: Call) -> None:
+    def _boundary(self, epoch: int) -> None:
         """The run is over: count its tokens, let finished sequences go and complete prompts, plan the next one."""
-        if call.value != self._epoch:
+        if epoch != self._epoch:
             return
         now_s, steps, chunks = self._end_s, self._planned, self._chunks
         running, decodes = self.running, self._decodes

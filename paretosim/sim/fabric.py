@@ -18,7 +18,7 @@ import numpy as np
 
 from ..profiles.grid import Floats
 from ..spec.nic import NicSpec
-from .clock import HAND_OVER, Call, Clock
+from .clock import HAND_OVER, Clock
 from .requests import Ints
 
 Done = Callable[[float], None]
@@ -223,26 +223,26 @@ class Fabric:
                         links.append(other)
         return links, flows
 
-    def _ended(self, call: Call) -> None:
+    def _ended(self, planned: tuple[_Flow, int]) -> None:
         """A flow that met others has sent its last byte, unless it has been slowed down or planned anew since."""
-        flow, epoch = call.value
+        flow, epoch = planned
         if flow.epoch != epoch:
             return
         now = self._clock.now
         if flow.end > now:  # slowed down: an event is moved when it comes up, not each time a rate changes
             flow.planned = flow.end
-            self._clock.at(flow.end, self._ended, call.value, HAND_OVER)
+            self._clock.at(flow.end, self._ended, planned, HAND_OVER)
             return
         self._leave(flow)
         if any(other.free for link in (flow.out, flow.into) for other in link.flows):
             self._share((flow.out, flow.into), now)
         if flow.latency_s:
-            self._clock.at(now + flow.latency_s, self._arrived, call.value, HAND_OVER)
+            self._clock.at(now + flow.latency_s, self._arrived, planned, HAND_OVER)
         else:
             flow.done(now)
 
-    def _arrived(self, call: Call) -> None:
-        flow, epoch = call.value
+    def _arrived(self, planned: tuple[_Flow, int]) -> None:
+        flow, epoch = planned
         if flow.epoch == epoch:
             flow.done(self._clock.now)
 

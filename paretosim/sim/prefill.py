@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .clock import BOUNDARY, Call
+from .clock import BOUNDARY
 from .intake import Intake
 
 
@@ -79,18 +79,18 @@ class PrefillEngine(Intake):
         if done:
             self.clock.at(out_s, self._left, done, BOUNDARY)
 
-    def _next(self, call: Call) -> None:
+    def _next(self, _: object) -> None:
         self._begin(self.clock.now)
 
-    def _left(self, call: Call) -> None:
+    def _left(self, done: list[int]) -> None:
         """A step has left the last stage."""
         now_s = self.clock.now
-        for request in call.value:
+        for request in done:
             self.load -= 1
             if self.cache is not None:
                 self.cache.computed(request)
             self.owner.prompt_done(self, request, now_s)
 
-    def _left_last(self, call: Call) -> None:
-        self._left(call)
+    def _left_last(self, done: list[int]) -> None:
+        self._left(done)
         self._begin(self.clock.now)

@@ -14,7 +14,7 @@ from math import inf
 from typing import Protocol
 
 from ..spec.transfer import CodecSpec, TransferSpec
-from .clock import HAND_OVER, Call, Clock
+from .clock import HAND_OVER, Clock
 from .fabric import Done, Fabric
 from .policies import named
 
@@ -218,9 +218,9 @@ class HandOver:
         """For modes: this much cache leaves at `ready_s`, or as it is made between then and `until_s`."""
         self._pieces.append((bytes_, ready_s, until_s))
 
-    def _next(self, _: Call | None = None) -> None:
+    def _next(self, woken: bool = False) -> None:
         """Start the next piece, now or when it is ready; one at a time."""
-        if _ is not None:
+        if woken:
             self._woken = False
         if self._piece is not None or self._woken:
             return
@@ -228,7 +228,7 @@ class HandOver:
         cache, ready_s, until_s = self._pieces[0]
         if ready_s > common.clock.now:
             self._woken = True
-            common.clock.at(ready_s, self._next, None, HAND_OVER)
+            common.clock.at(ready_s, self._next, True, HAND_OVER)
             return
         self._pieces.popleft()
         self._piece = cache
@@ -261,7 +261,7 @@ class HandOver:
         seconds = self._common.codec.decode_s(cache) if self._common.codec else 0.0
         self._decoded_s = max(self._decoded_s, arrived_s) + seconds
 
-    def _ready(self, call: Call) -> None:
+    def _ready(self, _: object) -> None:
         self._done(self._common.clock.now)
 
     def _latency_s(self) -> float:

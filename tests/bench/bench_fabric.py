@@ -29,8 +29,8 @@ def main() -> None:
             transfers = Transfers(clock, fabric, MODES[mode](), lambda tokens: tokens * 1e6, 80)
             arrived: list[float] = []
 
-            def begin(call, transfers=transfers, arrived=arrived) -> None:
-                src, dst, tokens, now = call.value
+            def begin(prompt, transfers=transfers, arrived=arrived) -> None:
+                src, dst, tokens, now = prompt
                 transfers.open(src, dst, arrived.append).step(now, now + PREFILL_S, tokens, True)
 
             now = 0.0

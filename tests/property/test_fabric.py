@@ -91,8 +91,7 @@ def replay(sent: list[Sent], cards: list[int], check=lambda fabric: None, latenc
         fabric.endpoint(NicSpec(float(size), latency_s))
     over: dict[Sent, float] = {}
 
-    def start(call):
-        f = call.value
+    def start(f):
 
         def done(time_s: float) -> None:
             over[f] = time_s
