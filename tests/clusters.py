@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
+from typing import Any
 
 import numpy as np
 
 from paretosim.sim.clock import Clock
 from paretosim.sim.cluster import Cluster, Stage
 from paretosim.sim.engine import Engine
+from paretosim.sim.fabric import Fabric
 from paretosim.sim.log import Outcome
 from paretosim.sim.memory import KvMemory
 from paretosim.sim.prefill import PrefillEngine
@@ -17,7 +19,9 @@ from paretosim.sim.requests import Requests
 from paretosim.sim.routers import RoundRobin, Router
 from paretosim.sim.schedulers import ChunkedPrefill, Fcfs, Scheduler
 from paretosim.sim.steps import FormulaSteps, Steps
+from paretosim.sim.transfer import LayerwiseTransfer, Transfers
 from paretosim.spec.cluster import StepFormula
+from paretosim.spec.nic import NicSpec
 
 DYADIC = StepFormula(
     prefill_base_s=2.0**-8, per_token_s=2.0**-16, decode_base_s=2.0**-8, per_context_token_s=2.0**-27,
@@ -34,7 +38,15 @@ def dyadic_requests(seed: int, n: int, rate: float, isl: int, osl: int) -> Reque
     return Requests.of(np.sort(arrival), rng.integers(1, isl + 1, n), rng.integers(1, osl + 1, n))
 
 
-def run(
+NIC = NicSpec(2.0**20, 2.0**-10)
+
+
+def run(requests: Requests, **described: Any) -> Outcome:
+    """Run requests through a cluster that `cluster_of` describes."""
+    return cluster_of(requests, **described).run()
+
+
+def cluster_of(
     requests: Requests,
     steps: Steps | None = None,
     scheduler: Callable[[], Scheduler] = ChunkedPrefill,
@@ -46,8 +58,9 @@ def run(
     prefill_engines: int = 0,
     stages: int = 1,
     longest_run: float = inf,
-) -> Outcome:
-    """Run requests through `engines` colocated engines, or through as many prefill engines before them."""
+    network: bool = False,
+) -> Cluster:
+    """Colocated engines, or decode engines behind as many prefill engines, with or without a network between."""
     clock = Clock()
     cluster = Cluster(clock, requests)
     steps = steps or FormulaSteps(DYADIC)
@@ -71,4 +84,11 @@ def run(
     cluster.add_stage(Stage(list(second), router or RoundRobin()))
     for stage in cluster.stages:
         stage.router.seeded(np.random.default_rng(0))
-    return cluster.run()
+    if network and prefill_engines:
+        fabric = Fabric(clock)
+        transfers = Transfers(clock, fabric, LayerwiseTransfer(), lambda tokens: 64.0 * tokens, 8)
+        for engine in cluster.engines:
+            cluster.endpoints[engine.number] = fabric.endpoint(NIC)
+            engine.watched = engine.number < prefill_engines
+        cluster.transfers = lambda source, target: transfers
+    return cluster

@@ -21,6 +21,7 @@ from ..spec.transfer import TransferSpec
 from .cache import PromptCache
 from .clock import Clock
 from .cluster import Cluster, Stage
+from .controllers import CONTROLLERS
 from .engine import Engine
 from .fabric import Fabric
 from .intake import Intake
@@ -70,9 +71,9 @@ class Builder:
         spec, clock = self.simulation.cluster, Clock()
         cluster = Cluster(clock, requests, spec.first_token_after)
         pools = [pool for pool in (spec.prefill, spec.decode) if pool is not None]
-        streams = np.random.SeedSequence(seed).spawn(len(pools))
+        streams = np.random.SeedSequence(seed).spawn(len(pools) + len(spec.controllers))
         kinds: dict[int, Pool] = {}
-        for place, (pool, stream) in enumerate(zip(pools, streams, strict=True)):
+        for place, (pool, stream) in enumerate(zip(pools, streams, strict=False)):
             last = place == len(pools) - 1
             engines: list[Intake] = []
             for kind in pool.engines:
@@ -85,6 +86,9 @@ class Builder:
         self._give_caches(cluster, requests, kinds)
         if spec.prefill is not None:
             self._connect(cluster, requests, kinds)
+        for policy, stream in zip(spec.controllers, streams[len(pools) :], strict=True):
+            controller = make("controller", policy, CONTROLLERS, self.allow_plugins)
+            controller.start(cluster, np.random.default_rng(stream))
         return cluster
 
     def _give_caches(self, cluster: Cluster, requests: Requests, kinds: Mapping[int, Pool]) -> None:

@@ -8,7 +8,9 @@ from ..errors import InputError, Problem
 from ..spec.cluster import Policy
 from ..spec.deployment import Pool
 from ..spec.parallelism import illegal
+from ..spec.yaml_marks import KeyPath
 from .build import Builder
+from .controllers import CONTROLLERS
 from .eviction import EVICTIONS
 from .policies import make, named
 from .routers import ROUTERS
@@ -47,6 +49,8 @@ def _problems(builder: Builder) -> Iterator[Problem]:
         for kind in pool.engines if has_model else ():
             yield from _illegal(builder, where, kind)
     yield from _hand_over_problems(builder, has_model)
+    for i, policy in enumerate(spec.controllers):
+        yield from _tried(builder, ("deployment", "controllers", i), "controller", policy, CONTROLLERS)
 
 
 def _hand_over_problems(builder: Builder, has_model: bool) -> Iterator[Problem]:
@@ -71,9 +75,7 @@ def _hand_over_problems(builder: Builder, has_model: bool) -> Iterator[Problem]:
             yield builder.simulation.problem(kept, "needs a model: bytes of cache are unknown here")
 
 
-def _tried(
-    builder: Builder, where: tuple[str, ...], kind: str, policy: Policy, known: Mapping[str, type]
-) -> Iterator[Problem]:
+def _tried(builder: Builder, where: KeyPath, kind: str, policy: Policy, known: Mapping[str, type]) -> Iterator[Problem]:
     try:
         make(kind, policy, known, builder.allow_plugins)
     except InputError as error:

@@ -57,7 +57,9 @@ class Cluster:
         self._ended = 0
         self.first_token_after = first_token_after
         self._stage_of: dict[int, int] = {}
-        self._on_way: dict[int, tuple[Intake, Intake, HandOver | None]] = {}
+        self._on_way: dict[int, tuple[Intake, Intake, HandOver | None, int]] = {}
+        self._handed = 0
+        self._retired: list[Intake] = []
 
     def add_stage(self, stage: Stage) -> None:
         """Add the next stage; its engines must carry numbers of their own."""
@@ -67,8 +69,14 @@ class Cluster:
 
     @property
     def engines(self) -> tuple[Intake, ...]:
-        """Engines of all stages."""
-        return tuple(engine for stage in self.stages for engine in stage.engines)
+        """Engines of all stages, retired ones too, by their number."""
+        found = [engine for stage in self.stages for engine in stage.engines]
+        return tuple(sorted(found + self._retired, key=lambda engine: engine.number))
+
+    @property
+    def over(self) -> bool:
+        """Whether every request has ended."""
+        return self._ended == len(self.log.requests)
 
     def run(self) -> Outcome:
         """Send every request and wait until the last one has ended."""
@@ -96,18 +104,35 @@ class Cluster:
 
     def prompt_step(self, engine: Intake, request: int, begin_s: float, end_s: float, tokens: int, last: bool) -> None:
         """See `Owner`: the engine that will decode is chosen with the first step, so that its cache can be sent."""
-        on_way = self._on_way.get(request)
-        if on_way is None:
-            assert self.transfers is not None
-            target = self._pick(self._stage_of[engine.number] + 1, request, begin_s)
-            if target is None or self.log.osl[request] == 1:
-                return
+        if self.log.osl[request] == 1:
+            return
+        on_way = self._on_way.get(request) or self._open(engine, request, begin_s)
+        if on_way is not None and (hand_over := on_way[2]) is not None:
+            hand_over.step(begin_s, end_s, tokens - hand_over.tokens, last)
+
+    def _open(self, engine: Intake, request: int, now_s: float) -> tuple[Intake, Intake, HandOver | None, int] | None:
+        """Choose the engine that will decode a prompt, and open the way there; None if there is no such engine."""
+        target = self._pick(self._stage_of[engine.number] + 1, request, now_s)
+        if target is None:
+            return None
+        self._handed += 1
+        opened = None
+        if self.transfers is not None:
             source, sink = self.endpoints[engine.number], self.endpoints[target.number]
-            opened = self.transfers(engine, target).open(source, sink, partial(self._arrived, request))
-            on_way = self._on_way[request] = engine, target, opened
-        hand_over = on_way[2]
-        assert hand_over is not None
-        hand_over.step(begin_s, end_s, tokens - hand_over.tokens, last)
+            opened = self.transfers(engine, target).open(source, sink, partial(self._arrived, request, self._handed))
+        self._on_way[request] = engine, target, opened, self._handed
+        return self._on_way[request]
+
+    def _send(self, engine: Intake, request: int, now_s: float) -> None:
+        """Hand over a prompt that is complete; without an engine that would decode it, it is turned away."""
+        on_way = self._open(engine, request, now_s)
+        if on_way is None:
+            engine.release(request, now_s)
+            self.rejected(engine, request, now_s)
+        elif (hand_over := on_way[2]) is None:
+            self._arrived(request, on_way[3], now_s)
+        else:
+            hand_over.step(now_s, now_s, engine.prompt_tokens(request), True)
 
     def prompt_done(self, engine: Intake, request: int, now_s: float) -> bool:
         """See `Owner`."""
@@ -125,24 +150,17 @@ class Cluster:
             engine.release(request, now_s)
             log.finish_s[request] = now_s
             self.finished(engine, request, now_s)
-        elif self.transfers is None:
-            target = self._pick(place, request, now_s)
-            if target is None:
-                engine.release(request, now_s)
-                self.rejected(engine, request, now_s)
-            else:
-                self._on_way[request] = engine, target, None
-                self._arrived(request, now_s)
-        elif request not in self._on_way:  # no engine took it
-            engine.release(request, now_s)
-            self.rejected(engine, request, now_s)
+        elif request not in self._on_way:
+            self._send(engine, request, now_s)
         return False
 
-    def _arrived(self, request: int, now_s: float) -> None:
-        """The cache of a prompt is where it will be decoded."""
-        engine, target, _ = self._on_way.pop(request)
+    def _arrived(self, request: int, number: int, now_s: float) -> None:
+        """The cache of a prompt is where it will be decoded, unless one of the two engines failed meanwhile."""
+        if request not in self._on_way or self._on_way[request][3] != number:
+            return
+        engine, target, _, _ = self._on_way.pop(request)
         self.log.ready_s[request] = now_s
-        if self.first_token_after == "hand_over":
+        if self.first_token_after == "hand_over" and self.log.first_token_s[request] != self.log.first_token_s[request]:
             self.log.first_token_s[request] = now_s
         engine.release(request, now_s)
         target.receive(request, now_s)
@@ -159,6 +177,47 @@ class Cluster:
         self.log.rejected.append(request)
         self.finished(engine, request, now_s)
 
+    # -- what a controller may do --------------------------------------------------------------------------------------
+
+    def fail(self, engine: Intake, now_s: float) -> None:
+        """An engine is gone with all it had: its requests begin anew elsewhere, with what they had generated as prompt.
+
+        It takes no more requests until `restore`; with no other engine left in its stage they are rejected.
+        """
+        self.retire(engine)
+        gone = engine.halt(now_s)
+        for request, (source, target, _, _) in list(self._on_way.items()):
+            if source is engine:
+                del self._on_way[request]
+                if request not in gone:
+                    gone.append(request)
+            elif target is engine:
+                del self._on_way[request]
+                if not source.computes(request):  # the cache is still there
+                    self._send(source, request, now_s)
+        for request in gone:
+            self.log.preemptions[request] += 1
+            first_s = self.log.first_token_s[request]
+            if first_s == first_s and request not in self.log.generated:  # it has the token of its prompt
+                self.log.generated[request] = 1
+                self.log.lost_s[request] = first_s
+        for request in gone:
+            elsewhere = self._pick(0, request, now_s)
+            if elsewhere is None:
+                self.rejected(engine, request, now_s)
+            else:
+                elsewhere.submit(request, now_s)
+
+    def retire(self, engine: Intake) -> None:
+        """Send an engine no more requests; it ends those that it has."""
+        self.stages[self._stage_of[engine.number]].engines.remove(engine)
+        self._retired.append(engine)
+
+    def restore(self, engine: Intake) -> None:
+        """Send requests to an engine that was retired or has failed."""
+        self._retired.remove(engine)
+        self.stages[self._stage_of[engine.number]].engines.append(engine)
+
     def _pick(self, place: int, request: int, now_s: float) -> Intake | None:
         stage = self.stages[place]
-        return stage.router.pick(request, stage.engines, now_s)
+        return stage.router.pick(request, stage.engines, now_s) if stage.engines else None

@@ -33,7 +33,7 @@ class Engine(Intake):
 
     __slots__ = (
         "_arrivals", "_base", "_blocked", "_chunks", "_count", "_cut", "_decodes", "_end_s", "_epoch", "_finish",
-        "_from_s", "_generated", "_growth", "_joined", "_joined_with", "_late", "_line", "_longest", "_lost_s",
+        "_from_s", "_growth", "_joined", "_joined_with", "_late", "_line", "_longest",
         "_planned", "_ready", "_short", "_start_s", "_step", "_swap_s_per_token", "_swapped", "_tokens", "context",
     )  # fmt: skip
 
@@ -48,8 +48,6 @@ class Engine(Intake):
         self._line = IDLE
         self._finish: list[tuple[int, int]] = []  # heap of (step, request); void where `running` says otherwise
         self._base: dict[int, float] = {}  # context of a running sequence at step 0, had it grown all along
-        self._generated: dict[int, int] = {}  # tokens that a sequence had when it was preempted
-        self._lost_s: dict[int, float] = {}  # when a preempted sequence had its last token
         self._swapped: dict[int, float] = {}  # context of sequences on the host
         self._ready: deque[int] = deque()  # sequences whose cache is here
         self._arrivals: deque[tuple[float, int]] = deque()  # not seen by the scheduler yet
@@ -192,8 +190,8 @@ class Engine(Intake):
         columns = self.columns
         first_s = self._end_s if steps == 1 else self._from_s + self._line.step_s(self.context)
         for request in self._late:
-            if request in self._lost_s:
-                columns.long_gaps_s.append(first_s - self._lost_s.pop(request))
+            if request in columns.lost_s:
+                columns.long_gaps_s.append(first_s - columns.lost_s.pop(request))
             else:
                 columns.first_gap_s[request] = first_s - columns.first_token_s[request]
         self._late.clear()
@@ -205,9 +203,10 @@ class Engine(Intake):
         if self.cache is not None:
             self.cache.computed(request)
         if self.owner.prompt_done(self, request, now_s):
-            generated = self._generated.pop(request, 0)
+            columns = self.columns
+            generated = columns.generated.pop(request, 0)
             if generated:
-                self.columns.long_gaps_s.append(now_s - self._lost_s.pop(request))
+                columns.long_gaps_s.append(now_s - columns.lost_s.pop(request))
             self._join(request, generated + 1, now_s)
         else:
             self.load -= 1
@@ -250,16 +249,17 @@ class Engine(Intake):
         seconds, ready = 0.0, self._ready
         while ready and len(self.running) + len(self.prompts) < self.scheduler.max_sequences:
             request = ready[0]
-            generated = self._generated.get(request, 1)
+            had = self.columns.generated.get(request, 0)
+            # A prompt that was computed elsewhere has made one token more; a swapped sequence is as it left.
+            generated = had if request in self._swapped else had + 1
             tokens = self.isl[request] + generated
             if self.memory is not None and not self.memory.admit(
                 request, self.memory.wanted(tokens, self.osl[request] - generated), self.grown()
             ):
                 break
             ready.popleft()
-            if request in self._swapped:
-                seconds += self._swapped.pop(request) * (self._swap_s_per_token or 0.0)
-                self._generated.pop(request)
+            self.columns.generated.pop(request, None)
+            seconds += self._swapped.pop(request, 0.0) * (self._swap_s_per_token or 0.0)
             self._late.append(request)
             self._join(request, generated, now_s)
         return seconds
@@ -280,14 +280,6 @@ class Engine(Intake):
             self.enqueue(request)
 
     # -- memory --------------------------------------------------------------------------------------------------------
-
-    def prompt_tokens(self, request: int) -> int:
-        """See `Intake`."""
-        return self.isl[request] + self._generated.get(request, 0)
-
-    def output_left(self, request: int) -> int:
-        """See `Intake`."""
-        return self.osl[request] - self._generated.get(request, 0)
 
     def grown(self) -> int:
         """See `Intake`."""
@@ -324,6 +316,33 @@ class Engine(Intake):
             seconds += self._preempt(next(reversed(running)), now_s)
         return seconds
 
+    def _lose(self, request: int, context: float, now_s: float) -> None:
+        """Note what a sequence has that leaves the batch before its end."""
+        columns = self.columns
+        columns.generated[request] = round(context) - self.isl[request]
+        if request not in self._late:
+            columns.lost_s[request] = now_s
+        else:
+            self._late.remove(request)
+            columns.lost_s.setdefault(request, columns.first_token_s[request])
+
+    def halt(self, now_s: float) -> list[int]:
+        """See `Intake`."""
+        for request in list(self._ready):
+            if request in self._swapped:
+                del self._swapped[request]
+        gone = [request for _, request in self._arrivals] + self._forget() + list(self._ready)
+        running = list(self.running)
+        for request in running:
+            self._lose(request, self._leave(request), now_s)
+        self._arrivals.clear()
+        self._ready.clear()
+        self._finish.clear()
+        self._chunks = []
+        self._epoch += 1
+        self._planned = self.load = 0
+        return gone + running
+
     def admit(self, request: int, now_s: float) -> bool:
         """See `Intake`; nobody new in a step that had to preempt, or the one that had to go would be back at once."""
         return not self._short and super().admit(request, now_s)
@@ -331,12 +350,8 @@ class Engine(Intake):
     def _preempt(self, request: int, now_s: float) -> float:
         self._short = True
         context = self._leave(request)
-        self._generated[request] = round(context) - self.isl[request]
         self.columns.preemptions[request] += 1
-        self._lost_s[request] = now_s
-        if request in self._late:
-            self._late.remove(request)
-            self._lost_s[request] = self.columns.first_token_s[request]
+        self._lose(request, context, now_s)
         if self._swap_s_per_token is None:
             self.waiting.appendleft(request)
             return 0.0

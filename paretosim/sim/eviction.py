@@ -6,6 +6,7 @@ one to go. It never sees a block that a running request uses.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Protocol
@@ -28,7 +29,7 @@ class LeastRecentlyUsed:
     """The block that has been idle longest."""
 
     def __init__(self) -> None:
-        self._blocks: dict[int, None] = {}
+        self._blocks: OrderedDict[int, None] = OrderedDict()  # a dict searches from where its first entry once was
 
     def idle(self, block: int) -> None:
         """To the end of the row."""
@@ -40,9 +41,7 @@ class LeastRecentlyUsed:
 
     def victim(self) -> int:
         """The front of the row."""
-        block = next(iter(self._blocks))
-        del self._blocks[block]
-        return block
+        return self._blocks.popitem(last=False)[0]
 
 
 class LeastFrequentlyUsed:

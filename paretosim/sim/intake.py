@@ -92,13 +92,21 @@ class Intake:
         if self.cache is not None:
             self.cache.release(request)
 
+    def computes(self, request: int) -> bool:
+        """Whether a prompt is in work here."""
+        return request in self.prompts
+
+    def halt(self, now_s: float) -> list[int]:
+        """Lose everything at once, as a failure does; returns the requests that were here, running ones last."""
+        raise NotImplementedError
+
     def output_left(self, request: int) -> int:
         """Tokens that a request still has to generate at most."""
-        return self.osl[request]
+        return self.osl[request] - self.columns.generated.get(request, 0)
 
     def prompt_tokens(self, request: int) -> int:
-        """Tokens to hold before a request can decode: its prompt, and what it had generated when it was preempted."""
-        return self.isl[request]
+        """Tokens to hold before a request can decode: its prompt, and what it had generated when it lost its place."""
+        return self.isl[request] + self.columns.generated.get(request, 0)
 
     def enqueue(self, request: int) -> None:
         """Put a request behind those of its priority or a higher one."""
@@ -134,6 +142,18 @@ class Intake:
             self.columns.prefill_start_s[request] = now_s
             self.columns.prefill_worker[request] = self.number
         return True
+
+    def _forget(self) -> list[int]:
+        """Drop what waits and what is in work; returns it."""
+        gone = [*self.waiting, *self.prompts]
+        for request in self.prompts:
+            self.release(request, self.clock.now)
+        self.waiting.clear()
+        self.prompts.clear()
+        self._computed.clear()
+        self._load_s = 0.0
+        self.load = 0
+        return gone
 
     def grown(self) -> int:
         """KV blocks in use beyond those taken at admission."""

@@ -39,7 +39,8 @@ class RequestLog:
     preemptions : how often it lost its place.
     cached_tokens : prompt tokens that a cache held.
     rejected : ids of requests that were turned away, in that order.
-    long_gaps_s : gaps between two tokens with a preemption in between.
+    long_gaps_s : gaps between two tokens with a preemption or a failure in between.
+    generated, lost_s : of sequences that are out of a batch for now: tokens they had, and when they had the last one.
     isl, osl, priority : of all requests, as plain numbers; no priorities where all are equal.
     """
 
@@ -52,6 +53,8 @@ class RequestLog:
             setattr(self, name, array("q", [0 if name in COUNTS[2:] else -1]) * n)
         self.rejected: list[int] = []
         self.long_gaps_s = array("d")
+        self.generated: dict[int, int] = {}
+        self.lost_s: dict[int, float] = {}
         self.isl: list[int] = requests.isl.tolist()
         self.osl: list[int] = requests.osl.tolist()
         self.priority: list[int] | None = requests.priority.tolist() if requests.priority.any() else None

@@ -19,12 +19,14 @@ class PrefillEngine(Intake):
     stages : pipeline stages.
     """
 
-    __slots__ = ("_free_s", "_idle")
+    __slots__ = ("_epoch", "_free_s", "_idle", "_under_way")
 
     def __init__(self, *intake: Any, stages: int = 1):
         super().__init__(*intake)
         self._free_s = [0.0] * stages
         self._idle = True
+        self._epoch = 0
+        self._under_way: dict[int, None] = {}  # prompts in the pipeline with no chunk left to enter it
 
     def submit(self, request: int, now_s: float) -> None:
         """See `Intake`."""
@@ -72,25 +74,46 @@ class PrefillEngine(Intake):
                 self.owner.prompt_step(self, request, now_s, out_s, before + tokens, last)
         # Later chunks of a prompt may enter before earlier ones have left: what is computed is noted on entry.
         done = self.advance(chunks)
-        if len(free_s) == 1:
-            self.clock.at(out_s, self._left_last, done, BOUNDARY)
-            return
-        self.clock.at(free_s[0], self._next, None, BOUNDARY)
-        if done:
-            self.clock.at(out_s, self._left, done, BOUNDARY)
-
-    def _next(self, _: object) -> None:
-        self._begin(self.clock.now)
-
-    def _left(self, done: list[int]) -> None:
-        """A step has left the last stage."""
-        now_s = self.clock.now
         for request in done:
+            self._under_way[request] = None
+        if len(free_s) == 1:
+            self.clock.at(out_s, self._left_last, (self._epoch, done), BOUNDARY)
+            return
+        self.clock.at(free_s[0], self._next, self._epoch, BOUNDARY)
+        if done:
+            self.clock.at(out_s, self._left, (self._epoch, done), BOUNDARY)
+
+    def _next(self, epoch: int) -> None:
+        if epoch == self._epoch:
+            self._begin(self.clock.now)
+
+    def _left(self, step: tuple[int, list[int]]) -> None:
+        """A step has left the last stage."""
+        now_s, (epoch, done) = self.clock.now, step
+        if epoch != self._epoch:
+            return
+        for request in done:
+            del self._under_way[request]
             self.load -= 1
             if self.cache is not None:
                 self.cache.computed(request)
             self.owner.prompt_done(self, request, now_s)
 
-    def _left_last(self, done: list[int]) -> None:
-        self._left(done)
-        self._begin(self.clock.now)
+    def _left_last(self, step: tuple[int, list[int]]) -> None:
+        self._left(step)
+        self._next(step[0])
+
+    def computes(self, request: int) -> bool:
+        """See `Intake`."""
+        return request in self.prompts or request in self._under_way
+
+    def halt(self, now_s: float) -> list[int]:
+        """See `Intake`; prompts whose cache is still on its way to another engine are the cluster's to find."""
+        gone = self._forget() + list(self._under_way)
+        for request in self._under_way:
+            super().release(request, now_s)
+        self._under_way.clear()
+        self._free_s = [now_s] * len(self._free_s)
+        self._epoch += 1
+        self._idle = True
+        return gone

@@ -103,6 +103,7 @@ class ServedCluster:
     transfer : how the cache of a prompt gets from pool to pool; None is layer by layer over the GPUs' own NICs, or
         without any time where step times are a formula.
     kv_cache : what is kept of finished prompts; None is nothing.
+    controllers : what changes the cluster while it runs.
     """
 
     decode: ServedPool
@@ -111,6 +112,7 @@ class ServedCluster:
     block_tokens: int = 16
     transfer: TransferSpec | None = None
     kv_cache: KvCacheSpec | None = None
+    controllers: tuple[Policy, ...] = ()
 
     @property
     def gpus(self) -> int:

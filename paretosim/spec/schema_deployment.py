@@ -121,12 +121,16 @@ class Colocated(_Pool):
     serving: Literal["colocated"]
     block_tokens: Whole = 16
     kv_cache: KvCacheKeys = ABSENT
+    controllers: list[PolicyKeys] = []  # noqa: RUF012
 
     def cluster(self, gpu_of: Callable[[str], str]) -> ServedCluster:
         """As the package speaks of it; `gpu_of` names the GPU of a phase whose pool does not."""
         _one_way_to_say_engines(self)
         kept = self.kv_cache.kv_cache() if self.kv_cache else None
-        return ServedCluster(self.served(gpu_of("decode"), None), block_tokens=self.block_tokens, kv_cache=kept)
+        return ServedCluster(
+            self.served(gpu_of("decode"), None), block_tokens=self.block_tokens, kv_cache=kept,
+            controllers=tuple(self.controllers),
+        )  # fmt: skip
 
 
 class Disaggregated(Keys):
@@ -140,6 +144,7 @@ class Disaggregated(Keys):
     block_tokens: Whole = 16
     kv_transfer: TransferKeys = ABSENT
     kv_cache: KvCacheKeys = ABSENT
+    controllers: list[PolicyKeys] = []  # noqa: RUF012
 
     def cluster(self, gpu_of: Callable[[str], str]) -> ServedCluster:
         """As the package speaks of it; `gpu_of` names the GPU of a phase whose pool does not."""
@@ -149,7 +154,9 @@ class Disaggregated(Keys):
         )
         transfer = self.kv_transfer.transfer() if self.kv_transfer else None
         kept = self.kv_cache.kv_cache() if self.kv_cache else None
-        return ServedCluster(decode, prefill, self.first_token_after, self.block_tokens, transfer, kept)
+        return ServedCluster(
+            decode, prefill, self.first_token_after, self.block_tokens, transfer, kept, tuple(self.controllers)
+        )
 
 
 def _by_serving(value: Any) -> Any:

@@ -19,9 +19,9 @@ NIC = NicSpec(50e9, 11e-6)
 
 def main() -> None:
     """Print one line per mode and load."""
-    print("mode       load  seconds  us/transfer  most flows of a card")
+    print("mode       load    cpu_s  us/transfer  most flows of a card")
     for mode in ("bulk", "layerwise"):
-        for load in (0.01, 0.1, 0.3, 0.5, 0.7):
+        for load in (0.01, 0.1, 0.3, 0.5):
             draw = random.Random(1)
             clock = Clock()
             fabric = Fabric(clock)
@@ -38,9 +38,9 @@ def main() -> None:
                 now += draw.expovariate(load * ENGINES * NIC.bytes_per_s / BYTES)
                 value = (draw.choice(ends[:ENGINES]), draw.choice(ends[ENGINES:]), draw.randint(500, 1500), now)
                 clock.at(now, begin, value)
-            started = time.perf_counter()
+            started = time.process_time()
             clock.run()
-            seconds = time.perf_counter() - started
+            seconds = time.process_time() - started
             assert len(arrived) == TRANSFERS
             peak = fabric.links().peak.max()
             print(f"{mode:9}  {load:4.2f}  {seconds:7.2f}  {1e6 * seconds / TRANSFERS:11.1f}  {peak:20}")
