@@ -41,8 +41,11 @@ def hashed(isl: Ints, conversation: Ints, group: Ints, common_tokens: Ints, bloc
     conversations_end = groups_end + int(longest.sum())
 
     starts = np.concatenate(([0], np.cumsum(blocks)))
-    owner = np.repeat(np.arange(len(isl)), blocks)
-    at = np.arange(starts[-1]) - starts[owner]
-    talk = conversation[owner]
-    of_conversation = np.where(at < full[owner], conversations[talk] + at, conversations_end + owner)
-    return Hashed(starts, np.where(at < common[talk], group[talk] * group_blocks + at, of_conversation))
+    at = np.arange(starts[-1]) - np.repeat(starts[:-1], blocks)
+    in_group = at < np.repeat(common[conversation], blocks)
+    first_of_group = np.repeat((group * group_blocks)[conversation], blocks)
+    first_of_conversation = np.repeat(conversations[conversation], blocks)
+    ids = at + np.where(in_group, first_of_group, first_of_conversation)
+    ragged = np.flatnonzero(blocks > full)
+    ids[starts[ragged + 1] - 1] = conversations_end + ragged
+    return Hashed(starts, ids)

@@ -8,8 +8,10 @@ the cut density, in closed form.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import erfc, exp, floor, inf, log, pi, sqrt
+from math import erfc, exp, floor, log, pi, sqrt
 from typing import Literal
+
+LONGEST = 2**31 - 1  # token counts live in 32-bit columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Normal:
     mu: float
     sigma: float
     low: int = 1
-    high: float = inf
+    high: float = LONGEST
     kind: Literal["normal"] = field(default="normal", init=False)
 
     @property
@@ -87,7 +89,7 @@ class Lognormal:
     median: float
     sigma: float
     low: int = 1
-    high: float = inf
+    high: float = LONGEST
     kind: Literal["lognormal"] = field(default="lognormal", init=False)
 
     @property

@@ -15,6 +15,10 @@ NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Kind = Literal["closed_loop", "constant", "poisson", "gamma", "mmpp", "diurnal", "trace"]
 
 
+_MOST_CLIENTS = 10_000_000
+_MOST_ROUNDS = 1000  # of an mmpp's states between two arrivals
+
+
 class _Kind(BaseModel):
     model_config = ConfigDict(strict=True)
     kind: Kind
@@ -25,7 +29,7 @@ class _Arrivals(Keys):
 
 
 class _ClosedLoop(_Arrivals):
-    concurrency: Whole
+    concurrency: Annotated[int, Field(ge=1, le=_MOST_CLIENTS)]
     ramp_s: NotNegative = 0.0
 
     def arrivals(self) -> Arrivals:
@@ -71,6 +75,9 @@ class _Mmpp(_Arrivals):
         rates = info.data.get("rates_req_s", dwell)
         if len(dwell) != len(rates):
             raise problem(f"must hold one number a rate, {len(rates)}, not {len(dwell)}")
+        arrivals_a_round = sum(rate * stay for rate, stay in zip(rates, dwell, strict=True))
+        if "rates_req_s" in info.data and arrivals_a_round * _MOST_ROUNDS < 1:
+            raise problem(f"less than one arrival in {_MOST_ROUNDS} rounds of the states: that is poisson; stay longer")
         return dwell
 
     def arrivals(self) -> Arrivals:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import exp, inf
+from math import exp
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, ValidationInfo, model_validator
 
 from ..errors import InputError
-from .lengths import Fixed, Histogram, Lengths, Lognormal, Normal, Uniform, nominal
+from .lengths import LONGEST, Fixed, Histogram, Lengths, Lognormal, Normal, Uniform, nominal
 from .recorded import read_lengths
 from .schema_messages import shown
 from .schema_values import ABSENT, LARGEST, Keys, Positive, Text, Whole, once, problem, problems_at
@@ -34,13 +34,12 @@ def _uniform(value: Any) -> Uniform:
 
 class _Cut(Keys):
     low: Whole = Field(1, alias="min")
-    high: Whole = Field(ABSENT, alias="max")
+    high: Whole = Field(LONGEST, alias="max")
 
     def checked(self, of: type[Normal | Lognormal], centre: float, width: float) -> Normal | Lognormal:
-        high = inf if self.high is None else self.high
-        if high < self.low:
+        if self.high < self.low:
             problems_at([(("max",), f"must be at least 'min', which is {self.low}, not {self.high}")])
-        lengths = of(centre, width, self.low, high)
+        lengths = of(centre, width, self.low, self.high)
         if not lengths.kept >= _LEAST_KEPT:
             raise problem("less than a millionth of it is from 'min' (1 unless given) to 'max': move one of them")
         return lengths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from math import exp, inf
+from math import exp
 from pathlib import Path
 
 import pytest
@@ -90,7 +90,7 @@ def test_all_keys_of_a_trace_are_read(load) -> None:
         ({"normal": {"mean": 500, "std": 20}}, Normal(500.0, 20.0), 500),
         ({"normal": {"mean": 500, "std": 20, "min": 490, "max": 510}}, Normal(500.0, 20.0, 490, 510), 500),
         ({"lognormal": {"median": 100, "sigma": 0.5}}, Lognormal(100.0, 0.5), 113),
-        ({"lognormal": {"mean": 100, "sigma": 0.5, "min": 2}}, Lognormal(100 * exp(-0.125), 0.5, 2, inf), 100),
+        ({"lognormal": {"mean": 100, "sigma": 0.5, "min": 2}}, Lognormal(100 * exp(-0.125), 0.5, 2), 100),
         ({"histogram": {"lengths": [30, 10], "weights": [1, 3]}}, Histogram((10, 30), (3.0, 1.0)), 15),
         ({"csv": "t.csv", "column": "isl"}, Histogram((10, 40), (2.0, 1.0)), 20),
     ],
@@ -178,6 +178,14 @@ WRONG = [
         arrivals("kind: mmpp, rates_req_s: [5, -9], dwell_s: [1, 0]"),
         "7:43: arrivals.rates_req_s.1: must be at least 0, not -9",
         "7:61: arrivals.dwell_s.1: must be above 0, not 0",
+    ),
+    (
+        arrivals("kind: mmpp, rates_req_s: [0, 0.001], dwell_s: [9, 0.001]"),
+        "7:51: arrivals.dwell_s: less than one arrival in 1000 rounds of the states: that is poisson; stay longer",
+    ),
+    (
+        arrivals("kind: closed_loop, concurrency: 10000001"),
+        "7:33: arrivals.concurrency: must be at most 10000000, not 10000001",
     ),
     (
         arrivals("kind: diurnal, rate_req_s: 5, amplitude: 1.5, period_s: 9"),
