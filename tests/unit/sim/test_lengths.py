@@ -18,6 +18,7 @@ ALL = [
     Uniform(3, 4),
     Normal(1000, 200),
     Normal(5, 10),
+    Normal(10.3, 0.1),  # much narrower than a token
     Normal(100, 50, low=90, high=120),
     Normal(100, 10, low=130, high=140),  # far in the upper tail
     Normal(100, 10, low=60, high=70),

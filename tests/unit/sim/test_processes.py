@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from paretosim.sim import processes
 from paretosim.sim.processes import arrival_times
 from paretosim.spec.arrivals import Constant, Diurnal, Gamma, Mmpp, OpenLoop, Poisson
 
@@ -29,6 +30,13 @@ def test_times_never_fall_and_end_where_they_are_told(process: OpenLoop) -> None
     assert (np.diff(counted) >= 0).all()
     spanned = arrival_times(process, 0, None, counted[5000])
     assert spanned.tolist() == counted[:5000].tolist()
+
+
+@pytest.mark.parametrize("process", ALL, ids=str)
+def test_times_do_not_depend_on_how_many_are_drawn_at_once(process: OpenLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = arrival_times(process, 0, 3000)
+    monkeypatch.setattr(processes, "_CHUNK", 7)
+    assert arrival_times(process, 0, 3000) == pytest.approx(at_once, rel=1e-9)
 
 
 def test_a_constant_rate_is_evenly_spaced_from_zero() -> None:
