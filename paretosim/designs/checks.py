@@ -33,6 +33,7 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
         names = store.engine_names()
         message = f"no engine {scenario.engine!r}{did_you_mean(scenario.engine, names)}; known: {', '.join(names)}"
         problems.append(scenario.problem(("engine",), message))
+    problems += _mix_problems(scenario)
     model = None
     try:
         model = load_model(scenario.model, scenario.folder)
@@ -95,6 +96,20 @@ def compile_layouts(scenario: Scenario, engines: Engines, space: DesignSpace) ->
                 problems += [scenario.problem(("model",), p.message) for p in error.problems]
     if problems:
         raise InputError(list(dict.fromkeys(problems)))
+
+
+def _mix_problems(scenario: Scenario) -> Iterator[Problem]:
+    """A sweep computes with mean lengths, and tells mixes apart by them."""
+    mixes = scenario.workload.mixes
+    if not mixes:
+        yield scenario.problem(
+            ("workload", "mixes"), "is required to sweep, which reads no trace: give typical lengths"
+        )
+    lengths = [(mix.isl, mix.osl) for mix in mixes]
+    for i, (isl, osl) in enumerate(lengths):
+        if (same := lengths.index((isl, osl))) < i:
+            message = f"has the mean lengths of mixes.{same}, {isl}/{osl}: a sweep needs them as one"
+            yield scenario.problem(("workload", "mixes", i), message)
 
 
 def check_memory(scenario: Scenario, engines: Engines, space: DesignSpace) -> None:

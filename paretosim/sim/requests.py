@@ -17,14 +17,16 @@ class Requests:
     """Requests of a run, one entry each, in the order in which a client would number them.
 
     A request arrives at a time of its own (`arrival_s`), or `delay_s` after another one has finished (`after`), or,
-    with neither, when the closed loop of `concurrency` clients has a free slot: such requests are sent in their order.
+    with neither, `delay_s` after the closed loop of `concurrency` clients has a free slot: such requests take slots in
+    their order, all of which are free at 0. A slot is free again when neither its request nor one that waits for it,
+    directly or through others (`after`), is left: a client of the loop has its whole session first.
 
     Attributes
     ----------
     arrival_s : when it arrives [s]; NaN where that depends on other requests.
     isl, osl : input and output length [token], at least 1.
     after : the request whose end it waits for, -1 for none (turns of a session).
-    delay_s : pause between that end and its arrival [s].
+    delay_s : pause between that end, or the free slot, and its arrival [s]; 0 for requests with a time of their own.
     kind : position in `kinds`.
     priority : among waiting requests, higher goes first; equal ones in order of arrival.
     kinds : names of the classes of requests.

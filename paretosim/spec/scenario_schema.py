@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     PlainValidator,
     TypeAdapter,
@@ -25,7 +24,6 @@ from .scenario import Hardware, Scenario, Serving, Space
 from .schema_messages import message, shown
 from .schema_values import (
     ABSENT,
-    LARGEST,
     Axis,
     Keys,
     Limit,
@@ -37,7 +35,8 @@ from .schema_values import (
     problem,
     problems_at,
 )
-from .workload import Mix, Slo, Workload
+from .schema_workload import WorkloadKeys
+from .workload import Slo
 from .yaml_marks import REFUSED, Marked
 
 Gpus = Annotated[list[Text], Field(strict=True, min_length=1), AfterValidator(once)]
@@ -140,42 +139,6 @@ def _precision(value: Any) -> Precision:
     raise problem(f"must be one of {known}, or {{{parts_of_it}}} of these, not {shown(value)}")
 
 
-def _number_not_distribution(value: Any) -> Any:
-    if isinstance(value, dict | list):
-        raise problem("a distribution is not supported by this version yet; give a number")
-    return value
-
-
-class _Mix(Keys):
-    isl: Annotated[Whole, BeforeValidator(_number_not_distribution)]
-    # TPOT is the time between tokens, so there must be two
-    osl: Annotated[int, Field(strict=True, ge=2, le=LARGEST), BeforeValidator(_number_not_distribution)]
-    weight: Positive = 1.0
-
-
-class _Prefix(Keys):
-    hit_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-def _distinct(mixes: list[_Mix]) -> list[_Mix]:
-    lengths = [(mix.isl, mix.osl) for mix in mixes]
-    problems_at(
-        ((i,), f"has the lengths of mixes.{lengths.index(pair)}: add up their weights")
-        for i, pair in enumerate(lengths)
-        if pair in lengths[:i]
-    )
-    return mixes
-
-
-class _Workload(Keys):
-    mixes: Annotated[list[_Mix], Field(min_length=1), AfterValidator(_distinct)]
-    prefix: _Prefix = _Prefix()
-
-    def workload(self) -> Workload:
-        mixes = tuple(Mix(mix.isl, mix.osl, mix.weight) for mix in self.mixes)
-        return Workload(mixes, self.prefix.hit_rate)
-
-
 class _Slo(Keys):
     ttft_s: Limit = inf
     tpot_s: Limit = inf
@@ -197,7 +160,7 @@ class _Scenario(Keys):
     space: _Space
     hardware: Annotated[Hardware, PlainValidator(_hardware)]
     usd_per_gpu_hour: dict[str, Positive] = Field(default_factory=dict)
-    workload: _Workload
+    workload: WorkloadKeys
     slo: _Slo = _Slo()
 
     @field_validator("hardware")
@@ -232,7 +195,7 @@ def checked(marked: Marked, path: Path) -> Scenario:
     """
     problems = list(marked.problems)
     try:
-        found = _Scenario.model_validate(marked.data)
+        found = _Scenario.model_validate(marked.data, context={"folder": path.parent})
     except ValidationError as error:
         details = sorted(error.errors(include_url=False), key=lambda d: marked.where.position(d["loc"]))
         problems += [marked.where.problem(d["loc"], message(d)) for d in details if d["input"] is not REFUSED]

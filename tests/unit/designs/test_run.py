@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from paretosim.designs.run import sweep
+import pytest
+
+from paretosim.designs.run import SweepResult, sweep
+from paretosim.errors import InputError
 from paretosim.profiles.store import Store
 
 
@@ -26,3 +29,34 @@ def test_another_question_has_another_id(write_scenario: Callable[..., Path]) ->
     first = sweep(write_scenario(**small)).scenario_id
     assert sweep(write_scenario(**small | {"tp": "[4]"})).scenario_id != first
     assert sweep(write_scenario(**small | {"name": "renamed"})).scenario_id == first
+
+
+def swept(folder: Path, workload: str) -> SweepResult:
+    """A sweep of one engine under a workload given in one line."""
+    path = folder / "s.yaml"
+    path.write_text(f"""
+name: small
+model: meta-llama/Llama-3.1-8B
+hardware: [h200_sxm]
+space: {{batch: [8]}}
+workload: {{{workload}}}
+""")
+    return sweep(path)
+
+
+def test_a_sweep_computes_with_mean_lengths_and_without_arrivals(tmp_path: Path) -> None:
+    fixed = swept(tmp_path, "mixes: [{isl: 1000, osl: 100}]")
+    varied = "{isl: {uniform: [500, 1500]}, osl: {lognormal: {mean: 100, sigma: 0.3}}, name: chat, priority: 2}"
+    found = swept(tmp_path, f"mixes: [{varied}], arrivals: {{kind: poisson, rate_req_s: 3}}, requests: 50")
+    assert found.frontier.to_csv() == fixed.frontier.to_csv()
+
+
+def test_a_sweep_needs_mixes_with_different_mean_lengths(tmp_path: Path) -> None:
+    same = "mixes: [{isl: 1000, osl: 100}, {isl: {uniform: [500, 1500]}, osl: 100, name: varied}]"
+    with pytest.raises(
+        InputError, match=r"mixes\.1: has the mean lengths of mixes\.0, 1000/100: a sweep needs them as"
+    ):
+        swept(tmp_path, same)
+    (tmp_path / "t.csv").write_text("arrival_s,isl,osl\n1,2,3\n")
+    with pytest.raises(InputError, match=r"workload\.mixes: is required to sweep, which reads no trace: give typical"):
+        swept(tmp_path, "arrivals: {kind: trace, path: t.csv, format: csv}")

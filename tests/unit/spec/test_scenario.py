@@ -262,11 +262,6 @@ def test_a_scenario_is_imported_without_the_schema_library() -> None:
         ("mixes", "  mixes: [{isl: 8k, osl: 2}]", "6:12: workload.mixes.0.isl: must be a whole number, not '8k'"),
         (
             "mixes",
-            "  mixes: [{isl: {uniform: [820, 1024]}, osl: 2}]",
-            "6:12: workload.mixes.0.isl: a distribution is not supported by this version yet; give a number",
-        ),
-        (
-            "mixes",
             "  mixes: [{isl: 8, osl: 4, weight: 0}]",
             "6:28: workload.mixes.0.weight: must be above 0, not 0",
         ),
@@ -396,8 +391,6 @@ def test_a_required_key_that_is_missing_is_told_at_the_top(problems, key: str) -
         ("end", "demand: 3", "11:1: demand"),
         ("end", "step_time: {}", "11:1: step_time"),
         ("slo", "slo: {ttft_s: 2, percentile: 90}", "4:18: slo.percentile"),
-        ("mixes", LINES["mixes"] + "\n  arrivals: {kind: poisson}", "7:3: workload.arrivals"),
-        ("mixes", LINES["mixes"] + "\n  requests: 100", "7:3: workload.requests"),
         ("workers", "  cp: [1]", "10:3: space.cp"),
         ("workers", "  cp: [1]", "10:3: space.cp"),
         ("workers", "  moe_tp: [1]", "10:3: space.moe_tp"),
