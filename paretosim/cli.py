@@ -35,6 +35,15 @@ def build_parser() -> argparse.ArgumentParser:
     sweep.add_argument("--executor", choices=("auto", "serial"), default="auto", help="where tasks run")
     _common(sweep)
 
+    simulate = commands.add_parser("simulate", help="one deployment under traffic, request by request")
+    simulate.add_argument("scenario", type=Path, metavar="SCENARIO.yaml")
+    simulate.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<name>-<id>/")
+    simulate.add_argument("--seed", type=_seed, help="of everything random (default: the scenario's)")
+    simulate.add_argument("--timeline", action="store_true", help="also write timeline.json, which Perfetto opens")
+    simulate.add_argument("--allow-plugins", action="store_true",
+                          help="let the scenario name policies of your own as module:Class")  # fmt: skip
+    _common(simulate)
+
     estimate = commands.add_parser("estimate", help="one engine step: seconds by operator, memory by part")
     estimate.add_argument("model", metavar="MODEL", help="catalogue name, or the path of a config.json")
     estimate.add_argument("--gpu", required=True, help="see `paretosim profile list`")
@@ -106,6 +115,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"{type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
         return 1
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
+    return int(text)
 
 
 def _positive(text: str) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ..cost.kernels import Kernels
 from ..cost.memory import MemoryModel
 from ..cost.pairing import HandOverCost
@@ -33,6 +31,7 @@ from .requests import Requests
 from .routers import ROUTERS
 from .schedulers import SCHEDULERS
 from .steps import CompiledSteps, FormulaSteps, Steps
+from .streams import stream
 from .transfer import Transfers
 
 
@@ -71,9 +70,8 @@ class Builder:
         spec, clock = self.simulation.cluster, Clock()
         cluster = Cluster(clock, requests, spec.first_token_after)
         pools = [pool for pool in (spec.prefill, spec.decode) if pool is not None]
-        streams = np.random.SeedSequence(seed).spawn(len(pools) + len(spec.controllers))
         kinds: dict[int, Pool] = {}
-        for place, (pool, stream) in enumerate(zip(pools, streams, strict=False)):
+        for place, pool in enumerate(pools):
             last = place == len(pools) - 1
             engines: list[Intake] = []
             for kind in pool.engines:
@@ -81,14 +79,14 @@ class Builder:
                     engines.append(self._engine(len(kinds), cluster, pool, kind, requests, last))
                     kinds[len(kinds)] = kind
             router = make("router", pool.router, ROUTERS, self.allow_plugins)
-            router.seeded(np.random.default_rng(stream))
+            router.seeded(stream(seed, f"router {place}"))
             cluster.add_stage(Stage(engines, router))
         self._give_caches(cluster, requests, kinds)
         if spec.prefill is not None:
             self._connect(cluster, requests, kinds)
-        for policy, stream in zip(spec.controllers, streams[len(pools) :], strict=True):
+        for place, policy in enumerate(spec.controllers):
             controller = make("controller", policy, CONTROLLERS, self.allow_plugins)
-            controller.start(cluster, np.random.default_rng(stream))
+            controller.start(cluster, stream(seed, f"controller {place}"))
         return cluster
 
     def _give_caches(self, cluster: Cluster, requests: Requests, kinds: Mapping[int, Pool]) -> None:
@@ -153,6 +151,12 @@ class Builder:
         if gpu not in self._kernels:
             self._kernels[gpu] = Kernels.of(self.store, gpu, self.simulation.engine)
         return self._kernels[gpu]
+
+    def tables(self) -> list[str]:
+        """Facts and table hashes of the GPUs behind the steps made so far, in a fixed order."""
+        used = {(gpu, *key): p for gpu, kernels in self._kernels.items() for key, p in kernels.used.items()}
+        gpus = [repr(self.store.gpu(gpu)) for gpu in sorted(self._kernels)]
+        return gpus + [used[key].table_sha256 for key in sorted(used)]
 
     def _make_steps(self, kind: Pool) -> Steps:
         simulation = self.simulation

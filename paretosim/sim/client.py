@@ -37,17 +37,21 @@ class Client:
     def start(self) -> None:
         """Send what arrives first; the rest follows by itself."""
         for _ in range(min(self._free, len(self._pool))):
-            self._clock.at(0.0, self._later, self._pool.popleft(), ARRIVAL)
+            self._fill_slot(0.0)
         if self._order:
             self._clock.at(self._at_s[0], self._on_time, None, ARRIVAL)
 
     def ended(self, request: int, now_s: float) -> None:
-        """A request has finished or was rejected: its session goes on, its slot is free."""
+        """A request has finished or was rejected: its session goes on, or, after the last turn, its slot is free."""
         if request in self._next:
             for turn in self._next.pop(request):
                 self._clock.at(now_s + self._delay_s[turn], self._later, turn, ARRIVAL)
         elif self._pool:
-            self._clock.at(now_s, self._later, self._pool.popleft(), ARRIVAL)
+            self._fill_slot(now_s)
+
+    def _fill_slot(self, now_s: float) -> None:
+        request = self._pool.popleft()
+        self._clock.at(now_s + self._delay_s[request], self._later, request, ARRIVAL)
 
     def _on_time(self, _: object) -> None:
         place = self._sent

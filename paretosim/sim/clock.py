@@ -23,7 +23,7 @@ _CALL = 5  # (time, order, number, callback, value); SimPy's own entries have fo
 class Clock(simpy.Environment):
     """SimPy's environment, used as clock and queue."""
 
-    _queue: list[Any]  # type: ignore[assignment]
+    _queue: list[Any]
 
     @property
     def calls(self) -> int:

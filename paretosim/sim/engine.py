@@ -34,7 +34,7 @@ class Engine(Intake):
     __slots__ = (
         "_arrivals", "_base", "_blocked", "_chunks", "_count", "_cut", "_decodes", "_end_s", "_epoch", "_finish",
         "_from_s", "_growth", "_joined", "_joined_with", "_late", "_line", "_longest",
-        "_planned", "_ready", "_short", "_start_s", "_step", "_swap_s_per_token", "_swapped", "_tokens", "context",
+        "_planned", "_queued", "_ready", "_short", "_start_s", "_step", "_swap_s_per_token", "_swapped", "_tokens", "context",
     )  # fmt: skip
 
     def __init__(self, *intake: Any, swap_s_per_token: float | None = None, longest_run: float = inf):
@@ -43,7 +43,7 @@ class Engine(Intake):
         self._growth = self.steps.tokens_per_step
         self._longest, self._swap_s_per_token = longest_run, swap_s_per_token
         self._step = self._count = self._tokens = 0  # decode steps; steps of any kind
-        self._epoch = self._planned = 0
+        self._epoch = self._planned = self._queued = 0
         self._start_s = self._from_s = self._end_s = 0.0  # of the run; its first step begins after what is swapped
         self._line = IDLE
         self._finish: list[tuple[int, int]] = []  # heap of (step, request); void where `running` says otherwise
@@ -125,6 +125,7 @@ class Engine(Intake):
             self._blocked = not chunks and not self.prompts
         self._chunks, self._start_s = chunks, now_s
         self._from_s = now_s + swap_s
+        self._queued = len(self.waiting) + len(self._ready)
         sequences = len(self.running)
         if chunks:
             decoding = sequences if self._decodes else 0
@@ -180,10 +181,9 @@ class Engine(Intake):
         elif self._late:
             late = len(self._late)
             self._note_first_gaps(steps)
-        waiting = len(self.waiting) + len(self._ready)
         tokens = self._tokens if self._chunks else 0
-        context = self.context
-        self.log.note((self._start_s, self._end_s, steps, sequences, stalled, late, tokens, context, waiting))
+        context, queued = self.context, self._queued
+        self.log.note((self._start_s, self._end_s, steps, sequences, stalled, late, tokens, context, queued))
 
     def _note_first_gaps(self, steps: int) -> None:
         """The first gap of a sequence that joined from elsewhere includes its way here, unlike those of the others."""

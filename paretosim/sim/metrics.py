@@ -83,6 +83,8 @@ def summarize(outcome: Outcome, gpus: int, slo: Slo) -> dict[str, Any]:
         "tpot_s": _spread(latencies.tpot_s[np.isfinite(latencies.tpot_s)]),
         "itl_s": {"mean": gaps.mean_s(), **dict(zip(SHARES, quantiles.tolist(), strict=True))},
         "e2e_s": _spread(latencies.e2e_s),
+        "ttft_s_at_percentile": _at(latencies.ttft_s, slo.percentile),
+        "tpot_s_at_percentile": _at(latencies.tpot_s[np.isfinite(latencies.tpot_s)], slo.percentile),
         "cached_tokens": int(log.column("cached_tokens").sum()),
     }
     if len(log.requests.kinds) > 1:
@@ -97,6 +99,10 @@ def summarize(outcome: Outcome, gpus: int, slo: Slo) -> dict[str, Any]:
             for mine in [log.requests.kind[done] == place]
         }
     return found
+
+
+def _at(values: Floats, percentile: float) -> float:
+    return float(np.quantile(values, percentile / 100)) if len(values) else float("nan")
 
 
 def _spread(values: Floats) -> dict[str, float]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from .._version import __version__
+from ..errors import InputError
 from ..profiles.store import Store
+from ..spec.arrivals import Trace
+from ..spec.scenario import plain
 from ..spec.simulation import Simulation, load_simulation
 from .arrivals import requests_of
 from .build import Builder
 from .checks import check
 from .log import Outcome
 from .metrics import summarize
+from .requests import Requests
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
@@ -30,12 +36,14 @@ class SimulationResult:
     Attributes
     ----------
     simulation : the question, with the seed that was used.
+    simulation_id : hash of everything that decides the answer.
     outcome : every request and every run of steps.
     pools : places of each pool's engines in `outcome.engines`.
     summary : what ``summary.json`` holds.
     """
 
     simulation: Simulation
+    simulation_id: str
     outcome: Outcome
     pools: Mapping[str, tuple[int, ...]]
     summary: dict[str, Any]
@@ -65,11 +73,12 @@ def simulate(
     if not isinstance(simulation, Simulation):
         simulation = load_simulation(simulation)
     if seed is not None:
-        simulation = replace(simulation, seed=seed)
+        simulation = replace(simulation, workload=replace(simulation.workload, seed=seed))
+    seed = simulation.workload.seed
     builder = Builder(simulation, store or Store(), allow_plugins)
     check(builder)
-    requests = requests_of(simulation.workload, simulation.seed, simulation.folder)
-    cluster = builder.cluster(requests, simulation.seed)
+    requests = _requests(simulation)
+    cluster = builder.cluster(requests, seed)
     if progress is not None:
         cluster.progress = progress
     began = time.process_time()
@@ -82,13 +91,34 @@ def simulate(
         place += len(stage.engines)
     summary = summarize(outcome, simulation.cluster.gpus, simulation.slo) | {
         "scenario": simulation.name,
-        "seed": simulation.seed,
+        "seed": seed,
         "events": outcome.events,
         "cpu_s": round(cpu_s, 3),
         "peak_rss_mb": round(_peak_rss_mb(), 1),
         "version": __version__,
     }
-    return SimulationResult(simulation, outcome, pools, summary)
+    return SimulationResult(simulation, identify(simulation, builder), outcome, pools, summary)
+
+
+def identify(simulation: Simulation, builder: Builder) -> str:
+    """Hash of everything that decides the answer: scenario, model, GPUs, engine, tables, trace, version."""
+    decisive = [f.name for f in fields(simulation) if f.name not in ("name", "path", "where")]
+    facts = [json.dumps(plain({name: getattr(simulation, name) for name in decisive}), sort_keys=True), __version__]
+    if simulation.step_time is None:
+        facts += [repr(builder.model), repr(builder.store.engine(simulation.engine))]
+        facts += builder.tables()
+    if isinstance(simulation.workload.arrivals, Trace):
+        facts.append(hashlib.sha256((simulation.folder / simulation.workload.arrivals.path).read_bytes()).hexdigest())
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
+
+
+def _requests(simulation: Simulation) -> Requests:
+    """Requests of the workload; what a person left out of it is said at its place in the scenario."""
+    try:
+        return requests_of(simulation.workload, simulation.workload.seed, simulation.folder)
+    except InputError as error:
+        problems = [p if p.where else simulation.problem(tuple(p.key.split(".")), p.message) for p in error.problems]
+        raise InputError(problems) from None
 
 
 def _peak_rss_mb() -> float:

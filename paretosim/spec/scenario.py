@@ -116,7 +116,7 @@ class Scenario:
         A model given as a path is only named here, not read: hash its file beside this.
         """
         decisive = [f.name for f in fields(self) if f.name not in ("name", "path", "where")]
-        return {name: _plain(getattr(self, name)) for name in sorted(decisive)}
+        return {name: plain(getattr(self, name)) for name in sorted(decisive)}
 
 
 def load_scenario(path: str | Path) -> Scenario:
@@ -132,13 +132,14 @@ def load_scenario(path: str | Path) -> Scenario:
     return checked(read_marked(path), Path(path))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON would hold it, dataclasses as mappings."""
     if is_dataclass(value):
-        return _plain({f.name: getattr(value, f.name) for f in fields(value)})
+        return plain({f.name: getattr(value, f.name) for f in fields(value)})
     if isinstance(value, Mapping):
-        return {key: _plain(value[key]) for key in sorted(value)}
+        return {key: plain(value[key]) for key in sorted(value)}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and math.isinf(value):
         return None  # JSON has no infinity; only an absent target is one
     return value

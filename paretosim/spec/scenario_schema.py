@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -19,8 +19,10 @@ from pydantic import (
 
 from ..errors import InputError
 from .axis import small_fraction
+from .cluster import HostTime
 from .precision import FORMATS, CacheFormat, Format, Precision
 from .scenario import Hardware, Scenario, Serving, Space
+from .schema_deployment import DeploymentKeys, HostTimeKeys, StepTimeKeys
 from .schema_messages import message, shown
 from .schema_values import (
     ABSENT,
@@ -36,6 +38,7 @@ from .schema_values import (
     problems_at,
 )
 from .schema_workload import WorkloadKeys
+from .simulation import Simulation
 from .workload import Slo
 from .yaml_marks import REFUSED, Marked
 
@@ -142,6 +145,10 @@ def _precision(value: Any) -> Precision:
 class _Slo(Keys):
     ttft_s: Limit = inf
     tpot_s: Limit = inf
+    percentile: Annotated[float, Field(strict=True, gt=0, lt=100)] = 90.0
+
+    def slo(self) -> Slo:
+        return Slo(self.ttft_s, self.tpot_s, self.percentile)
 
 
 def _folder_name(name: str) -> str:
@@ -152,16 +159,21 @@ def _folder_name(name: str) -> str:
     return name
 
 
-class _Scenario(Keys):
+class _File(Keys):
+    """Every key that a scenario may have; each command reads those that concern it."""
+
     name: Annotated[str, AfterValidator(_folder_name)]
-    model: Text
+    model: Text = ABSENT
     precision: Annotated[Precision, PlainValidator(_precision)] = Precision.of("bf16")
     engine: Text = "trtllm"
-    space: _Space
-    hardware: Annotated[Hardware, PlainValidator(_hardware)]
+    space: _Space = ABSENT
+    hardware: Annotated[Hardware, PlainValidator(_hardware)] = ABSENT
     usd_per_gpu_hour: dict[str, Positive] = Field(default_factory=dict)
     workload: WorkloadKeys
     slo: _Slo = _Slo()
+    step_time: StepTimeKeys = ABSENT
+    host_time: HostTimeKeys = ABSENT
+    deployment: DeploymentKeys = ABSENT
 
     @field_validator("hardware")
     @classmethod
@@ -185,22 +197,66 @@ class _Scenario(Keys):
         return prices
 
 
+class _Sweep(_File):
+    """What a sweep cannot do without."""
+
+    model: Text
+    space: _Space
+    hardware: Annotated[Hardware, PlainValidator(_hardware)]
+
+
+class _Simulation(_File):
+    """What a simulation cannot do without."""
+
+    deployment: DeploymentKeys
+
+    @field_validator("step_time")
+    @classmethod
+    def _takes_the_place_of_a_model(cls, step_time: Any, info: ValidationInfo) -> Any:
+        if step_time is not None and info.data.get("model") is not None:
+            raise problem("takes the place of 'model' and 'hardware': give either")
+        return step_time
+
+    @field_validator("host_time")
+    @classmethod
+    def _is_no_part_of_a_formula(cls, host_time: Any, info: ValidationInfo) -> Any:
+        if host_time is not None and info.data.get("step_time") is not None:
+            raise problem("changes nothing: 'step_time' holds all of a step")
+        return host_time
+
+
+File = TypeVar("File", bound=_File)
+
+
+def _found(kind: type[File], marked: Marked, path: Path) -> File:
+    """The file's keys, or every problem at once: the file's first, then the schema's in the order of the lines."""
+    problems = list(marked.problems)
+    try:
+        found = kind.model_validate(marked.data, context={"folder": path.parent})
+    except ValidationError as error:
+        details = sorted(error.errors(include_url=False), key=lambda d: marked.where.position(d["loc"]))
+        places = [(_without_tag(d["loc"]), d) for d in details if d["input"] is not REFUSED]
+        problems += [marked.where.problem(place, message(d)) for place, d in places]
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def _without_tag(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Keys of the file; pydantic names the kind of serving between ``deployment`` and its keys."""
+    tagged = place[:1] == ("deployment",) and place[1:2] and place[1] in get_args(Serving)
+    return place[:1] + place[2:] if tagged else place
+
+
 def checked(marked: Marked, path: Path) -> Scenario:
-    """The scenario that a YAML file holds.
+    """The question of a sweep that a YAML file holds.
 
     Raises
     ------
     InputError
-        Every problem at once: the file's first, then the schema's in the order of the lines.
+        Every problem at once.
     """
-    problems = list(marked.problems)
-    try:
-        found = _Scenario.model_validate(marked.data, context={"folder": path.parent})
-    except ValidationError as error:
-        details = sorted(error.errors(include_url=False), key=lambda d: marked.where.position(d["loc"]))
-        problems += [marked.where.problem(d["loc"], message(d)) for d in details if d["input"] is not REFUSED]
-    if problems:
-        raise InputError(problems)
+    found = _found(_Sweep, marked, path)
     return Scenario(
         name=found.name,
         model=found.model,
@@ -209,8 +265,53 @@ def checked(marked: Marked, path: Path) -> Scenario:
         hardware=found.hardware,
         usd_per_gpu_hour=found.usd_per_gpu_hour,
         workload=found.workload.workload(),
-        slo=Slo(found.slo.ttft_s, found.slo.tpot_s),
+        slo=found.slo.slo(),
         space=found.space.space(),
+        path=path,
+        where=marked.where,
+    )
+
+
+def checked_simulation(marked: Marked, path: Path) -> Simulation:
+    """The simulation that a YAML file holds.
+
+    Raises
+    ------
+    InputError
+        Every problem at once.
+    """
+    found = _found(_Simulation, marked, path)
+    formula = found.step_time.formula() if found.step_time else None
+    problems = []
+    if formula is None:
+        for key, given in (("model", found.model), ("hardware", found.hardware)):
+            if given is None:
+                problems.append(marked.where.problem((key,), "is required, unless 'step_time' gives a formula"))
+
+    def gpu_of(phase: str) -> str:
+        names: tuple[str, ...] = getattr(found.hardware, phase) if found.hardware and formula is None else ("",)
+        if len(names) > 1:
+            return ""
+        return names[0]
+
+    cluster = found.deployment.cluster(gpu_of)
+    for phase, pool in (("prefill", cluster.prefill), ("decode", cluster.decode)):
+        if formula is None and found.hardware and pool and not all(kind.gpu for kind in pool.engines):
+            where = ("deployment", phase) if cluster.prefill else ("deployment",)
+            several = ", ".join(getattr(found.hardware, phase))
+            problems.append(marked.where.problem(where, f"needs 'gpu', since 'hardware' has several: {several}"))
+    if problems:
+        raise InputError(problems)
+    return Simulation(
+        name=found.name,
+        cluster=cluster,
+        workload=found.workload.workload(),
+        slo=found.slo.slo(),
+        step_time=formula,
+        model=found.model or "",
+        precision=found.precision,
+        engine=found.engine,
+        host=found.host_time.host() if found.host_time else HostTime(),
         path=path,
         where=marked.where,
     )

@@ -25,7 +25,6 @@ class Simulation:
     step_time : formula for the time of a step; None asks the cost model for `model` on the pools' GPUs.
     model, precision, engine, settings : what is served, in which formats, by whose kernels, and how.
     host : host time of a step.
-    seed : of everything random.
     path : the file it came from.
     where : finds ``file:line:col`` of a key.
     """
@@ -39,7 +38,6 @@ class Simulation:
     precision: Precision
     engine: str
     host: HostTime
-    seed: int
     path: Path = field(compare=False)
     where: Where = field(compare=False, repr=False)
     settings: EngineSettings = DEFAULT

@@ -113,7 +113,9 @@ class Slo:
     ----------
     ttft_s : time to first token at most [s].
     tpot_s : time per output token at most [s].
+    percentile : share of the requests that must meet each target, in percent; a simulation's verdict uses it.
     """
 
     ttft_s: float = inf
     tpot_s: float = inf
+    percentile: float = 90.0

@@ -29,7 +29,7 @@ def modules(tmp_path, monkeypatch) -> None:
 def test_the_transfer_mode_of_the_page(modules) -> None:
     clock = Clock()
     fabric = Fabric(clock)
-    transfers = Transfers.of(clock, fabric, TransferSpec("my_modes:Halves"), float, 80)
+    transfers = Transfers.of(clock, fabric, TransferSpec("my_modes:Halves"), float, 80, allow_plugins=True)
     ready: list[float] = []
     hand_over = transfers.open(fabric.endpoint(NicSpec(4.0)), fabric.endpoint(NicSpec(4.0)), ready.append)
     hand_over.step(0.0, 8.0, 16, last=True)
@@ -38,7 +38,9 @@ def test_the_transfer_mode_of_the_page(modules) -> None:
 
 
 def test_the_cache_policy_of_the_page(modules) -> None:
-    (cache,) = caches(KvCacheSpec(eviction="my_policies:MostRecentlyUsed"), engines=1, block_bytes=1.0, room=2)
+    (cache,) = caches(
+        KvCacheSpec(eviction="my_policies:MostRecentlyUsed"), engines=1, block_bytes=1.0, room=2, allow_plugins=True
+    )
     for block in (1, 2, 3):
         cache.insert([block])
         cache.release([block])
