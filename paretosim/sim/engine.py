@@ -34,7 +34,8 @@ class Engine(Intake):
     __slots__ = (
         "_arrivals", "_base", "_blocked", "_chunks", "_count", "_cut", "_decodes", "_end_s", "_epoch", "_finish",
         "_from_s", "_growth", "_joined", "_joined_with", "_late", "_line", "_longest",
-        "_planned", "_queued", "_ready", "_short", "_start_s", "_step", "_swap_s_per_token", "_swapped", "_tokens", "context",
+        "_planned", "_queued", "_ready", "_short", "_start_s", "_step", "_swap_s_per_token", "_swapped", "_tokens",
+        "context",
     )  # fmt: skip
 
     def __init__(self, *intake: Any, swap_s_per_token: float | None = None, longest_run: float = inf):
