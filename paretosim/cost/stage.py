@@ -292,6 +292,11 @@ def _moe(ffn: MoeFfn, share: _Share) -> None:
         )
 
 
+def expands_latents(model: ModelSpec) -> bool:
+    """Whether prefill of some layer expands latents; attention over selected tokens works on the latents."""
+    return any(isinstance(g.attention, MlaAttention) and g.attention.indexer is None for g in model.layers)
+
+
 def exchanges(layout: Parallelism) -> bool:
     """Whether ranks that attend to different sequences send tokens to each other's experts."""
     return layout.attn_dp > 1 and layout.moe_ep > 1

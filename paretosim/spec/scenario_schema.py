@@ -23,6 +23,7 @@ from .axis import small_fraction
 from .precision import FORMATS, CacheFormat, Format, Precision
 from .scenario import Hardware, Scenario, Serving, Space
 from .schema_messages import message, shown
+from .schema_settings import Mla, Moe, engine_settings
 from .schema_values import (
     ABSENT,
     LARGEST,
@@ -199,6 +200,9 @@ class _Scenario(Keys):
     usd_per_gpu_hour: dict[str, Positive] = Field(default_factory=dict)
     workload: _Workload
     slo: _Slo = _Slo()
+    moe: Moe = Moe()
+    mla: Mla = Mla()
+    two_batch_overlap: bool = False
 
     @field_validator("hardware")
     @classmethod
@@ -250,4 +254,5 @@ def checked(marked: Marked, path: Path) -> Scenario:
         space=found.space.space(),
         path=path,
         where=marked.where,
+        settings=engine_settings(found.moe, found.mla, found.two_batch_overlap),
     )
