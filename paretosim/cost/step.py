@@ -80,7 +80,7 @@ class StepCost:
         """A step that generates one token for each of `batch` sequences at `context` tokens (arrays)."""
         batch, context = np.broadcast_arrays(*map(_floats, (batch, context)))
         rank = batch / self._ranks(batch)
-        seconds, measured = self._rows(rank, batch, rank) + _bilinear(self._decode, BATCHES, CONTEXTS, rank, context)
+        seconds, measured = self._rows(rank, batch, rank) + self._attended(rank, context)
         if self.overlap is not None:
             added = self.overlap.exposed(rank, *(c.decode(batch, context).seconds for c in self.overlap.beside))
             seconds, measured = seconds + added[0], measured + added[1]
@@ -96,7 +96,7 @@ class StepCost:
         batch = _floats(batch)
         rank = batch / self._ranks(batch)
         contexts = _between(first, last)
-        attention = _bilinear(self._decode, BATCHES, CONTEXTS, rank[:, None], contexts[None, :])
+        attention = self._attended(rank[:, None], contexts[None, :])
         span = last - first
         mean = np.trapezoid(attention, contexts, axis=-1) / span if span > 0 else attention[..., 0]
         seconds, measured = self._rows(rank, batch, rank) + mean
@@ -138,7 +138,7 @@ class StepCost:
         rank, ranks = batch / self._ranks(batch), self._ranks(prompts)
         seconds, measured = self._rows(rank + tokens / ranks, batch + tokens, rank + prompts * share / ranks)
         for extra in (
-            _bilinear(self._decode, BATCHES, CONTEXTS, rank, context),
+            self._attended(rank, context),
             self._prompt_attention(prompts / ranks, isl, prefix, share),
         ):
             seconds, measured = seconds + extra[0], measured + extra[1]
@@ -187,8 +187,17 @@ class StepCost:
 
     def _rows(self, tokens: Floats, all_tokens: Floats, sequences: Floats) -> Floats:
         """Operators of tokens and of sequences: array (2, ...) of seconds and measured seconds."""
-        total = _linear(self._token, self.tokens, tokens) + _linear(self._sequence, self.tokens, sequences)
+        if tokens is sequences:  # a decode step
+            total = _linear(self._token + self._sequence, self.tokens, tokens)
+        else:
+            total = _linear(self._token, self.tokens, tokens) + _linear(self._sequence, self.tokens, sequences)
         return total if self._engine is None else total + _linear(self._engine, self.tokens, all_tokens)
+
+    def _attended(self, sequences: Floats, context: Floats) -> Floats:
+        """Attention of a rank's decoding sequences: array (2, ...)."""
+        if self._decode is None:  # one side of an overlap
+            return np.zeros((2, *np.broadcast_shapes(sequences.shape, context.shape)))
+        return _bilinear(self._decode, BATCHES, CONTEXTS, sequences, context)
 
     def _prompt_attention(self, prompts: Floats, isl: Floats, prefix: Floats, share: Floats) -> Floats:
         """Attention of a rank's prompts; `share` and fewer prompts than one (a chunk) cost their part of a prompt.
@@ -226,8 +235,8 @@ class StepCost:
         return self._sum("sequences", self.tokens.shape)
 
     @cached_property
-    def _decode(self) -> Floats:
-        return self._sum("decode", (len(BATCHES), len(CONTEXTS)))
+    def _decode(self) -> Floats | None:
+        return self._sum("decode", (len(BATCHES), len(CONTEXTS))) if self._any("decode") else None
 
     @cached_property
     def _prefill(self) -> tuple[Floats | None, ...]:
@@ -330,13 +339,20 @@ def _cell(axis: Floats, query: Floats) -> tuple[np.ndarray, Floats]:
 def _linear(grid: Floats, axis: Floats, query: Floats) -> Floats:
     """``grid`` (2, n) at ``query`` -> (2, ...)."""
     i, w = _cell(axis, query)
-    return grid[:, i] * (1 - w) + grid[:, i + 1] * w
+    low = grid.take(i, axis=1)
+    return low + (grid.take(i + 1, axis=1) - low) * w
 
 
 def _bilinear(grid: Floats, rows: Floats, columns: Floats, row: Floats, column: Floats) -> Floats:
     """``grid`` (2, r, c) at (row, column) -> (2, ...)."""
     i, u = _cell(rows, row)
     j, v = _cell(columns, column)
-    low = grid[:, i, j] * (1 - v) + grid[:, i, j + 1] * v
-    high = grid[:, i + 1, j] * (1 - v) + grid[:, i + 1, j + 1] * v
-    return low * (1 - u) + high * u
+    flat, width = grid.reshape(len(grid), -1), grid.shape[2]
+    corner = i * width + j
+
+    def at(first: np.ndarray) -> Floats:
+        left = flat.take(first, axis=1)
+        return left + (flat.take(first + 1, axis=1) - left) * v
+
+    low = at(corner)
+    return low + (at(corner + width) - low) * u
