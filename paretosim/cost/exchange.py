@@ -12,8 +12,8 @@ from ..spec.hardware import GpuSpec
 from .dispatch import COMBINE_BYTES, low_latency_s, normal_s
 
 NORMAL_SM_SHARE = 20 / 132
-"""SMs of a Hopper GPU that normal kernels take by default (DeepEP README: `Buffer.num_sms`, 20); low-latency kernels
-leave all of them to the other half of a batch (same place: received in the background by a hook)."""
+"""SMs of a Hopper GPU, of 132, that normal kernels take unless told otherwise (DeepEP, `Buffer`: 20). Low-latency ones
+leave all to the other half of a batch: their hook receives in the background (DeepEP docs/legacy.md)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -14,9 +14,9 @@ from ..errors import InputError
 from ..profiles.grid import Floats
 
 POWER, POWER_TOKENS = 1.2, 4096
-"""Power law of the expert tables: sizes drawn with density ``x^-1.2`` from 1 to 0.8 of the tokens (the collector of
-aiconfigurator); at 4,096 tokens the busiest of 256 experts gets 16 times the mean, and its tables are 16.8 times
-slower there with one expert a GPU (H200, bf16)."""
+"""Power law of the expert tables, whose collector draws tokens from one (aiconfigurator-core 0.12.0). The range is read
+off the tables: sizes of density ``x^-1.2`` from 1 to 0.8 of 4,096 tokens give the busiest of 256 experts 16 times the
+mean; with one expert a GPU the table is 16.8 times slower there than under a balanced load (H200, sglang, bf16)."""
 BUSIEST = 0.07 * 128
 """Tokens of the busiest expert over the mean under ``log_linear``: 7 % of them among 128 experts (Meta, "Optimizing
 Deployment Configurations for LLM Inference", MLSys 2026)."""
