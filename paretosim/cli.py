@@ -59,6 +59,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--ep", type=_positive, help="GPUs over which experts are spread (default: what --moe-tp leaves)"
     )
     estimate.add_argument("--moe-tp", type=_positive, help="GPUs that share an expert (default: what --ep leaves)")
+    estimate.add_argument("--expert-load", metavar="LOAD",
+                          help="balanced, power_law, log_linear, or comma-separated shares of the experts "
+                          "(default: as the tables were measured)")  # fmt: skip
+    estimate.add_argument("--redundant-experts", type=int, default=0, help="slots of a layer for copies of hot experts")
+    estimate.add_argument("--two-batch-overlap", action="store_true", help="one half computes while the other's tokens "
+                          "are exchanged")  # fmt: skip
+    estimate.add_argument("--cache-expanded", action="store_true", help="keep what latent attention expands in prefill")
     estimate.add_argument("--phase", choices=("prefill", "decode"), default="decode")
     estimate.add_argument("--batch", type=_positive, default=1, help="prompts, or running sequences")
     estimate.add_argument("--isl", type=_positive, help="prompt length (prefill)")

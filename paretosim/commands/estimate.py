@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
+from math import ceil, inf
 from typing import get_args
 
+from ..cost.idle import idle_settings
 from ..cost.kernels import Kernels
 from ..cost.memory import MemoryModel
+from ..cost.stage import exchanges
 from ..cost.step import compile_step
 from ..errors import InputError, Problem, did_you_mean
 from ..profiles.grid import Timed
@@ -16,6 +19,7 @@ from ..profiles.store import Store, default_roots
 from ..spec.model import load_model
 from ..spec.parallelism import Parallelism, illegal, illegal_experts, illegal_pp
 from ..spec.precision import Format, Precision
+from ..spec.settings import LOADS, EngineSettings
 from ..units import GIB, MS
 
 
@@ -72,9 +76,16 @@ def estimate(args: argparse.Namespace) -> Estimate:
         problems.append(Problem(flag, why))
     if problems or model is None or kernels is None:
         raise InputError(problems)
-    precision = Precision.of(args.precision, args.kv_cache)
-    step = compile_step(model, precision, kernels, layout)
-    memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu)
+    precision, settings = Precision.of(args.precision, args.kv_cache), _settings(args)
+    flags = {("moe", "load"): "--expert-load", ("moe", "redundant_experts"): "--redundant-experts",
+             ("mla", "cache_expanded"): "--cache-expanded", ("two_batch_overlap",): "--two-batch-overlap"}  # fmt: skip
+    idle = [Problem(flags[key], why) for key, why in idle_settings(settings, model)]
+    if settings.two_batch_overlap and not idle and not exchanges(layout):
+        idle.append(Problem("--two-batch-overlap", "changes nothing: needs --attn-dp and --ep above 1"))
+    if idle:
+        raise InputError(idle)
+    step = compile_step(model, precision, kernels, layout, settings)
+    memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu, settings)
     decode = args.phase == "decode"
     length = args.context if decode else args.isl
     batch = args.batch / min(args.pp, args.batch) if decode else args.batch
@@ -82,13 +93,14 @@ def estimate(args: argparse.Namespace) -> Estimate:
     operators = {name: Timed(t.seconds * args.pp, t.measured) for name, t in parts.items()}
     busy = min(layout.attn_dp, max(1, int(batch)))
     tokens = (batch if decode else args.batch * (length - args.prefix)) / busy
+    in_prefill = 0.0 if decode else ceil(args.batch / layout.attn_dp) * length
     return Estimate(
         layout=layout,
         step_s=float(sum(t.seconds for t in operators.values())),
         operators=operators,
-        memory_bytes=memory.parts(tokens, args.batch, length),
+        memory_bytes=memory.parts(tokens, args.batch, length, in_prefill),
         hbm_bytes=memory.hbm_bytes,
-        largest_batch=memory.largest_batch(tokens, length),
+        largest_batch=memory.largest_batch(tokens, length, in_prefill),
         repairs=tuple(dict.fromkeys(str(r) for r in kernels.repairs)),
     )
 
@@ -137,6 +149,17 @@ def _layout(args: argparse.Namespace, problems: list[Problem]) -> Parallelism:
     return Parallelism(args.tp, args.pp, attn_dp=args.attn_dp, moe_ep=ep)
 
 
+def _settings(args: argparse.Namespace) -> EngineSettings:
+    """How the engine is run, from the flags."""
+    load = args.expert_load or ""
+    return EngineSettings(
+        expert_load=load if load in ("", *LOADS) else tuple(float(share) for share in load.split(",")),
+        redundant_experts=args.redundant_experts,
+        two_batch_overlap=args.two_batch_overlap,
+        cache_expanded_latents=args.cache_expanded,
+    )
+
+
 def _flags(args: argparse.Namespace) -> list[Problem]:
     """What is wrong with the flags by themselves."""
     problems = []
@@ -146,6 +169,16 @@ def _flags(args: argparse.Namespace) -> list[Problem]:
             problems.append(
                 Problem(flag, f"{value!r} is not one of {', '.join(formats)}{did_you_mean(value, formats)}")
             )
+    if args.expert_load and args.expert_load not in LOADS:
+        try:
+            shares = [float(share) for share in args.expert_load.split(",")]
+        except ValueError:
+            shares = []
+        if not shares or min(shares) < 0 or not 0 < sum(shares) < inf:
+            words = f"must be one of {', '.join(LOADS)}, or shares such as 3,1,1,1, not {args.expert_load!r}"
+            problems.append(Problem("--expert-load", words))
+    if args.redundant_experts < 0:
+        problems.append(Problem("--redundant-experts", f"must be at least 0, not {args.redundant_experts}"))
     needed, foreign = ("--context", ("isl",)) if args.phase == "decode" else ("--isl", ("context",))
     if getattr(args, needed.removeprefix("--")) is None:
         problems.append(Problem(needed, f"is needed for --phase {args.phase}"))

@@ -17,7 +17,8 @@ from .roofline import FORMATS
 
 MODELLED = (
     "gemm", "attention_prefill", "attention_decode", "allreduce", "collectives", "elementwise", "moe", "gated_delta",
-    "kimi_delta", *(f"{stem}_{phase}" for stem in BLOCKS for phase in ("prefill", "decode")),
+    "kimi_delta", "deepep_low_latency", "deepep_normal", "nvlink_alltoall",
+    *(f"{stem}_{phase}" for stem in BLOCKS for phase in ("prefill", "decode")),
 )  # fmt: skip
 
 
@@ -106,6 +107,11 @@ def _errors(store: Store, kernels: Kernels) -> Iterator[LaneErrors]:
                     continue  # a phase of which only one of its kernels was timed
                 for axis, errors in delta.leave_one_out().items():
                     yield LaneErrors(op, phase, axis, errors)
+    if any(store.has(gpu, engine, op) for op in ("deepep_low_latency", "nvlink_alltoall")):
+        for family in kernels.exchange(1.0).families:
+            if family.op is not None:
+                for axis, errors in family.leave_one_out(kernels.gpu).items():
+                    yield LaneErrors(family.op, family.name, axis, errors)
     for op in store.operators(gpu, engine):
         if op not in MODELLED:
             yield from _plain_errors(store.table(gpu, engine, op))

@@ -3,6 +3,9 @@
 Two families of kernels exist: low-latency ones, which send every copy of a token on its own, and normal ones, which
 send a token once to every node that needs it and spread it there over NVLink (DeepEP README). An engine takes
 whichever is faster for the tokens at hand.
+
+The constants are least-squares fits of the logarithm; ``python -m docs.fit_exchange`` reproduces them and shows the
+error on rows that were not fitted.
 """
 
 from __future__ import annotations
@@ -10,19 +13,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats, Timed
+from ..profiles.grid import Floats
 from ..spec.hardware import GpuSpec
 
-LOW_LATENCY_S = 50e-6
-"""Latency of one low-latency dispatch or combine [s]. With `NIC_SHARE` fitted by hand on the 12 rows of DeepEP's README
-(docs/legacy.md: H800, CX7 400 Gb/s, 128 tokens of 7168, top 8, EP8 to EP256), met within 9 %."""
-NIC_SHARE = 0.94
-NORMAL_S = 100e-6
-"""Latency of one normal dispatch or combine with its notification [s]: an assumption, small against its bytes."""
-NORMAL_LINK_SHARE = 0.77
-"""Normal kernels at EP8 on H800: 153 and 158 GB/s of the 200 GB/s of its NVLink (DeepEP docs/legacy.md)."""
-DISPATCH_BYTES, COMBINE_BYTES = 1, 2
-"""An element goes out in fp8 and comes back in bf16, as DeepEP's published rows do."""
+INSIDE_S, LINK_SHARE = 16.66e-6, 0.5806
+"""Low-latency kernels inside a link domain: latency of one direction [s] and share of the link. Fitted to the DeepEP
+tables of six GPUs (4 or 8 GPUs, 7168 wide, top 8)."""
+OUTSIDE_S, NIC_SHARE = 31.64e-6, 0.8783
+"""The same across domains, share of the NIC. Fitted to DeepEP's published rows (docs/legacy.md: H800, CX7 400 Gb/s,
+128 tokens of 7168, top 8, EP16 to EP256), all met within 15 %."""
+NORMAL_INSIDE_S, NORMAL_LINK_SHARE = 40.55e-6, 0.4328
+"""Normal kernels inside a link domain, fitted as `INSIDE_S`."""
+NORMAL_OUTSIDE_S, NORMAL_NIC_SHARE = 84.97e-6, 0.7886
+"""Normal kernels across domains with their notification, fitted to the DeepEP tables of H200 over 2 and 4 nodes."""
+COMBINE_BYTES = 2.0
+"""Results come back in bf16, as DeepEP's published rows do."""
 
 
 def low_latency_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: int, element_bytes: float) -> Floats:
@@ -32,27 +37,23 @@ def low_latency_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: 
     """
     sent = np.asarray(tokens, dtype=np.float64) * top_k * hidden * element_bytes
     domain = min(ep, gpu.gpus_per_domain)
-    inside = sent * (domain - 1) / ep / gpu.link_bytes_per_s
-    outside = sent * (ep - domain) / ep / (NIC_SHARE * gpu.nic_bytes_per_s)
-    return LOW_LATENCY_S + np.maximum(inside, outside)
+    inside = INSIDE_S + sent * (domain - 1) / ep / (LINK_SHARE * gpu.link_bytes_per_s)
+    if ep <= domain:
+        return inside
+    return np.maximum(inside, OUTSIDE_S + sent * (ep - domain) / ep / (NIC_SHARE * gpu.nic_bytes_per_s))
 
 
 def normal_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: int, element_bytes: float) -> Floats:
     """One direction with normal kernels [s]: a token crosses once to each other domain with an expert of its."""
     row = np.asarray(tokens, dtype=np.float64) * hidden * element_bytes
-    domains = max(1.0, ep / gpu.gpus_per_domain)
-    others = (domains - 1) * -np.expm1(top_k * np.log1p(-1 / domains)) if domains > 1 else 0.0
-    peers = min(ep, gpu.gpus_per_domain)
-    reached = (peers - 1) * -np.expm1(top_k / domains * np.log1p(-1 / peers)) if peers > 1 else 0.0
-    inside = row * reached / (NORMAL_LINK_SHARE * gpu.link_bytes_per_s)
-    return NORMAL_S + np.maximum(inside, row * others / (NIC_SHARE * gpu.nic_bytes_per_s))
+    domains, peers = max(1.0, ep / gpu.gpus_per_domain), min(ep, gpu.gpus_per_domain)
+    inside = row * _others(peers, top_k / domains) / (NORMAL_LINK_SHARE * gpu.link_bytes_per_s)
+    if domains == 1:
+        return NORMAL_INSIDE_S + inside
+    outside = row * _others(domains, top_k) / (NORMAL_NIC_SHARE * gpu.nic_bytes_per_s)
+    return np.maximum(NORMAL_INSIDE_S + inside, NORMAL_OUTSIDE_S + outside)
 
 
-def exchange_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: int) -> Timed:
-    """Dispatch and combine with the faster kernels [s], for an array of tokens of one GPU; analytic throughout."""
-    both = [
-        kernel(gpu, ep, tokens, top_k, hidden, DISPATCH_BYTES) + kernel(gpu, ep, tokens, top_k, hidden, COMBINE_BYTES)
-        for kernel in (low_latency_s, normal_s)
-    ]
-    seconds = np.minimum(*both)
-    return Timed(seconds, np.zeros(seconds.shape))
+def _others(places: float, copies: float) -> float:
+    """How many places beside its own a token visits, its copies drawn evenly."""
+    return (places - 1) * -float(np.expm1(copies * np.log1p(-1 / places))) if places > 1 else 0.0

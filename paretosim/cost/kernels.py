@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 import numpy as np
 
 from ..errors import ProfileError
-from ..profiles.hygiene import PAD_UP_FACTOR, Repair, fastest_kernel, launch_floor_s
+from ..profiles.hygiene import PAD_UP_FACTOR, Repair, fastest_kernel, launch_floor_s, without_host_floor
 from ..profiles.sidecar import Provenance
 from ..profiles.store import Store, Table
 from ..spec.engine import EngineSpec
@@ -25,6 +25,8 @@ from .blocks import BlockTimes, LatentParts
 from .collectives import AllReduceTimes
 from .delta import DeltaTimes
 from .elementwise import ElementwiseTimes
+from .exchange import ExchangeTimes
+from .exchange_tables import build_exchange
 from .gemm import GemmTimes, gemm_roofline_s
 from .moe import ExpertShape, MoeTimes
 
@@ -96,6 +98,10 @@ class Kernels:
         layer = {"hidden": shape.hidden, "inter": shape.inter, "top_k": shape.top_k, "experts": shape.experts}
         key = ("experts", repr(loads), *lanes, *map(str, layer.values()))
         return self._once(key, lambda: self._build_experts(lanes, loads, layer))
+
+    def exchange(self, element_bytes: float) -> ExchangeTimes:
+        """Dispatch and combine between ranks, elements of `element_bytes` going out: measured, or by the law."""
+        return self._once(("exchange", repr(element_bytes)), lambda: build_exchange(self, element_bytes))
 
     def block(self, phase: str, block: Block) -> BlockTimes | LatentParts:
         """Times of a kind of attention block: measured whole, or put together where an engine was timed in parts.
@@ -252,6 +258,9 @@ class Kernels:
         if engine != self.engine.name:
             note = f"lane of {engine} stands in for {self.engine.name}"
             self.repairs.append(Repair("borrowed", self.path(engine, op), lane, len(rows), note))
+        if op == "wideep_moe":
+            rows, floored = without_host_floor(rows, lane)
+            self.repairs.extend(floored)
         times = MoeTimes.of(self.gpu, lane, load, rows)
         self.note_lowered(engine, op, f"{lane}, {load}", times.lowered, len(rows))
         return times

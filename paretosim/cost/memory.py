@@ -16,6 +16,7 @@ from ..spec.layers import Attention, DenseFfn, Ffn, GatedDeltaNet, GqaAttention,
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
+from ..spec.settings import DEFAULT, EngineSettings
 from .operators import ACTIVATION_BYTES
 from .stage import kv_heads_of
 from .weights import weight_bytes
@@ -49,6 +50,7 @@ class MemoryModel:
     logit_bytes_per_sequence : logits of one sequence.
     ranks : groups that hold different sequences (`Parallelism.attn_dp`).
     kv_memory_fraction, kv_output_reserve : see `EngineSpec`.
+    expanded_bytes_per_token : keys and values expanded from latents that a prompt in prefill keeps, per token.
     """
 
     hbm_bytes: float
@@ -61,11 +63,13 @@ class MemoryModel:
     kv_memory_fraction: float
     kv_output_reserve: float
     _caches: tuple[_Cache, ...]
+    expanded_bytes_per_token: float = 0.0
 
     @classmethod
     def of(
-        cls, model: ModelSpec, precision: Precision, engine: EngineSpec, layout: Parallelism, gpu: GpuSpec
-    ) -> MemoryModel:
+        cls, model: ModelSpec, precision: Precision, engine: EngineSpec, layout: Parallelism, gpu: GpuSpec,
+        settings: EngineSettings = DEFAULT,
+    ) -> MemoryModel:  # fmt: skip
         """Derive every part from the layer kinds."""
         caches = []
         for group in model.layers:
@@ -80,7 +84,7 @@ class MemoryModel:
         return cls(
             hbm_bytes=gpu.hbm_bytes,
             usable_bytes=gpu.hbm_bytes * engine.memory_utilization,
-            weights=weight_bytes(model, precision, layout),
+            weights=weight_bytes(model, precision, layout, settings.redundant_experts),
             buffer_bytes=engine.buffer_bytes,
             activation_bytes_per_token=max(widths) * ACTIVATION_BYTES,
             logit_bytes_per_sequence=ceil(model.vocab / layout.tp) * LOGIT_BYTES,
@@ -88,6 +92,7 @@ class MemoryModel:
             kv_memory_fraction=engine.kv_memory_fraction,
             kv_output_reserve=engine.kv_output_reserve,
             _caches=tuple(caches),
+            expanded_bytes_per_token=_expanded_bytes(model, layout) if settings.cache_expanded_latents else 0.0,
         )
 
     @property
@@ -105,39 +110,54 @@ class MemoryModel:
         """Tokens that the engine counts on holding for one request, on average over its life in the batch."""
         return np.asarray(isl, dtype=np.float64) + self.kv_output_reserve * np.asarray(osl, dtype=np.float64)
 
-    def fixed_bytes(self, step_tokens: ArrayLike, sequences: ArrayLike) -> Floats:
-        """Everything but the KV cache [byte], for the largest step that a rank runs."""
+    def fixed_bytes(self, step_tokens: ArrayLike, sequences: ArrayLike, prompt_tokens: ArrayLike = 0) -> Floats:
+        """Everything but the KV cache [byte], for the largest step that a rank runs.
+
+        Parameters
+        ----------
+        prompt_tokens : all tokens of the prompts that a rank has in prefill, those of earlier chunks too.
+        """
         activations = np.asarray(step_tokens, dtype=np.float64) * self.activation_bytes_per_token
+        expanded = np.asarray(prompt_tokens, dtype=np.float64) * self.expanded_bytes_per_token
         logits = self._of_rank(sequences) * self.logit_bytes_per_sequence
-        return self.weight_bytes + self.buffer_bytes + activations + logits
+        return self.weight_bytes + self.buffer_bytes + activations + expanded + logits
 
-    def kv_capacity_bytes(self, step_tokens: ArrayLike, sequences: ArrayLike) -> Floats:
+    def kv_capacity_bytes(self, step_tokens: ArrayLike, sequences: ArrayLike, prompt_tokens: ArrayLike = 0) -> Floats:
         """What is left for the KV cache [byte]; negative where not even the weights fit."""
-        return self.kv_memory_fraction * (self.usable_bytes - self.fixed_bytes(step_tokens, sequences))
+        return self.kv_memory_fraction * (self.usable_bytes - self.fixed_bytes(step_tokens, sequences, prompt_tokens))
 
-    def used_bytes(self, step_tokens: ArrayLike, sequences: ArrayLike, held_tokens: ArrayLike) -> Floats:
+    def used_bytes(
+        self, step_tokens: ArrayLike, sequences: ArrayLike, held_tokens: ArrayLike, prompt_tokens: ArrayLike = 0
+    ) -> Floats:
         """Total [byte] with `sequences` requests that hold `held_tokens` each."""
-        return self.fixed_bytes(step_tokens, sequences) + self._of_rank(sequences) * self.kv_bytes(held_tokens)
+        cache = self._of_rank(sequences) * self.kv_bytes(held_tokens)
+        return self.fixed_bytes(step_tokens, sequences, prompt_tokens) + cache
 
-    def fits(self, step_tokens: ArrayLike, sequences: ArrayLike, held_tokens: ArrayLike) -> np.ndarray:
+    def fits(
+        self, step_tokens: ArrayLike, sequences: ArrayLike, held_tokens: ArrayLike, prompt_tokens: ArrayLike = 0
+    ) -> np.ndarray:
         """True where the KV cache of all sequences fits."""
         need = self._of_rank(sequences) * self.kv_bytes(held_tokens)
-        return need <= self.kv_capacity_bytes(step_tokens, sequences)
+        return need <= self.kv_capacity_bytes(step_tokens, sequences, prompt_tokens)
 
-    def largest_batch(self, step_tokens: float, held_tokens: float) -> int:
+    def largest_batch(self, step_tokens: float, held_tokens: float, prompt_tokens: float = 0) -> int:
         """Most sequences of `held_tokens` each that fit; 0 where none does."""
-        room = self.kv_capacity_bytes(step_tokens, 0)
+        room = self.kv_capacity_bytes(step_tokens, 0, prompt_tokens)
         each = self.kv_bytes(held_tokens) + self.kv_memory_fraction * self.logit_bytes_per_sequence
         return self.ranks * max(0, int(room // each))
 
-    def parts(self, step_tokens: float, sequences: float, held_tokens: float) -> dict[str, float]:
+    def parts(
+        self, step_tokens: float, sequences: float, held_tokens: float, prompt_tokens: float = 0
+    ) -> dict[str, float]:
         """Bytes by part, for a person; their sum is `used_bytes`."""
         rank = float(self._of_rank(sequences))
+        expanded = prompt_tokens * self.expanded_bytes_per_token
         return {
             "weights": sum(self.weights[part] for part in ("attention", "ffn", "head")),
             **{part: size for part in ("experts", "embedding") if (size := self.weights[part])},
             "kv_cache": rank * float(self.kv_bytes(held_tokens)),
             "activations": step_tokens * self.activation_bytes_per_token,
+            **({"expanded_kv": expanded} if expanded else {}),
             "logits": rank * self.logit_bytes_per_sequence,
             "buffers": self.buffer_bytes,
         }
@@ -146,6 +166,18 @@ class MemoryModel:
         """Sequences of the rank with the most."""
         sequences = np.asarray(sequences, dtype=np.float64)
         return sequences if self.ranks == 1 else np.ceil(sequences / self.ranks)
+
+
+def _expanded_bytes(model: ModelSpec, layout: Parallelism) -> float:
+    """Keys and values of one token on one GPU once expanded from latents, all layers of a stage together [byte].
+
+    Attention over selected tokens works on latents and expands nothing.
+    """
+    return sum(
+        ceil(group.count / layout.pp) * (a.heads / layout.tp) * (a.nope_dim + a.rope_dim + a.v_dim) * ACTIVATION_BYTES
+        for group in model.layers
+        if isinstance(a := group.attention, MlaAttention) and a.indexer is None
+    )
 
 
 def _cache_share(attention: Attention, layout: Parallelism) -> float:

@@ -13,6 +13,7 @@ from ..profiles.hygiene import pad_up
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from ..spec.precision import BYTES_PER_ELEMENT
+from .load import Placement
 from .roofline import FORMATS, Format, roofline_s
 
 EXPERT_FORMATS = FORMATS | {
@@ -67,12 +68,17 @@ def experts_roofline_s(gpu: GpuSpec, lane: str, shape: ExpertShape, tokens: Arra
     Weights of every expert that gets a token are read: of E experts, uniform routing of T tokens to k touches
     ``E (1 - (1 - k/E)^T)`` on average.
     """
-    form = EXPERT_FORMATS[lane]
     tokens = np.asarray(tokens, dtype=np.float64)
-    local, inter = shape.experts / shape.moe_ep, shape.inter / shape.moe_tp
-    weights = (3 if shape.gated else 2) * shape.hidden * inter
     rows = tokens * shape.top_k / shape.moe_ep
-    touched = local * -np.expm1(tokens * np.log1p(-min(shape.top_k / shape.experts, 1 - 1e-9)))
+    chance = -np.expm1(tokens * np.log1p(-min(shape.top_k / shape.experts, 1 - 1e-9)))
+    return _roofline_s(gpu, lane, shape, rows, shape.experts / shape.moe_ep * chance)
+
+
+def _roofline_s(gpu: GpuSpec, lane: str, shape: ExpertShape, rows: Floats, touched: Floats) -> Floats:
+    """Roofline of one GPU that computes `rows` with the weights of `touched` experts [s]."""
+    form = EXPERT_FORMATS[lane]
+    inter = shape.inter / shape.moe_tp
+    weights = (3 if shape.gated else 2) * shape.hidden * inter
     moved = rows * (shape.hidden * (form.activation_bytes + 2) + 2 * inter * form.activation_bytes)
     return roofline_s(gpu, form.arithmetic, 2 * rows * weights, touched * weights * form.weight_bytes + moved)
 
@@ -126,12 +132,31 @@ class MoeTimes:
 
         A shape that was not measured takes the efficiency of the nearest one and counts as not measured.
         """
+        tokens = np.asarray(tokens, dtype=np.float64)
+        efficiency, measured = self._efficiency(shape, tokens)
+        return Timed(experts_roofline_s(self.gpu, self.lane, shape, tokens) / efficiency, measured)
+
+    def under(self, placement: Placement, shape: ExpertShape, tokens: ArrayLike) -> Timed:
+        """Seconds of the slowest GPU for an array of tokens, from times of a balanced load and a placement.
+
+        A GPU with a share of the copies works as every GPU would for as many tokens as bring a balanced one that
+        share; it reads the experts that get a token there. Such times count as not measured unless all slots are
+        alike.
+        """
+        tokens = np.asarray(tokens, dtype=np.float64)
+        flat, share = tokens.ravel(), placement.rank_share[:, None]
+        efficiency, measured = self._efficiency(shape, flat * share * placement.ranks)
+        touched = placement.active(flat, shape.top_k)
+        seconds = _roofline_s(self.gpu, self.lane, shape, flat * shape.top_k * share, touched) / efficiency
+        slowest = seconds.max(axis=0).reshape(tokens.shape)
+        return Timed(slowest, measured[0].reshape(tokens.shape) * placement.even)
+
+    def _efficiency(self, shape: ExpertShape, tokens: Floats) -> tuple[Floats, Floats]:
+        """Roofline over seconds of the shape, or of the nearest one; and whether it was measured."""
         near = shape if shape in self.curves else min(self.curves, key=lambda s: (shape.far(s), s))
         at, seconds = self.curves[near]
-        tokens = np.asarray(tokens, dtype=np.float64)
         efficiency, inside = LogGrid.of((at,), experts_roofline_s(self.gpu, self.lane, near, at) / seconds)(tokens)
-        measured = (inside & (near == shape)).astype(np.float64)
-        return Timed(experts_roofline_s(self.gpu, self.lane, shape, tokens) / efficiency, measured)
+        return efficiency, (inside & (near == shape)).astype(np.float64)
 
     def leave_one_out(self) -> dict[str, Floats]:
         """Relative errors of predicting each inner point of a curve from its two neighbours."""

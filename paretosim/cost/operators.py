@@ -7,14 +7,15 @@ group), or, where ranks work together on all of them, the tokens of the engine.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
 from ..profiles.grid import Floats, Timed
 from .collectives import send_s
-from .dispatch import exchange_s
+from .exchange import ExchangeShape
 from .kernels import Kernels
+from .load import Placement
 from .moe import ExpertShape
 
 ACTIVATION_BYTES = 2  # the residual stream stays in bf16, whatever the weights
@@ -80,16 +81,19 @@ class Experts:
     ----------
     lanes : dtypes of the expert table that can serve, the preferred one first.
     loads : tables that can answer, with the load of experts they were measured under, preferred first.
+    placement : experts on GPUs under a load that no table has; None is the tables' own.
     """
 
     name: str
     shape: ExpertShape
     lanes: tuple[str, ...]
     loads: tuple[tuple[str, str], ...]
+    placement: Placement | None = None
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""
-        return kernels.experts(self.lanes, self.loads, self.shape)(self.shape, rows)
+        times = kernels.experts(self.lanes, self.loads, self.shape)
+        return times(self.shape, rows) if self.placement is None else times.under(self.placement, self.shape, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +103,28 @@ class Exchange:
     Attributes
     ----------
     ep : GPUs over which experts are spread.
-    top_k, hidden : copies of a token and their width.
+    top_k, hidden, experts : copies of a token, their width, experts of the layer.
     sharers : GPUs of a rank, each of which sends its part of the rank's tokens.
+    element_bytes : of what goes out.
     """
 
     name: str
     ep: int
     top_k: int
     hidden: int
+    experts: int
     sharers: int
+    element_bytes: float
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens of a rank."""
-        return exchange_s(kernels.gpu, self.ep, rows / self.sharers, self.top_k, self.hidden)
+        shape = ExchangeShape(self.ep, self.hidden, self.top_k, self.experts)
+        return kernels.exchange(self.element_bytes)(shape, rows / self.sharers)
+
+    def split(self, kernels: Kernels, rows: Floats) -> tuple[Floats, Floats]:
+        """Share of dispatch in the seconds, and of the GPU's SMs that move tokens, for arrays of tokens of a rank."""
+        shape = ExchangeShape(self.ep, self.hidden, self.top_k, self.experts)
+        return kernels.exchange(self.element_bytes).split(shape, rows / self.sharers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +144,18 @@ PerToken = Gemm | Elementwise | AllReduce | Send | Experts | Exchange | GatherSc
 
 
 Operator = TypeVar("Operator")
+Beside = Literal["attention", "ffn"]
 
 
 @dataclass(frozen=True, slots=True)
 class Counted(Generic[Operator]):
-    """An operator and how often a stage runs it in one step."""
+    """An operator and how often a stage runs it in one step.
+
+    Attributes
+    ----------
+    beside : for layers that run as two halves of a batch, each beside the other's exchange: which half of the layer.
+    """
 
     operator: Operator
     count: int
+    beside: Beside | None = None

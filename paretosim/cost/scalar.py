@@ -54,7 +54,7 @@ class ScalarStep:
             length = (squares / len(chunks)) ** 0.5
             tokens = sum(n for _, n in chunks) / len(chunks) / length
             pairs = 1 - sum(p * p for p, _ in chunks) / squares
-        keys_grid, tokens_grid, pairs_grid = self._prefill
+        keys_grid, tokens_grid, pairs_grid, kept_grid = self._prefill
         total = 0.0
         if pairs_grid is not None:
             total += pairs * _bilinear(pairs_grid, count, length)
@@ -62,6 +62,8 @@ class ScalarStep:
             total += tokens * _bilinear(tokens_grid, count, length)
         if keys_grid is not None:
             total += _bilinear(keys_grid, count, length)
+        if kept_grid is not None:  # expanded once: the chunk's share of its prompt so far
+            total += tokens * _bilinear(kept_grid, count, length)
         return total
 
 

@@ -28,10 +28,12 @@ from ..spec.precision import Precision
 from ..spec.settings import EngineSettings
 from .attention import Heads
 from .block_work import Block
-from .moe import ExpertShape
+from .load import Placement, place
+from .moe import EXPERT_FORMATS, ExpertShape
 from .operators import (
     ACTIVATION_BYTES,
     AllReduce,
+    Beside,
     Counted,
     Elementwise,
     Exchange,
@@ -49,6 +51,12 @@ REPLICATED = (("wideep_moe", "uniform"), ("wideep_moe", "power_law_1.01_eplb"), 
 """Wide expert parallelism replicates hot experts (EPLB) and runs kernels of its own, grouped by expert: `moe` tables
 hold kernels that mask what other GPUs do, which cost several times as much at such widths. Where a layer was not timed
 that way, the load of narrow layouts stays, so that layouts differ by their cut alone."""
+
+MEASURED = {
+    "balanced": (("wideep_moe", "uniform"), ("moe", "balanced")),
+    "power_law": (("wideep_moe", "power_law_1.2"), ("moe", "power_law_1.2")),
+}
+"""Tables by the load that a scenario asks for, those of wide expert parallelism first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +174,15 @@ def stage_operators(
         count = ceil(group.count / layout.pp)
         share = _Share(model.hidden, layout, settings, *lanes, precision.kv_cache, precision.attention)
         _attention(group.attention, share)
+        before = len(share.per_token)
         _ffn(group.ffn, share)
-        per_token += [Counted(operator, count) for operator in share.per_token]
-        per_engine += [Counted(operator, count) for operator in share.per_engine]
-        attention += [Counted(operator, count) for operator in share.attention]
+        halved = settings.two_batch_overlap and isinstance(group.ffn, MoeFfn) and exchanges(layout)
+        first: Beside | None = "attention" if halved else None
+        second: Beside | None = "ffn" if halved else None
+        per_token += [Counted(operator, count, first) for operator in share.per_token[:before]]
+        per_token += [Counted(operator, count, second) for operator in share.per_token[before:]]
+        per_engine += [Counted(operator, count, second) for operator in share.per_engine]
+        attention += [Counted(operator, count, first) for operator in share.attention]
     row_bytes = model.hidden * ACTIVATION_BYTES
     per_token.append(Counted(Elementwise("embedding", 2 * row_bytes), 1))
     if layout.pp > 1:
@@ -260,17 +273,43 @@ def _moe(ffn: MoeFfn, share: _Share) -> None:
         share.per_token.append(Gemm("latent up", share.hidden, ffn.latent, share.weights))
     if ffn.shared_inter:
         _dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), share)
-    exchanged = layout.attn_dp > 1 and layout.moe_ep > 1
     shape = ExpertShape(hidden, ffn.inter, ffn.top_k, ffn.experts, layout.moe_tp, layout.moe_ep, ffn.gated)
-    share.per_engine.append(Experts("experts", shape, share.experts, REPLICATED if exchanged else UNEVEN))
+    loads, placement = _loads(ffn, layout, share.settings)
+    share.per_engine.append(Experts("experts", shape, share.experts, loads, placement))
     # The chosen outputs are read and their weighted sum is written.
     share.per_token.append(Elementwise("expert sum", (ffn.top_k + 1) * hidden * ACTIVATION_BYTES / layout.moe_tp))
     if layout.attn_dp == 1:
         share.per_token.extend(share.sum_over_shares())
         return
     if layout.moe_ep > 1:
-        share.per_token.append(Exchange("expert exchange", layout.moe_ep, ffn.top_k, hidden, layout.tp * layout.cp))
+        sharers, out_bytes = layout.tp * layout.cp, EXPERT_FORMATS[share.experts[0]].activation_bytes
+        share.per_token.append(
+            Exchange("expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, sharers, out_bytes)
+        )
     if layout.moe_tp > 1:
         share.per_engine.append(
             GatherScatter("gather and scatter", layout.moe_tp, hidden * ACTIVATION_BYTES / layout.moe_ep)
         )
+
+
+def expands_latents(model: ModelSpec) -> bool:
+    """Whether prefill of some layer expands latents; attention over selected tokens works on the latents."""
+    return any(isinstance(g.attention, MlaAttention) and g.attention.indexer is None for g in model.layers)
+
+
+def exchanges(layout: Parallelism) -> bool:
+    """Whether ranks that attend to different sequences send tokens to each other's experts."""
+    return layout.attn_dp > 1 and layout.moe_ep > 1
+
+
+def _loads(
+    ffn: MoeFfn, layout: Parallelism, settings: EngineSettings
+) -> tuple[tuple[tuple[str, str], ...], Placement | None]:
+    """Tables that answer under the settings' load, and where the experts lie if no table was measured so."""
+    load, redundant, wide = settings.expert_load, settings.redundant_experts, exchanges(layout)
+    if load == "" and (wide or not redundant):
+        return (REPLICATED if wide else UNEVEN), None
+    if load == "balanced" or (load == "power_law" and not redundant):
+        return tuple(tables for tables in MEASURED[load] if wide or tables[0] == "moe"), None
+    placement = place(load or "power_law", ffn.experts, ffn.top_k, layout.moe_ep, redundant)
+    return tuple(tables for tables in MEASURED["balanced"] if wide or tables[0] == "moe"), placement

@@ -23,11 +23,15 @@ from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
 from .kernels import Kernels
-from .operators import Counted, Gemm, PerToken
+from .operators import Beside, Counted, Exchange, Gemm, PerToken
+from .overlap import Overlap, halves
 from .stage import stage_operators
 
-Seen = Literal["tokens", "all tokens", "sequences", "decode", "prompt keys", "prompt tokens", "prompt pairs"]
-PREFILL: tuple[Seen, ...] = ("prompt keys", "prompt tokens", "prompt pairs")
+Seen = Literal[
+    "tokens", "all tokens", "sequences", "decode", "prompt keys", "prompt tokens", "prompt pairs", "kept keys"
+]
+PREFILL: tuple[Seen, ...] = ("prompt keys", "prompt tokens", "prompt pairs", "kept keys")
+"""The last is work on keys whose result is kept from chunk to chunk (`EngineSettings.cache_expanded_latents`)."""
 
 BATCHES: Floats = np.exp2(np.arange(0.0, 13.0))
 CONTEXTS: Floats = np.exp2(np.arange(0.0, 21.0))
@@ -63,18 +67,23 @@ class StepCost:
     ----------
     layout : widths of the engine; ``layout.pp`` stages take one such step each.
     tokens : grid of the per-token operators (and, for the head, of sequences).
-    operators : every operator's grid.
+    operators : every operator's grid, but for an exchange that `overlap` hides.
+    overlap : what becomes of an exchange that runs beside the other half of the batch; None where nothing does.
     """
 
     layout: Parallelism
     tokens: Floats
     operators: tuple[OperatorGrid, ...]
+    overlap: Overlap | None = None
 
     def decode(self, batch: ArrayLike, context: ArrayLike) -> Timed:
         """A step that generates one token for each of `batch` sequences at `context` tokens (arrays)."""
         batch, context = np.broadcast_arrays(*map(_floats, (batch, context)))
         rank = batch / self._ranks(batch)
-        seconds, measured = self._rows(rank, batch, rank) + _bilinear(self._decode, BATCHES, CONTEXTS, rank, context)
+        seconds, measured = self._rows(rank, batch, rank) + self._attended(rank, context)
+        if self.overlap is not None:
+            added = self.overlap.exposed(rank, *(c.decode(batch, context).seconds for c in self.overlap.beside))
+            seconds, measured = seconds + added[0], measured + added[1]
         return Timed(seconds, measured / seconds)
 
     def decode_mean(self, batch: ArrayLike, first: float, last: float) -> Timed:
@@ -86,12 +95,15 @@ class StepCost:
         """
         batch = _floats(batch)
         rank = batch / self._ranks(batch)
-        inner = CONTEXTS[(first < CONTEXTS) & (last > CONTEXTS)]
-        contexts = np.concatenate([[first], inner, [last]])
-        attention = _bilinear(self._decode, BATCHES, CONTEXTS, rank[:, None], contexts[None, :])
+        contexts = _between(first, last)
+        attention = self._attended(rank[:, None], contexts[None, :])
         span = last - first
         mean = np.trapezoid(attention, contexts, axis=-1) / span if span > 0 else attention[..., 0]
         seconds, measured = self._rows(rank, batch, rank) + mean
+        if self.overlap is not None:
+            work = [c.decode(batch[:, None], contexts[None, :]).seconds for c in self.overlap.beside]
+            added = self.overlap.exposed_mean(rank, contexts, *work)
+            seconds, measured = seconds + added[0], measured + added[1]
         return Timed(seconds, measured / seconds)
 
     def prefill(self, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0, share: ArrayLike = 1) -> Timed:
@@ -108,7 +120,12 @@ class StepCost:
         ranks = self._ranks(prompts)
         seconds, measured = self._rows(tokens / ranks, tokens, prompts * share / ranks)
         extra = self._prompt_attention(prompts / ranks, isl, prefix, share)
-        return Timed(seconds + extra[0], (measured + extra[1]) / (seconds + extra[0]))
+        seconds, measured = seconds + extra[0], measured + extra[1]
+        if self.overlap is not None:
+            work = (c.prefill(prompts, isl, prefix, share).seconds for c in self.overlap.beside)
+            added = self.overlap.exposed(tokens / ranks, *work)
+            seconds, measured = seconds + added[0], measured + added[1]
+        return Timed(seconds, measured / seconds)
 
     def mixed(
         self, batch: ArrayLike, context: ArrayLike, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0,
@@ -121,10 +138,14 @@ class StepCost:
         rank, ranks = batch / self._ranks(batch), self._ranks(prompts)
         seconds, measured = self._rows(rank + tokens / ranks, batch + tokens, rank + prompts * share / ranks)
         for extra in (
-            _bilinear(self._decode, BATCHES, CONTEXTS, rank, context),
+            self._attended(rank, context),
             self._prompt_attention(prompts / ranks, isl, prefix, share),
         ):
             seconds, measured = seconds + extra[0], measured + extra[1]
+        if self.overlap is not None:
+            work = (c.mixed(batch, context, prompts, isl, prefix, share).seconds for c in self.overlap.beside)
+            added = self.overlap.exposed(rank + tokens / ranks, *work)
+            seconds, measured = seconds + added[0], measured + added[1]
         return Timed(seconds, measured / seconds)
 
     def breakdown(self, phase: str, batch: float, length: float, prefix: float = 0) -> dict[str, Timed]:
@@ -144,7 +165,7 @@ class StepCost:
             elif op.sees == phase:
                 seconds, measured = _bilinear(grid, BATCHES, CONTEXTS, _floats(rows["sequences"]), _floats(length))
             elif op.sees in PREFILL and phase == "prefill":
-                left = (1.0, 1 - cached, 1 - cached**2)[PREFILL.index(op.sees)]
+                left = (1.0, 1 - cached, 1 - cached**2, 1.0)[PREFILL.index(op.sees)]
                 seconds, measured = left * _bilinear(
                     grid, BATCHES, PROMPTS, _floats(rows["sequences"]), _floats(length)
                 )
@@ -153,6 +174,11 @@ class StepCost:
             old = parts.get(op.name, Timed(np.zeros(()), np.zeros(())))
             seconds, measured = seconds + old.seconds, measured + old.seconds * old.measured
             parts[op.name] = Timed(seconds, measured / seconds if seconds else np.zeros(()))
+        if self.overlap is not None:
+            beside = self.overlap.beside
+            work = (c.decode(batch, length) if phase == "decode" else c.prefill(batch, length, prefix) for c in beside)
+            seconds, measured = self.overlap.exposed(_floats(rows["tokens"]), *(w.seconds for w in work))
+            parts[self.overlap.name] = Timed(seconds, measured / seconds if seconds else np.zeros(()))
         return parts
 
     def row_seconds(self, sees: Seen) -> list[float]:
@@ -169,19 +195,29 @@ class StepCost:
 
     def _rows(self, tokens: Floats, all_tokens: Floats, sequences: Floats) -> Floats:
         """Operators of tokens and of sequences: array (2, ...) of seconds and measured seconds."""
-        total = _linear(self._token, self.tokens, tokens) + _linear(self._sequence, self.tokens, sequences)
+        if tokens is sequences:  # a decode step
+            total = _linear(self._token + self._sequence, self.tokens, tokens)
+        else:
+            total = _linear(self._token, self.tokens, tokens) + _linear(self._sequence, self.tokens, sequences)
         return total if self._engine is None else total + _linear(self._engine, self.tokens, all_tokens)
+
+    def _attended(self, sequences: Floats, context: Floats) -> Floats:
+        """Attention of a rank's decoding sequences: array (2, ...)."""
+        if self._decode is None:  # one side of an overlap
+            return np.zeros((2, *np.broadcast_shapes(sequences.shape, context.shape)))
+        return _bilinear(self._decode, BATCHES, CONTEXTS, sequences, context)
 
     def _prompt_attention(self, prompts: Floats, isl: Floats, prefix: Floats, share: Floats) -> Floats:
         """Attention of a rank's prompts; `share` and fewer prompts than one (a chunk) cost their part of a prompt.
 
         A prefix of ``p`` in ``s`` tokens leaves ``1 - p/s`` of the work on tokens and ``(s^2 - p^2)/s^2`` of the
         causal pairs. Work on keys is done anew for all earlier ones in every chunk: with ``1/part`` chunks, ``(1 +
-        part)/2`` of the new ones on average beside the prefix (papers.md 2.4).
+        part)/2`` of the new ones on average beside the prefix (papers.md 2.4). Where it is kept, all keys are worked on
+        once, those of a prefix too: what a prefix left in the cache are latents.
         """
         whole, part = np.maximum(prompts, 1.0), np.minimum(prompts, 1.0) * share
         cached = prefix / isl
-        keys, tokens, pairs = (
+        keys, tokens, pairs, kept = (
             grid if grid is None else _bilinear(grid, BATCHES, PROMPTS, whole, isl) for grid in self._prefill
         )
         total = np.zeros((2, *isl.shape)) if pairs is None else pairs * (part * (1 - cached**2))
@@ -189,6 +225,8 @@ class StepCost:
             total = total + tokens * (part * (1 - cached))
         if keys is not None:
             total = total + keys * (cached + (1 - cached) * (1 + part) / 2)
+        if kept is not None:
+            total = total + kept * part
         return total
 
     @cached_property
@@ -205,8 +243,8 @@ class StepCost:
         return self._sum("sequences", self.tokens.shape)
 
     @cached_property
-    def _decode(self) -> Floats:
-        return self._sum("decode", (len(BATCHES), len(CONTEXTS)))
+    def _decode(self) -> Floats | None:
+        return self._sum("decode", (len(BATCHES), len(CONTEXTS))) if self._any("decode") else None
 
     @cached_property
     def _prefill(self) -> tuple[Floats | None, ...]:
@@ -246,11 +284,14 @@ def compile_step(
     # Measured row counts are grid points too, so that a compiled step meets the measurement there.
     tokens = np.unique(np.concatenate([TOKENS, *(kernels.gemm(lane).m for lane in lanes)]))
     grids: dict[tuple[str, Seen], OperatorGrid] = {}
+    beside: dict[Beside, dict[tuple[str, Seen], OperatorGrid]] = {"attention": {}, "ffn": {}}
+    exchange = np.zeros((4, len(tokens)))
+    hidden = ""
 
-    def add(name: str, sees: Seen, seconds: Floats, measured: Floats) -> None:
-        if (old := grids.get((name, sees))) is not None:
-            seconds, measured = seconds + old.seconds, measured + old.measured_s
-        grids[name, sees] = OperatorGrid(name, sees, seconds, measured)
+    def add(name: str, sees: Seen, seconds: Floats, measured: Floats, side: Beside | None) -> None:
+        for into in (grids, beside[side]) if side else (grids,):
+            old = into.get((name, sees), OperatorGrid(name, sees, np.zeros(()), np.zeros(())))
+            into[name, sees] = OperatorGrid(name, sees, old.seconds + seconds, old.measured_s + measured)
 
     of_rows: tuple[tuple[Seen, tuple[Counted[PerToken], ...]], ...] = (
         ("tokens", stage.per_token), ("all tokens", stage.per_engine), ("sequences", stage.per_sequence)
@@ -259,21 +300,38 @@ def compile_step(
         # Without data-parallel attention the engine's tokens are the rank's.
         sees = "tokens" if sees == "all tokens" and layout.attn_dp == 1 else sees
         for each in operators_of:
-            timed = each.operator.seconds(kernels, tokens)
-            seconds = monotone(timed.seconds) * each.count
-            add(each.operator.name, sees, seconds, seconds * timed.measured)
+            ranks = layout.attn_dp if sees == "all tokens" else 1
+            rows, times = halves(tokens, ranks) if each.beside else (tokens, np.ones(()))
+            timed = each.operator.seconds(kernels, rows)
+            seconds = monotone(timed.seconds * times) * each.count
+            if each.beside and isinstance(each.operator, Exchange):
+                hidden, (out, taken) = each.operator.name, each.operator.split(kernels, rows)
+                exchange += seconds * np.stack([out, 1 - out, timed.measured, taken])
+            else:
+                add(each.operator.name, sees, seconds, seconds * timed.measured, each.beside)
     batches, contexts = np.meshgrid(BATCHES, CONTEXTS, indexing="ij")
     prompts, lengths = np.meshgrid(BATCHES, PROMPTS, indexing="ij")
     for layer in stage.attention:
-        timed = layer.operator.decode(kernels, batches, contexts)
-        seconds = monotone(timed.seconds) * layer.count
-        add(layer.operator.name, "decode", seconds, seconds * timed.measured)
+        each_batch, times = halves(batches) if layer.beside else (batches, np.ones(()))
+        timed = layer.operator.decode(kernels, each_batch, contexts)
+        seconds = monotone(timed.seconds * times) * layer.count
+        add(layer.operator.name, "decode", seconds, seconds * timed.measured, layer.beside)
+        # Prompts are halved without loss: their attention reads few weights beside its work.
         whole = layer.operator.prefill(kernels, prompts, lengths)
         seconds = monotone(whole.timed.seconds) * layer.count
-        for sees, part in zip(PREFILL, (whole.keys, whole.tokens, 1.0 - whole.keys - whole.tokens), strict=True):
+        pairs = 1.0 - whole.keys - whole.tokens
+        kept = (0.0, whole.keys) if settings.cache_expanded_latents else (whole.keys, 0.0)
+        for sees, part in zip(PREFILL, (kept[0], whole.tokens, pairs, kept[1]), strict=True):
             if np.any(part):
-                add(layer.operator.name, sees, seconds * part, seconds * part * whole.timed.measured)
-    return StepCost(layout, tokens, tuple(grids.values()))
+                add(layer.operator.name, sees, seconds * part, seconds * part * whole.timed.measured, layer.beside)
+    sides = tuple(StepCost(layout, tokens, tuple(grids_of.values())) for grids_of in beside.values())
+    overlap = Overlap(hidden, sides, exchange) if hidden else None
+    return StepCost(layout, tokens, tuple(grids.values()), overlap)
+
+
+def _between(first: float, last: float) -> Floats:
+    """Both ends and the contexts of the grid between them."""
+    return np.concatenate([[first], CONTEXTS[(first < CONTEXTS) & (last > CONTEXTS)], [last]])
 
 
 def _floats(value: ArrayLike) -> Floats:
@@ -289,13 +347,20 @@ def _cell(axis: Floats, query: Floats) -> tuple[np.ndarray, Floats]:
 def _linear(grid: Floats, axis: Floats, query: Floats) -> Floats:
     """``grid`` (2, n) at ``query`` -> (2, ...)."""
     i, w = _cell(axis, query)
-    return grid[:, i] * (1 - w) + grid[:, i + 1] * w
+    low = grid.take(i, axis=1)
+    return low + (grid.take(i + 1, axis=1) - low) * w
 
 
 def _bilinear(grid: Floats, rows: Floats, columns: Floats, row: Floats, column: Floats) -> Floats:
     """``grid`` (2, r, c) at (row, column) -> (2, ...)."""
     i, u = _cell(rows, row)
     j, v = _cell(columns, column)
-    low = grid[:, i, j] * (1 - v) + grid[:, i, j + 1] * v
-    high = grid[:, i + 1, j] * (1 - v) + grid[:, i + 1, j + 1] * v
-    return low * (1 - u) + high * u
+    flat, width = grid.reshape(len(grid), -1), grid.shape[2]
+    corner = i * width + j
+
+    def at(first: np.ndarray) -> Floats:
+        left = flat.take(first, axis=1)
+        return left + (flat.take(first + 1, axis=1) - left) * v
+
+    low = at(corner)
+    return low + (at(corner + width) - low) * u

@@ -65,5 +65,5 @@ def _ffn_params(ffn: Ffn, hidden: int, layout: Parallelism, redundant: int) -> t
     if isinstance(ffn, DenseFfn):
         return ffn.params(hidden) / layout.tp, 0.0, 0.0
     shared = DenseFfn(ffn.shared_inter, ffn.gated).params(hidden) / layout.tp + 2 * hidden * ffn.latent
-    slots = (ffn.experts + redundant) / layout.moe_ep
+    slots = ceil((ffn.experts + redundant) / layout.moe_ep)
     return shared, hidden * ffn.experts, slots * ffn.expert_params(hidden) / layout.moe_tp

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..cost.stage import check_lanes
+from ..cost.idle import idle_settings
+from ..cost.stage import check_lanes, exchanges
 from ..errors import InputError, Problem, ProfileError, did_you_mean
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, load_model
@@ -50,6 +51,10 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
                 if (reason := why(width, model)) is not None:
                     problems.append(scenario.problem(("space", axis), reason))
         problems += _useless_widths(scenario, model)
+        problems += [scenario.problem(key, why) for key, why in idle_settings(scenario.settings, model)]
+        if scenario.settings.two_batch_overlap and not any(map(exchanges, _layouts(scenario))):
+            message = "changes nothing: no layout of the space exchanges tokens; attn_dp and ep must both exceed 1"
+            problems.append(scenario.problem(("two_batch_overlap",), message))
         domains = {g: store.gpu(g).gpus_per_domain for g in scenario.hardware.names if g in known}
         for tp in scenario.space.tp:
             if domains and all(tp > size and tp % size for size in domains.values()):
@@ -68,13 +73,18 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
 def _useless_widths(scenario: Scenario, model: ModelSpec) -> Iterator[Problem]:
     """Widths of attention data parallelism and of expert spreading that no layout of the space can take."""
     space = scenario.space
-    layouts = [Parallelism(tp, attn_dp=dp, moe_ep=ep) for tp in space.tp for dp in space.attn_dp for ep in space.moe_ep]
-    reasons = {layout: illegal_experts(layout, model) for layout in layouts}
+    reasons = {layout: illegal_experts(layout, model) for layout in _layouts(scenario)}
     for key, name, values in (("attn_dp", "attn_dp", space.attn_dp), ("ep", "moe_ep", space.moe_ep)):
         for value in values:
             why = [reason for layout, reason in reasons.items() if getattr(layout, name) == value]
             if all(why):
                 yield scenario.problem(("space", key), f"no layout can have {value}: {why[-1]}")
+
+
+def _layouts(scenario: Scenario) -> list[Parallelism]:
+    """Layouts of one stage that the space's axes make."""
+    space = scenario.space
+    return [Parallelism(tp, attn_dp=dp, moe_ep=ep) for tp in space.tp for dp in space.attn_dp for ep in space.moe_ep]
 
 
 def compile_layouts(scenario: Scenario, engines: Engines, space: DesignSpace) -> None:

@@ -66,7 +66,7 @@ class Engines:
     def memory(self, gpu: str, layout: Parallelism) -> MemoryModel:
         """Memory of one GPU."""
         kernels = self.kernels[gpu]
-        return MemoryModel.of(self.model, self.precision, kernels.engine, layout, kernels.gpu)
+        return MemoryModel.of(self.model, self.precision, kernels.engine, layout, kernels.gpu, self.settings)
 
     def tables(self) -> list[Provenance]:
         """Provenance of every table behind the compiled steps, in a fixed order."""
@@ -144,15 +144,16 @@ def prefill_points(engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: floa
         kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
         rate = prefill_rate(engines.step(gpu, layout), batch, mix.isl, prefix, kernels.engine.token_budget)
         out = egress_bytes_per_s(request, batch, rate.ttft_s, sharing_gpus(engines.model, layout))
+        in_prefill = np.maximum(rate.step_tokens, mix.isl)  # whole prompts, or a part of one
         filling.put(
             where,
             legal=True,
             rate_req_s=rate.rate_req_s,
             ttft_s=rate.ttft_s,
-            memory_bytes=memory.used_bytes(rate.step_tokens, batch, mix.isl),
+            memory_bytes=memory.used_bytes(rate.step_tokens, batch, mix.isl, in_prefill),
             kv_bytes_per_s=out,
             measured=rate.measured,
-            fits=memory.fits(rate.step_tokens, batch, mix.isl),
+            fits=memory.fits(rate.step_tokens, batch, mix.isl, in_prefill),
             in_time=rate.ttft_s <= slo.ttft_s,
             carried=out <= kernels.gpu.nic_bytes_per_s,
         )
@@ -200,7 +201,8 @@ def colocated_points(engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: fl
         held = memory.reserved_tokens(mix.isl, mix.osl)
         # Prompts in prefill hold their cache beside the running batch.
         sequences = batch[:, None] + rate.prompts * mix.isl / held
-        fits = memory.fits(rate.step_tokens, sequences, held)
+        in_prefill = np.ceil(rate.prompts / layout.attn_dp) * mix.isl
+        fits = memory.fits(rate.step_tokens, sequences, held, in_prefill)
         in_time = (rate.ttft_s <= slo.ttft_s) & (rate.tpot_s <= slo.tpot_s)
         allowed = fits & in_time & np.isfinite(rate.ttft_s)
         # Where no setting is allowed, the one that breaks the fewest limits speaks for the point.
@@ -208,7 +210,7 @@ def colocated_points(engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: fl
         tpot = rate.tpot_s + penalty
         about_best = tpot <= (1 + ALIKE) * tpot.min(axis=1, keepdims=True)
         best = np.where(about_best, rate.ttft_s, np.inf).argmin(axis=1)[:, None]
-        used = memory.used_bytes(rate.step_tokens, sequences, held)
+        used = memory.used_bytes(rate.step_tokens, sequences, held, in_prefill)
 
         def at_best(values: np.ndarray, best: np.ndarray = best) -> np.ndarray:
             return np.take_along_axis(values, best, axis=1)[:, 0]

@@ -74,6 +74,35 @@ def launch_floor_s(table: Table) -> float | None:
     return float(np.quantile(seconds, 0.1))
 
 
+def without_host_floor(table: Table, lane: str) -> tuple[Table, list[Repair]]:
+    """Rule ``launch_floor`` for experts: leave out prefill rows that cost less than twice their shape's floor.
+
+    Tables of wide expert parallelism time decode kernels inside a CUDA graph and prefill kernels outside one. The
+    latter take 400 us however few their tokens, which the former do in a tenth; only where a prefill kernel costs a
+    multiple of that floor did it, not the host, take the time.
+
+    Parameters
+    ----------
+    table : rows of one dtype and load, with a column ``phase``.
+    """
+    c = table.columns
+    prefill = c["phase"] == "prefill"
+    shape = np.stack([c[n] for n in ("hidden", "inter", "top_k", "experts", "moe_tp", "moe_ep")], axis=1)
+    keep = np.ones(len(table), bool)
+    for one in np.unique(shape[prefill], axis=0):
+        mine = (shape == one).all(axis=1)
+        others, seconds = mine & ~prefill, c["latency_s"]
+        floor = seconds[mine & prefill].min()
+        if floor >= FLOOR_SECONDS and others.any() and floor > FLOOR_SPREAD * seconds[others].min():
+            keep &= ~(mine & prefill & (seconds < FLOOR_SPREAD * floor))
+    if keep.all():
+        return table, []
+    kept = Table(table.schema, table.provenance, {name: v[keep] for name, v in c.items()})
+    where = f"{table.provenance.gpu}/{table.provenance.engine}/{table.schema.op}"
+    note = f"{int((~keep).sum())} prefill rows within twice the host's floor; set aside"
+    return kept, [Repair("launch_floor", where, lane, int((~keep).sum()), note)]
+
+
 def pad_up(seconds: Floats, axes: tuple[int, ...]) -> tuple[Floats, NDArray[np.bool_]]:
     """Lower points that cost over `PAD_UP_FACTOR` times one with more work to that one's time.
 

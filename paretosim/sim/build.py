@@ -196,7 +196,8 @@ class Builder:
         if formula:
             return None
         budget = getattr(scheduler, "token_budget", self.kernels(kind.gpu).engine.token_budget)
-        room = float(self.memory_model(kind).kv_capacity_bytes(budget, 0))
+        # Expanded latents of the prompt in work, where they are kept, take room of their own.
+        room = float(self.memory_model(kind).kv_capacity_bytes(budget, 0, int(requests.isl.max())))
         tokens = max(0.0, room) / self._token_bytes(kind, requests) * kind.layout.attn_dp
         return KvMemory(int(tokens // size), size, share)
 
@@ -208,4 +209,7 @@ class Builder:
     def memory_model(self, kind: Pool) -> MemoryModel:
         """Memory of one GPU of one kind of engine."""
         kernels = self.kernels(kind.gpu)
-        return MemoryModel.of(self.model, self.simulation.precision, kernels.engine, kind.layout, kernels.gpu)
+        simulation = self.simulation
+        return MemoryModel.of(
+            self.model, simulation.precision, kernels.engine, kind.layout, kernels.gpu, simulation.settings
+        )

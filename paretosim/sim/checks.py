@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from ..cost.idle import idle_settings
 from ..errors import InputError, Problem
 from ..spec.cluster import Policy
 from ..spec.deployment import Pool
@@ -38,6 +39,8 @@ def _problems(builder: Builder) -> Iterator[Problem]:
         yield from unknown
         if unknown:
             return
+        for key, why in idle_settings(simulation.settings, builder.model):
+            yield simulation.problem(key, why)
     for phase, pool, last in (("prefill", spec.prefill, False), ("decode", spec.decode, True)):
         if pool is None:
             continue

@@ -120,6 +120,8 @@ class CompiledSteps:
         stages = self._shape.stages
         if not sequences:
             return stages * self.stage_s(chunks)
+        if self._scalar.step.overlap is not None:
+            return self._overlapped_s(sequences, context, chunks)
         lanes = min(stages, sequences)
         micro = sequences / lanes
         busy = self._busy(micro)
@@ -140,8 +142,20 @@ class CompiledSteps:
         ranks = self._busy(len(chunks))
         share = max(tokens / ranks, longest)
         host = self._host
-        rows = self._scalar.rows(share, tokens, len(chunks) / ranks) + self._scalar.prompts(chunks, ranks)
+        if self._scalar.step.overlap is None:
+            rows = self._scalar.rows(share, tokens, len(chunks) / ranks) + self._scalar.prompts(chunks, ranks)
+        else:
+            rows = float(self._scalar.step.prefill(len(chunks), *_alike(chunks)).seconds)
         return rows + (host.step_s + host.prefill_layer_s * self._layers + host.token_s * tokens) / self._shape.stages
+
+    def _overlapped_s(self, sequences: int, context: float, chunks: Chunks) -> float:
+        """A mixed step in two overlapping halves; its chunks are taken to be alike."""
+        stages, host = self._shape.stages, self._host
+        micro = sequences / min(stages, sequences)
+        tokens, _ = _tokens(chunks)
+        timed = self._scalar.step.mixed(micro, context / sequences, len(chunks) / stages, *_alike(chunks))
+        extra = host.step_s + host.prefill_layer_s * self._layers + host.sequence_s * sequences + host.token_s * tokens
+        return stages * float(timed.seconds) + extra
 
     def _busy(self, sequences: float) -> int:
         """Ranks that have any of them."""
@@ -158,6 +172,12 @@ class CompiledSteps:
             seconds = [stages * (s - rows) for s in self._scalar.decode_knots(micro)]
             found = self._attention[sequences] = Line.through((CONTEXTS * sequences).tolist(), seconds)
         return found
+
+
+def _alike(chunks: Chunks) -> tuple[float, float]:
+    """Length and computed part of a prompt that stands for all of them."""
+    past = sum(p for p, _ in chunks) / len(chunks)
+    return past + sum(n for _, n in chunks) / len(chunks), past
 
 
 def _tokens(chunks: Chunks) -> tuple[int, int]:

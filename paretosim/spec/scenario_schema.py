@@ -24,6 +24,7 @@ from .precision import FORMATS, CacheFormat, Format, Precision
 from .scenario import Hardware, Scenario, Serving, Space
 from .schema_deployment import DeploymentKeys, HostTimeKeys, StepTimeKeys
 from .schema_messages import message, shown
+from .schema_settings import Mla, Moe, engine_settings
 from .schema_values import (
     ABSENT,
     Axis,
@@ -174,6 +175,9 @@ class _File(Keys):
     step_time: StepTimeKeys = ABSENT
     host_time: HostTimeKeys = ABSENT
     deployment: DeploymentKeys = ABSENT
+    moe: Moe = Moe()
+    mla: Mla = Mla()
+    two_batch_overlap: bool = False
 
     @field_validator("hardware")
     @classmethod
@@ -269,6 +273,7 @@ def checked(marked: Marked, path: Path) -> Scenario:
         space=found.space.space(),
         path=path,
         where=marked.where,
+        settings=engine_settings(found.moe, found.mla, found.two_batch_overlap),
     )
 
 
@@ -314,4 +319,5 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
         host=found.host_time.host() if found.host_time else HostTime(),
         path=path,
         where=marked.where,
+        settings=engine_settings(found.moe, found.mla, found.two_batch_overlap),
     )

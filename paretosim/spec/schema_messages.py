@@ -48,6 +48,8 @@ def message(error: ErrorDetails) -> str:
             return f"must be a number, not {given}"
         case "finite_number":
             return f"must be a finite number, not {given}"
+        case "bool_type":
+            return f"must be true or false, not {given}"
         case "string_type":
             return f"must be text, not {given}" + ("" if error["input"] is None else "; quote it if it is text")
         case "string_too_short" | "too_short":

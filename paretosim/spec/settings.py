@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LOADS = ("balanced", "power_law", "log_linear")
+"""Loads of experts that have a name."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:

@@ -3,7 +3,7 @@
 Rows: `measured_serving.csv.gz` (aiconfigurator-core 0.12.0, most from the public InferenceMAX runs), 1,442 of twelve
 models, six GPUs and three engines. Rows inferred to use speculative decoding are left out of the error, as are the
 vendor's sweeps with unlabelled flags. Closed-loop queueing and host time come later; the median errors pinned here are
-those of kernels alone: 11.1 % aggregated (AIConfigurator 0.12, simulated and corrected: 17.5 %), 14.8 % disaggregated.
+those of kernels alone: 11.0 % aggregated (AIConfigurator 0.12, simulated and corrected: 17.5 %), 14.2 % disaggregated.
 """
 
 from __future__ import annotations

@@ -168,12 +168,47 @@ def test_estimate_of_a_prefill_reads_as_a_table(capsys: pytest.CaptureFixture[st
         ("--context 8 --precision fp9", "--precision: 'fp9' is not one of bf16"),
         ("--context 8 --tp 3", "--tp: 3 does not divide"),
         ("--context 8 --gpu h20_sxm", "no GPU 'h20_sxm' (did you mean"),
+        (
+            "--context 8 --expert-load power_law",
+            "--expert-load: changes nothing: meta-llama/Llama-3.1-8B has no experts",
+        ),
+        (
+            "--context 8 --expert-load skewed",
+            "--expert-load: must be one of balanced, power_law, log_linear, or shares",
+        ),
+        ("--context 8 --redundant-experts 2", "--redundant-experts: changes nothing"),
+        ("--context 8 --redundant-experts -1", "--redundant-experts: must be at least 0, not -1"),
+        ("--context 8 --two-batch-overlap", "--two-batch-overlap: changes nothing"),
+        ("--phase prefill --isl 8 --cache-expanded", "--cache-expanded: changes nothing"),
         ("--context 8 --pp 33", "--pp: 33 stages are more than the 32 layers"),
     ],
 )
 def test_estimate_says_what_is_wrong_with_its_flags(flags: str, words: str, capsys) -> None:
     argv = ["estimate", "meta-llama/Llama-3.1-8B", "--gpu", "h200_sxm", *flags.split()]
     assert any(words in line for line in wrong(argv, capsys))
+
+
+def test_estimate_of_overlap_names_the_widths_it_needs(capsys) -> None:
+    argv = "estimate deepseek-ai/DeepSeek-R1 --gpu h200_sxm --precision fp8 --tp 8 --context 8 --two-batch-overlap"
+    assert any("--two-batch-overlap: changes nothing: needs --attn-dp" in line for line in wrong(argv.split(), capsys))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["--expert-load log_linear", "--redundant-experts 16", "--two-batch-overlap", "--cache-expanded",
+     "--expert-load " + ",".join(["3"] * 32 + ["1"] * 224)],
+)  # fmt: skip
+def test_every_flag_of_how_an_engine_is_run_moves_a_number(flags: str, capsys) -> None:
+    argv = (
+        "estimate deepseek-ai/DeepSeek-R1 --gpu h200_sxm --engine sglang --precision fp8 --attn-dp 16 --ep 16 "
+        "--phase prefill --batch 32 --isl 4096 --json"
+    )
+
+    def numbers(argv: str) -> str:
+        assert main(argv.split()) == 0
+        return capsys.readouterr().out
+
+    assert numbers(argv) != numbers(f"{argv} {flags}")
 
 
 def test_estimate_reports_every_problem_at_once(capsys: pytest.CaptureFixture[str]) -> None:

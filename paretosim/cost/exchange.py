@@ -1,0 +1,144 @@
+"""Seconds of dispatch and combine from measured curves: the law, divided by how well kernels were timed to meet it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
+from ..spec.hardware import GpuSpec
+from .dispatch import COMBINE_BYTES, low_latency_s, normal_s
+
+NORMAL_SM_SHARE = 20 / 132
+"""SMs of a Hopper GPU, of 132, that normal kernels take unless told otherwise (DeepEP, `Buffer`: 20). Low-latency ones
+leave all to the other half of a batch: their hook receives in the background (DeepEP docs/legacy.md)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ExchangeShape:
+    """What is exchanged between whom.
+
+    Attributes
+    ----------
+    ep : GPUs over which experts are spread.
+    hidden, top_k, experts : width of a token, its copies, experts of the layer.
+    """
+
+    ep: int
+    hidden: int
+    top_k: int
+    experts: int
+
+    @property
+    def layer(self) -> tuple[int, int, int]:
+        """The shape whatever its width."""
+        return self.hidden, self.top_k, self.experts
+
+
+Curve = tuple[Floats, Floats]
+"""Tokens of one GPU, increasing, and seconds of dispatch and combine together [s]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Curves of one family of kernels on one GPU.
+
+    Attributes
+    ----------
+    name : ``low latency`` or ``normal``: which law they are efficiencies of.
+    element_bytes : of what went out when they were timed.
+    curves : by shape.
+    op : the table they come from; None for the bare law.
+    """
+
+    name: str
+    element_bytes: float
+    curves: dict[ExchangeShape, Curve]
+    op: str | None = None
+
+    def law_s(self, gpu: GpuSpec, shape: ExchangeShape, tokens: Floats, element_bytes: float) -> Floats:
+        """Dispatch and combine by the law [s]."""
+        return self._way_s(gpu, shape, tokens, element_bytes) + self._way_s(gpu, shape, tokens, COMBINE_BYTES)
+
+    def dispatch_share(self, gpu: GpuSpec, shape: ExchangeShape, tokens: Floats, element_bytes: float) -> Floats:
+        """Part of the law's seconds that is dispatch, in 0..1."""
+        law = self.law_s(gpu, shape, tokens, element_bytes)
+        return self._way_s(gpu, shape, tokens, element_bytes) / law
+
+    def _way_s(self, gpu: GpuSpec, shape: ExchangeShape, tokens: Floats, element_bytes: float) -> Floats:
+        way = low_latency_s if self.name == "low latency" else normal_s
+        return way(gpu, shape.ep, tokens, shape.top_k, shape.hidden, element_bytes)
+
+    def seconds(self, gpu: GpuSpec, shape: ExchangeShape, tokens: Floats, element_bytes: float) -> Timed:
+        """Dispatch and combine [s]: measured efficiency between measured widths, the bare law beyond them.
+
+        Of the layers that were timed at such widths the nearest one's efficiency is taken; another layer, or another
+        format going out, counts as not measured.
+        """
+        law = self.law_s(gpu, shape, tokens, element_bytes)
+        widths: dict[tuple[int, int, int], list[int]] = {}
+        for timed in self.curves:
+            widths.setdefault(timed.layer, []).append(timed.ep)
+        around = [layer for layer, eps in widths.items() if min(eps) <= shape.ep <= max(eps)]
+        if not around:
+            return Timed(law, np.zeros(law.shape))
+        layer = min(around, key=lambda other: (float(np.abs(np.log(np.divide(other, shape.layer))).sum()), other))
+        low = max(ep for ep in widths[layer] if ep <= shape.ep)
+        high = min(ep for ep in widths[layer] if ep >= shape.ep)
+        log_e, inside = self._log_efficiency(gpu, ExchangeShape(low, *layer), tokens)
+        if high > low:
+            other_e, other_inside = self._log_efficiency(gpu, ExchangeShape(high, *layer), tokens)
+            weight = np.log(shape.ep / low) / np.log(high / low)
+            log_e, inside = log_e * (1 - weight) + other_e * weight, inside & other_inside
+        same = layer == shape.layer and element_bytes == self.element_bytes
+        return Timed(law / np.exp(log_e), (inside & same).astype(np.float64))
+
+    def _log_efficiency(self, gpu: GpuSpec, shape: ExchangeShape, tokens: Floats) -> tuple[Floats, np.ndarray]:
+        at, seconds = self.curves[shape]
+        value, inside = LogGrid.of((at,), np.log(self.law_s(gpu, shape, at, self.element_bytes) / seconds))(tokens)
+        return value, inside
+
+    def leave_one_out(self, gpu: GpuSpec) -> dict[str, Floats]:
+        """Relative errors of predicting each inner point of a curve from its two neighbours."""
+        errors = [
+            held_out_errors(np.log(at), np.log(self.law_s(gpu, shape, at, self.element_bytes) / seconds))
+            for shape, (at, seconds) in self.curves.items()
+        ]
+        return {"tokens": np.concatenate([*errors, np.zeros(0)])}
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeTimes:
+    """Families of kernels of which an engine takes the faster one at each size.
+
+    Attributes
+    ----------
+    element_bytes : of what goes out now; results come back in bf16.
+    families : at least one.
+    """
+
+    gpu: GpuSpec
+    element_bytes: float
+    families: tuple[Family, ...]
+
+    def __call__(self, shape: ExchangeShape, tokens: ArrayLike) -> Timed:
+        """Seconds of dispatch and combine for an array of tokens of one GPU."""
+        seconds, measured, fastest = self._all(shape, tokens)
+        return Timed(*(np.take_along_axis(v, fastest, axis=0)[0] for v in (seconds, measured)))
+
+    def split(self, shape: ExchangeShape, tokens: ArrayLike) -> tuple[Floats, Floats]:
+        """Share of dispatch, by the law, in the seconds of `__call__`, and of the GPU's SMs that its kernels take."""
+        tokens = np.asarray(tokens, dtype=np.float64)
+        fastest = self._all(shape, tokens)[2]
+        out = np.stack([f.dispatch_share(self.gpu, shape, tokens, self.element_bytes) for f in self.families])
+        taken = np.array([0.0 if family.name == "low latency" else NORMAL_SM_SHARE for family in self.families])
+        return np.take_along_axis(out, fastest, axis=0)[0], taken[fastest[0]]
+
+    def _all(self, shape: ExchangeShape, tokens: ArrayLike) -> tuple[Floats, Floats, np.ndarray]:
+        """Seconds and measured shares of every family, and which is the fastest, stacked."""
+        tokens = np.asarray(tokens, dtype=np.float64)
+        timed = [family.seconds(self.gpu, shape, tokens, self.element_bytes) for family in self.families]
+        seconds, measured = np.stack([t.seconds for t in timed]), np.stack([t.measured for t in timed])
+        return seconds, measured, seconds.argmin(axis=0)[None]

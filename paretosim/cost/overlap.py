@@ -1,0 +1,88 @@
+"""Two batches at once: what is left of an exchange of tokens that one half hides behind the other half's work.
+
+A step runs as two halves (SGLang, lmsys.org 2025-05, "two-batch overlap": 27 to 35 % more throughput; DeepSeek's
+profile-data shows both). Compute alternates: attention of one half, of the other, experts of one half, of the other.
+One half's dispatch runs beside the other's attention, the other's beside the first one's experts, and so do the
+combines. With A, M, D, C the seconds of both halves' attention, experts, dispatch and combine, they take
+``(max(A, D) + max(A, C) + max(M, D) + max(M, C)) / 2``. Normal kernels move tokens with some of the GPU's SMs, which
+the work beside them lacks: it takes ``max(A + s D, D)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..profiles.grid import Floats
+
+if TYPE_CHECKING:
+    from .step import StepCost
+
+LEAST = 2.0
+"""Tokens, or sequences, of a rank that can be halved."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """An exchange that hides behind work.
+
+    Attributes
+    ----------
+    name : of the exchange.
+    beside : work of both halves in the layers that exchange, attention and the rest; part of the step's own operators.
+    exchange : seconds of both halves' dispatch and combine, the measured part of their sum, and what SMs they take
+        from work beside them, on the tokens of `beside`, shape (4, n).
+    """
+
+    name: str
+    beside: tuple[StepCost, ...]
+    exchange: Floats
+
+    def exposed(self, tokens: Floats, attention_s: Floats, ffn_s: Floats) -> Floats:
+        """What the exchange adds to a step of a rank's `tokens` with that work beside it: array (2, ...)."""
+        ways, share, taken = self._exchange(tokens)
+        added = sum(
+            (np.maximum(taken * way, way - work) / 2 for way in ways for work in (attention_s, ffn_s)),
+            np.zeros(np.shape(attention_s)),
+        )
+        return np.stack([added, added * share])
+
+    def exposed_mean(self, tokens: Floats, at: Floats, attention_s: Floats, ffn_s: Floats) -> Floats:
+        """Mean of `exposed` over positions `at` (m,), between which works (n, m) are linear; exact: array (2, n)."""
+        ways, share, taken = self._exchange(tokens)
+        added = np.zeros(np.shape(tokens))
+        for way in ways:
+            for work in (attention_s, ffn_s):
+                added += (taken * way + _positive_mean(((1 - taken) * way)[:, None] - work, at)) / 2
+        return np.stack([added, added * share])
+
+    def _exchange(self, tokens: Floats) -> tuple[Floats, Floats, Floats]:
+        """Seconds of dispatch and combine, their measured share, and the share of SMs that they take."""
+        axis = self.beside[0].tokens
+        i = np.clip(np.searchsorted(axis, tokens, side="right") - 1, 0, len(axis) - 2)
+        w = (tokens - axis[i]) / (axis[i + 1] - axis[i])
+        out, back, measured, taken = self.exchange[:, i] * (1 - w) + self.exchange[:, i + 1] * w
+        return np.stack([out, back]), measured / (out + back), taken / (out + back)
+
+
+def halves(rows: Floats, ranks: int = 1) -> tuple[Floats, Floats]:
+    """Rows of one half, and how many halves: what cannot be halved stays whole."""
+    two = rows >= LEAST * ranks
+    return np.where(two, rows / 2, rows), np.where(two, 2.0, 1.0)
+
+
+def _positive_mean(values: Floats, at: Floats) -> Floats:
+    """Mean over `at` (m,) of the positive part of lines between `values` (n, m): array (n,)."""
+    span = at[-1] - at[0]
+    if span <= 0:
+        positive: Floats = np.maximum(values[:, 0], 0)
+        return positive
+    left, right = values[:, :-1], values[:, 1:]
+    crossing = left * right < 0
+    # Of a line that crosses zero the positive side is a triangle.
+    triangle = np.maximum(left, right) ** 2 / np.where(crossing, np.abs(right - left), 1.0) / 2
+    area = np.where(crossing, triangle, (np.maximum(left, 0) + np.maximum(right, 0)) / 2)
+    mean: Floats = (area * np.diff(at)).sum(axis=1) / span
+    return mean

@@ -1,0 +1,50 @@
+"""Which keys of a scenario say how an engine is run, and which settings do they make?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, PlainValidator, TypeAdapter
+
+from .schema_messages import shown
+from .schema_values import LARGEST, Keys, problem, problems_at
+from .settings import LOADS, EngineSettings
+
+_SHARES = TypeAdapter(
+    Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(strict=True, min_length=1)]
+)
+
+
+def _load(value: Any) -> str | tuple[float, ...]:
+    if isinstance(value, list):
+        shares = tuple(_SHARES.validate_python(value))
+        if not sum(shares):
+            problems_at([((0,), "all shares are 0: at least one expert must get tokens")])
+        return shares
+    if isinstance(value, str) and value in LOADS:
+        return value
+    known = ", ".join(LOADS)
+    raise problem(f"must be one of {known}, or a list with a share for each expert, not {shown(value)}")
+
+
+class Moe(Keys):
+    """Mapping ``moe``."""
+
+    load: Annotated[str | tuple[float, ...], PlainValidator(_load)] = ""
+    redundant_experts: Annotated[int, Field(strict=True, ge=0, le=LARGEST)] = 0
+
+
+class Mla(Keys):
+    """Mapping ``mla``."""
+
+    cache_expanded: bool = False
+
+
+def engine_settings(moe: Moe, mla: Mla, two_batch_overlap: bool) -> EngineSettings:
+    """What the keys say together."""
+    return EngineSettings(
+        expert_load=moe.load,
+        redundant_experts=moe.redundant_experts,
+        two_batch_overlap=two_batch_overlap,
+        cache_expanded_latents=mla.cache_expanded,
+    )

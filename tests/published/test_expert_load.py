@@ -1,0 +1,45 @@
+"""Loads of experts against what was published about them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from paretosim.cost.load import active_experts, place, shares_of
+from paretosim.cost.moe import ExpertShape, MoeTimes
+from paretosim.profiles.store import Store
+
+
+def test_models_of_active_experts_differ_by_up_to_three_and_a_half() -> None:
+    # Meta, MLSys 2026: of 128 experts, top 1; balanced is min(E, k T).
+    tokens = np.exp2(np.arange(0, 16.0))
+    linear = active_experts(shares_of("log_linear", 128, 1), tokens, 1).sum(axis=0)
+    assert (np.minimum(128, tokens) / linear).max() == pytest.approx(3.5, rel=0.1)
+    assert shares_of("log_linear", 128, 1).max() == pytest.approx(0.07)
+
+
+def test_active_experts_grow_with_the_logarithm_of_the_tokens() -> None:
+    tokens = np.exp2(np.arange(5, 12.0))
+    counts = active_experts(shares_of("log_linear", 128, 1), tokens, 1).sum(axis=0)
+    steps = np.diff(counts)
+    assert steps.max() / steps.min() < 1.25  # a + b ln T
+
+
+def test_an_imbalance_of_one_and_a_half_makes_a_layer_of_experts_one_and_a_half_times_slower(store: Store) -> None:
+    # Libra, table 2 (Qwen3-235B, 8 x H200, 32 sequences of 1024): 10.99 ms unbalanced, 7.32 ms balanced.
+    rows = store.table("h200_sxm", "sglang", "moe").where(dtype="bf16", distribution="balanced")
+    times = MoeTimes.of(store.gpu("h200_sxm"), "bf16", "balanced", rows)
+    shape = ExpertShape(4096, 1536, 8, 128, 1, 8)
+    load = (1.5,) * 16 + (6.5 / 7,) * 112
+    skewed = times.under(place(load, 128, 8, 8, 0), shape, [32 * 1024.0]).seconds
+    assert skewed / times(shape, [32 * 1024.0]).seconds == pytest.approx(10.99 / 7.32, abs=0.15)
+
+
+@pytest.mark.parametrize("tokens", [4096, 16384])
+def test_the_busiest_expert_of_the_power_law_is_as_far_above_the_mean_as_the_tables_are_slower(store, tokens) -> None:
+    # One expert a GPU: the table's slowest GPU holds the busiest expert.
+    c = store.table("h200_sxm", "sglang", "moe").where(
+        dtype="bf16", hidden=7168, inter=2048, top_k=8, experts=256, moe_ep=256, moe_tp=1, tokens=tokens
+    ).columns  # fmt: skip
+    slow, even = (c["latency_s"][c["distribution"] == d].min() for d in ("power_law_1.2", "balanced"))
+    assert shares_of("power_law", 256, 8).max() * 256 == pytest.approx(slow / even, rel=0.3)
