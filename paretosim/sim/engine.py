@@ -223,9 +223,10 @@ class Engine(Intake):
         self.running[request] = at
         heappush(self._finish, (at, request))
         self._base[request] = context - self._step * self._growth
-        self._joined[request] = context
-        self._joined_with += context
         self.context += context
+        if self.memory is not None:
+            self._joined[request] = context
+            self._joined_with += context
         columns = self.columns
         if columns.decode_start_s[request] != columns.decode_start_s[request]:
             columns.decode_start_s[request] = now_s
@@ -235,9 +236,10 @@ class Engine(Intake):
         """Take a sequence out of the batch; returns its context."""
         del self.running[request]
         context = self._base.pop(request) + self._step * self._growth
-        self._joined_with -= self._joined.pop(request)
         self.context -= context
-        self.release(request, self.clock.now)
+        if self.memory is not None or self.cache is not None:
+            self._joined_with -= self._joined.pop(request, 0)
+            self.release(request, self.clock.now)
         return context
 
     def _finished(self, request: int, now_s: float) -> None:
