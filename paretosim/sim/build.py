@@ -14,6 +14,7 @@ from ..spec.cluster import Policy, ServedPool
 from ..spec.deployment import Pool
 from ..spec.model import ModelSpec, load_model
 from ..spec.nic import NicSpec
+from ..spec.parallelism import Parallelism
 from ..spec.simulation import Simulation
 from ..spec.transfer import TransferSpec
 from .cache import PromptCache
@@ -49,7 +50,7 @@ class Builder:
     simulation: Simulation
     store: Store
     allow_plugins: bool = False
-    _steps: dict[Pool, Steps] = field(default_factory=dict, repr=False)
+    _steps: dict[tuple[str, Parallelism], Steps] = field(default_factory=dict, repr=False)
     _kernels: dict[str, Kernels] = field(default_factory=dict, repr=False)
     _model: ModelSpec | None = field(default=None, repr=False)
 
@@ -142,9 +143,10 @@ class Builder:
 
     def steps(self, kind: Pool) -> Steps:
         """Step times of one kind of engine."""
-        if kind not in self._steps:
-            self._steps[kind] = self._make_steps(kind)
-        return self._steps[kind]
+        key = kind.gpu, kind.layout
+        if key not in self._steps:
+            self._steps[key] = self._make_steps(kind)
+        return self._steps[key]
 
     def kernels(self, gpu: str) -> Kernels:
         """Kernels of a GPU under the simulation's engine."""

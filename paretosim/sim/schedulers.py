@@ -116,11 +116,13 @@ class PrefillFirst:
     ----------
     token_budget : tokens of one step of a rank; longer prompts are cut.
     max_sequences, delay : as `Scheduler`.
+    group : prompts begin only when so many places are free, so that sequences are held up less often.
     """
 
     token_budget: int = 8192
     max_sequences: int = 1024
     delay: int = 0
+    group: int = 1
 
     def compose(self, engine: Intake, now_s: float) -> Composed:
         """See `Scheduler`."""
@@ -131,6 +133,8 @@ class PrefillFirst:
             chunks.append((request, part))
             room -= part
         places = self.max_sequences - len(engine.running) - len(engine.prompts)
+        if places < self.group and engine.running:
+            places = 0
         while room > 0 and places > 0 and engine.waiting and engine.admit(request := engine.waiting[0], now_s):
             part = min(engine.prompts[request], room, self.token_budget)
             chunks.append((request, part))
