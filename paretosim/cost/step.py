@@ -106,7 +106,7 @@ class StepCost:
         prompts, isl, prefix, share = np.broadcast_arrays(*map(_floats, (prompts, isl, prefix, share)))
         tokens = prompts * (isl - prefix) * share
         ranks = self._ranks(prompts)
-        seconds, measured = self._rows(tokens / ranks, tokens, prompts * share / ranks)
+        seconds, measured = self._rows(tokens / ranks / self.layout.cp, tokens, prompts * share / ranks)
         extra = self._prompt_attention(prompts / ranks, isl, prefix, share)
         return Timed(seconds + extra[0], (measured + extra[1]) / (seconds + extra[0]))
 
@@ -134,7 +134,7 @@ class StepCost:
         """
         tokens = batch if phase == "decode" else batch * (length - prefix)
         ranks = float(self._ranks(_floats(batch)))
-        rows = {"tokens": tokens / ranks, "all tokens": tokens, "sequences": batch / ranks}
+        rows = {"tokens": tokens / ranks / self.layout.cp, "all tokens": tokens, "sequences": batch / ranks}
         cached = prefix / length
         parts: dict[str, Timed] = {}
         for op in self.operators:
@@ -236,7 +236,7 @@ def compile_step(
     operators = (c.operator for c in (*stage.per_token, *stage.per_sequence, *stage.per_engine))
     lanes = sorted({operator.lane for operator in operators if isinstance(operator, Gemm)})
     # Measured row counts are grid points too, so that a compiled step meets the measurement there.
-    tokens = np.unique(np.concatenate([TOKENS, *(kernels.gemm(lane).m for lane in lanes)]))
+    tokens = np.unique(np.concatenate([TOKENS, *(kernels.gemm_rows(lane) for lane in lanes)]))
     grids: dict[tuple[str, Seen], OperatorGrid] = {}
 
     def add(name: str, sees: Seen, seconds: Floats, measured: Floats) -> None:
@@ -248,8 +248,8 @@ def compile_step(
         ("tokens", stage.per_token), ("all tokens", stage.per_engine), ("sequences", stage.per_sequence)
     )  # fmt: skip
     for sees, operators_of in of_rows:
-        # Without data-parallel attention the engine's tokens are the rank's.
-        sees = "tokens" if sees == "all tokens" and layout.attn_dp == 1 else sees
+        # Where all GPUs hold the same tokens, the engine's are the rank's.
+        sees = "tokens" if sees == "all tokens" and layout.token_groups == 1 else sees
         for each in operators_of:
             timed = each.operator.seconds(kernels, tokens)
             seconds = monotone(timed.seconds) * each.count
@@ -260,7 +260,7 @@ def compile_step(
         timed = layer.operator.decode(kernels, batches, contexts)
         seconds = monotone(timed.seconds) * layer.count
         add(layer.operator.name, "decode", seconds, seconds * timed.measured)
-        whole = layer.operator.prefill(kernels, prompts, lengths)
+        whole = layer.operator.prefill(kernels, prompts, lengths).cut(layout.cp)
         seconds = monotone(whole.timed.seconds) * layer.count
         for sees, part in zip(PREFILL, (whole.keys, whole.tokens, 1.0 - whole.keys - whole.tokens), strict=True):
             if np.any(part):

@@ -8,7 +8,7 @@ from ..cost.stage import check_lanes
 from ..errors import InputError, Problem, ProfileError, did_you_mean
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, load_model
-from ..spec.parallelism import Parallelism, illegal_experts, illegal_pp, illegal_tp
+from ..spec.parallelism import Parallelism, illegal_cp, illegal_experts, illegal_pp, illegal_tp
 from ..spec.scenario import Scenario
 from ..units import GIB
 from .points import Engines
@@ -49,6 +49,11 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
                 if (reason := why(width, model)) is not None:
                     problems.append(scenario.problem(("space", axis), reason))
         problems += _useless_widths(scenario, model)
+        problems += [
+            scenario.problem(("space", "cp"), reason)
+            for cp in scenario.space.cp
+            if (reason := illegal_cp(Parallelism(cp=cp), model)) is not None
+        ]
         domains = {g: store.gpu(g).gpus_per_domain for g in scenario.hardware.names if g in known}
         for tp in scenario.space.tp:
             if domains and all(tp > size and tp % size for size in domains.values()):
@@ -67,7 +72,10 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
 def _useless_widths(scenario: Scenario, model: ModelSpec) -> Iterator[Problem]:
     """Widths of attention data parallelism and of expert spreading that no layout of the space can take."""
     space = scenario.space
-    layouts = [Parallelism(tp, attn_dp=dp, moe_ep=ep) for tp in space.tp for dp in space.attn_dp for ep in space.moe_ep]
+    layouts = [
+        Parallelism(tp, cp=cp, attn_dp=dp, moe_ep=ep)
+        for tp in space.tp for cp in space.cp for dp in space.attn_dp for ep in space.moe_ep
+    ]  # fmt: skip
     reasons = {layout: illegal_experts(layout, model) for layout in layouts}
     for key, name, values in (("attn_dp", "attn_dp", space.attn_dp), ("ep", "moe_ep", space.moe_ep)):
         for value in values:

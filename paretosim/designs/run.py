@@ -184,7 +184,7 @@ def _evaluate(scenario: Scenario, engines: Engines, space: DesignSpace) -> dict[
         found[label(mix)] = MixPoints(
             mix,
             colocated_points(engines, space.colocated, mix, hit, slo) if "colocated" in space.serving else None,
-            prefill_points(engines, space.prefill, mix, hit, slo) if split else None,
+            prefill_points(engines, space.prefill, mix, hit, slo, space.cpp_smoothing) if split else None,
             decode_points(engines, space.decode, mix, slo) if split else None,
         )
     return found
