@@ -30,8 +30,8 @@ class DerivedTimes:
     """Answers as `times` does, for a GPU without tables of its own; nothing of it counts as measured.
 
     What a kernel takes beyond its roofline (issue, latency, waiting, arithmetic outside the tensor cores) stays as it
-    was measured; only the roofline is the other GPU's. Between H100 and H200 this is three times closer than carrying
-    the ratio over, and on GPUs with a fraction of the tensor peak (H20) the ratio doubles every time
+    was measured; only the roofline is the other GPU's. Between H100 and H200 this is two to four times closer
+    than carrying the ratio over (GEMMs in bf16: the same), from B200 to H100 closer too, from H100 to B200 not
     (`tests/published/test_derived_gpu.py`).
 
     Attributes

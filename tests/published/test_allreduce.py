@@ -29,7 +29,8 @@ def nccl(store: Store, gpu: str) -> Collective:
 def measured(system: str, gpus: int) -> tuple[np.ndarray, np.ndarray]:
     """(message sizes [byte], seconds), from the bus bandwidth as nccl-tests defines it."""
     rows = pd.read_csv(ROWS)
-    rows = rows[rows["system"].str.startswith(system) & (rows["n_gpus"] == gpus)]
+    # Below 0.1 GB/s the two decimals of the source leave one digit.
+    rows = rows[rows["system"].str.startswith(system) & (rows["n_gpus"] == gpus) & (rows["busbw_GBs"] >= 0.1)]
     size = rows["size_bytes"].to_numpy(float)
     return size, 2 * (gpus - 1) / gpus * size / (rows["busbw_GBs"].to_numpy() * 1e9)
 
@@ -51,7 +52,7 @@ def test_four_nodes_on_sizes_that_were_not_fitted(store: Store) -> None:
     size, seconds = measured("B200", 32)
     fitted, held_out = slice(0, None, 2), slice(1, None, 2)
     hops = np.linspace(10e-6, 200e-6, 381)
-    spread = [np.median(np.abs(np.log(collective(32, size[fitted], hop).seconds / seconds[fitted]))) for hop in hops]
+    spread = [np.mean(np.abs(np.log(collective(32, size[fitted], hop).seconds / seconds[fitted]))) for hop in hops]
     hop = hops[int(np.argmin(spread))]
     assert hop > 3 * NIC_HOP_S  # EFA is slower than the InfiniBand that the default stands for
     error = np.abs(collective(32, size[held_out], hop).seconds / seconds[held_out] - 1)
