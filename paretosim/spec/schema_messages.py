@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NOT_YET = {
     "": ("deployment", "demand", "step_time"),
     "slo": ("percentile",),
-    "space": ("cp", "moe_tp", "cpp_chunk"),
+    "space": ("moe_tp",),
     "workload": ("arrivals", "requests"),
 }
 """Keys of the scenario grammar that no command reads yet, by the mapping they belong to."""
