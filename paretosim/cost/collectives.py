@@ -23,7 +23,7 @@ HOP_S = 1 * US
 """Latency of one hop in the roofline of a collective [s]; the measured efficiency absorbs what it misses."""
 NIC_HOP_S = 15 * US
 """Latency of one step of a collective between domains [s]; an assumption, of the size of a small RDMA write and its
-completion over InfiniBand (EFA takes 98 us: `tests/published/test_allreduce.py`)."""
+completion over InfiniBand (EFA takes 98 us: `tests/published/test_collectives.py`)."""
 NIC_SHARE = 0.94
 """Part of a NIC's rate that streams reach, as in `paretosim.cost.dispatch`; 32 B200 over EFA reach 0.955."""
 SEND_S = 10 * US

@@ -163,6 +163,7 @@ def identify(scenario: Scenario, engines: Engines) -> str:
         json.dumps(scenario.canonical(), sort_keys=True),
         repr(engines.model),
         *(repr(engines.kernels[name].gpu) for name in sorted(engines.kernels)),
+        *(repr(k.basis.gpu) for _, k in sorted(engines.kernels.items()) if k.basis),
         *sorted({repr(k.engine) for k in engines.kernels.values()}),
         *(p.table_sha256 for p in engines.tables()),
         __version__,

@@ -1,8 +1,8 @@
-"""All-reduce against other people's measurements (ML-Engineering, Stas Bekman; CC-BY-SA-4.0: numbers only).
+"""Collectives against held-out sizes, and all-reduce against other people's measurements.
 
-One node of A100, H200 and B200 against the NCCL tables, nothing fitted; 32 B200 over four nodes (AWS EFA v4, eight
-NICs of 50 GB/s) against the law between domains. Its one constant that depends on the fabric, the latency of a step,
-is fitted on every other size and judged on the others.
+Those are of ML-Engineering (Stas Bekman; CC-BY-SA-4.0: numbers only). One node of A100, H200 and B200 against the NCCL
+tables, nothing fitted; 32 B200 over four nodes (AWS EFA v4, eight NICs of 50 GB/s) against the law between domains. Its
+one constant that depends on the fabric, the latency of a step, is fitted on every other size and judged on the others.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paretosim.cost.collectives import NIC_HOP_S, Collective, CollectiveTimes
+from paretosim.cost.collectives import NIC_HOP_S, PASSES, Collective, CollectiveTimes, Operation
+from paretosim.cost.kernels import Kernels
 from paretosim.profiles.store import Store
 from tests.conftest import SHARED
 
@@ -45,6 +46,14 @@ def test_one_node_within_twenty_percent_and_large_messages_within_six(store: Sto
     assert len(np.concatenate(errors)) == 60
     assert np.median(np.concatenate(errors)) <= 0.20
     assert np.median(np.concatenate(large)) <= 0.06
+
+
+@pytest.mark.parametrize("operation", list(PASSES))
+def test_every_collective_of_every_gpu_interpolates_within_five_percent(store: Store, operation: Operation) -> None:
+    for gpu in [name for name in store.gpus() if not store.gpu(name).kernels_of]:
+        held_out = Kernels.of(store, gpu, "sglang").collective(operation).inside.leave_one_out()["size"]
+        assert len(held_out) > 20
+        assert np.median(held_out) <= 0.05, gpu
 
 
 def test_four_nodes_on_sizes_that_were_not_fitted(store: Store) -> None:
