@@ -146,11 +146,14 @@ def prefill_points(
     for gpu, layout, where in engines.layouts(pool):
         kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
         step, gpu_sharers = engines.step(gpu, layout), sharing_gpus(engines.model, layout)
+        budget = kernels.engine.token_budget
         for chunk, here in pool.chunks(layout, where):
+            # Stages pipeline the pieces of a prompt beyond the budget whether or not a chunk is asked for.
+            pieces = chunk or (budget if layout.pp > 1 and mix.isl - prefix > budget else 0)
             rate = (
-                chunked_rate(step, batch, mix.isl, prefix, chunk, smoothing)
-                if chunk
-                else prefill_rate(step, batch, mix.isl, prefix, kernels.engine.token_budget)
+                chunked_rate(step, batch, mix.isl, prefix, pieces, smoothing if chunk else 0.0)
+                if pieces
+                else prefill_rate(step, batch, mix.isl, prefix, budget)
             )
             out = egress_bytes_per_s(request, batch, batch / rate.rate_req_s, gpu_sharers)
             filling.put(

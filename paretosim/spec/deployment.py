@@ -17,7 +17,7 @@ class Pool:
     layout : widths of one engine.
     batch : prompts, or running sequences, of one engine.
     workers : engines.
-    cpp_chunk : tokens of the chunks that a prefill engine pipelines over its stages; 0 if it does not.
+    cpp_chunk : tokens of the chunks that a prefill engine pipelines over its stages; 0 is the engine's token budget.
     """
 
     gpu: str

@@ -56,8 +56,8 @@ class Space:
         rates of each pair of engines; None when the workers are given.
     max_gpus : GPUs of one deployment at most; None is no limit.
     cp : context-parallel widths of a prefill engine.
-    cpp_chunk : tokens of the chunks that a prefill engine with stages pipelines; 0 is none of its own: whole prompts,
-        in pieces of the engine's token budget.
+    cpp_chunk : tokens of the chunks that a prefill engine with stages pipelines; 0 is none of its own: prompts beyond
+        the engine's token budget run in pieces of it, others whole.
     cpp_smoothing : how far chunks shrink as their prefix grows, 0 to 1
         (`paretosim.analytic.chunked_pipeline.chunk_bounds`).
     """
