@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     estimate.add_argument("--kv-cache", help="precision of the KV cache (default: follows the weights)")
     estimate.add_argument("--tp", type=_positive, default=1, help="tensor-parallel width")
     estimate.add_argument("--pp", type=_positive, default=1, help="pipeline stages")
+    estimate.add_argument("--cp", type=_positive, default=1, help="groups that share a prompt's tokens (prefill)")
     estimate.add_argument("--attn-dp", type=_positive, default=1, help="groups that attend to different sequences")
     estimate.add_argument(
         "--ep", type=_positive, help="GPUs over which experts are spread (default: what --moe-tp leaves)"

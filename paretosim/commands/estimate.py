@@ -17,7 +17,7 @@ from ..errors import InputError, Problem, did_you_mean
 from ..profiles.grid import Timed
 from ..profiles.store import Store, default_roots
 from ..spec.model import load_model
-from ..spec.parallelism import Parallelism, illegal, illegal_experts, illegal_pp
+from ..spec.parallelism import Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
 from ..spec.precision import Format, Precision
 from ..spec.settings import LOADS, EngineSettings
 from ..units import GIB, MS
@@ -70,9 +70,9 @@ def estimate(args: argparse.Namespace) -> Estimate:
         problems += error.problems
     layout = _layout(args, problems)
     if model and kernels and (why := illegal(layout, model, kernels.gpu)) is not None:
-        flag = (
-            "--pp" if illegal_pp(args.pp, model) == why else "--ep" if illegal_experts(layout, model) == why else "--tp"
-        )
+        others = {illegal_pp(args.pp, model): "--pp", illegal_cp(layout, model): "--cp",
+                  illegal_experts(layout, model): "--ep"}  # fmt: skip
+        flag = others.get(why, "--tp")
         problems.append(Problem(flag, why))
     if problems or model is None or kernels is None:
         raise InputError(problems)
@@ -140,13 +140,12 @@ def run(args: argparse.Namespace) -> None:
 
 def _layout(args: argparse.Namespace, problems: list[Problem]) -> Parallelism:
     """Widths from the flags; expert widths that do not multiply to the GPUs of a stage are noted as a problem."""
-    width = args.tp * args.attn_dp
+    width = args.tp * args.cp * args.attn_dp
     ep = args.ep or (max(1, width // args.moe_tp) if args.moe_tp else 1)
     if args.moe_tp and args.moe_tp * ep != width:
-        problems.append(
-            Problem("--moe-tp", f"{args.moe_tp} x EP {ep} must be the {width} GPUs of a stage (--tp x --attn-dp)")
-        )
-    return Parallelism(args.tp, args.pp, attn_dp=args.attn_dp, moe_ep=ep)
+        message = f"{args.moe_tp} x EP {ep} must be the {width} GPUs of a stage (--tp x --cp x --attn-dp)"
+        problems.append(Problem("--moe-tp", message))
+    return Parallelism(args.tp, args.pp, args.cp, args.attn_dp, ep)
 
 
 def _settings(args: argparse.Namespace) -> EngineSettings:
@@ -185,6 +184,8 @@ def _flags(args: argparse.Namespace) -> list[Problem]:
     for name in foreign:
         if getattr(args, name) is not None:
             problems.append(Problem(f"--{name}", f"says nothing for --phase {args.phase}"))
+    if args.cp > 1 and args.phase == "decode":
+        problems.append(Problem("--cp", "cuts prompts; a decode engine has cp 1"))
     if args.prefix and args.phase == "decode":
         problems.append(Problem("--prefix", "says nothing for --phase decode"))
     if args.prefix < 0 or (args.isl is not None and args.prefix >= args.isl):

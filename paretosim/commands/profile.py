@@ -28,8 +28,9 @@ def _list(args: argparse.Namespace) -> None:
     store = _store(args)
     print(f"{'GPU':<14} {'device':<44} engines (tables)")
     for gpu in store.gpus():
-        engines = ", ".join(f"{e} ({len(store.operators(gpu, e))})" for e in store.engines(gpu)) or "no tables"
-        print(f"{gpu:<14} {store.gpu(gpu).device:<44} {engines}")
+        spec = store.gpu(gpu)
+        own = ", ".join(f"{e} ({len(store.operators(gpu, e))})" for e in store.engines(gpu)) or "no tables"
+        print(f"{gpu:<14} {spec.device:<44} {f'derived from {spec.kernels_of}' if spec.kernels_of else own}")
     print(f"\nengines described: {', '.join(store.engine_names())}")
     print(f"from: {', '.join(map(str, store.roots))}")
 
@@ -40,8 +41,12 @@ def _show(args: argparse.Namespace) -> None:
     engines = store.engines(args.gpu)
     if args.engine and args.engine not in engines:
         hint = did_you_mean(args.engine, engines)
-        raise InputError(Problem("--engine", f"{args.gpu} has no {args.engine!r}{hint}; it has {', '.join(engines)}"))
+        raise InputError(
+            Problem("--engine", f"{args.gpu} has no {args.engine!r}{hint}; it has {', '.join(engines) or 'none'}")
+        )
     _print_facts(gpu)
+    if gpu.kernels_of:
+        print(f"\nno tables of its own: kernels of {gpu.kernels_of} on these rooflines; nothing of it is measured")
     for engine in [args.engine] if args.engine else engines:
         print(f"\n{engine}")
         print(f"  {'table':<22} {'rows':>8}  {'versions':<24} {'measured':<12} kernels")

@@ -116,7 +116,7 @@ def _errors(store: Store, kernels: Kernels) -> Iterator[LaneErrors]:
         if op not in MODELLED:
             yield from _plain_errors(store.table(gpu, engine, op))
     if store.has(gpu, engine, "allreduce") or store.has(gpu, "nccl", "collectives"):
-        for axis, errors in kernels.allreduce().leave_one_out().items():
+        for axis, errors in kernels.collective("all_reduce").inside.leave_one_out().items():
             yield LaneErrors("allreduce", "fastest", axis, errors)
 
 

@@ -80,8 +80,11 @@ class AttentionTimes:
             grids[Heads(*map(int, layout))] = (batches.astype(float), lengths.astype(float), seconds)
         return cls(gpu, phase, arithmetic, kv_dtype, grids, total)
 
-    def roofline_s(self, heads: Heads, batch: ArrayLike, length: ArrayLike) -> Floats:
-        """Roofline of one layer [s]: 4 flop per attended pair and head element; Q, O and the cache moved once."""
+    def roofline_s(self, gpu: GpuSpec, heads: Heads, batch: ArrayLike, length: ArrayLike) -> Floats:
+        """Roofline of one layer on any GPU [s].
+
+        4 flop per attended pair and head element; Q, O and the cache moved once.
+        """
         batch, length = (np.asarray(v, dtype=np.float64) for v in (batch, length))
         cache = 2 * heads.kv_heads * heads.head_dim * CACHE_BYTES[self.kv_dtype]
         query = 2 * 2 * heads.heads * heads.head_dim
@@ -91,7 +94,7 @@ class AttentionTimes:
             pairs = np.minimum(length, heads.window) if heads.window else length
             traffic = pairs * cache + query
         flops = 4 * heads.heads * heads.head_dim * pairs
-        return roofline_s(self.gpu, self.arithmetic, batch * flops, batch * traffic)
+        return roofline_s(gpu, self.arithmetic, batch * flops, batch * traffic)
 
     def __call__(self, heads: Heads, batch: ArrayLike, length: ArrayLike) -> Timed:
         """Seconds of one layer for arrays of batch and prompt length (prefill) or context (decode).
@@ -102,11 +105,11 @@ class AttentionTimes:
         near = heads if heads in self.grids else self._nearest(heads)
         batches, lengths, seconds = self.grids[near]
         rows, columns = np.meshgrid(batches, lengths, indexing="ij")
-        efficiency, inside = LogGrid.of((batches, lengths), self.roofline_s(near, rows, columns) / seconds)(
+        efficiency, inside = LogGrid.of((batches, lengths), self.roofline_s(self.gpu, near, rows, columns) / seconds)(
             batch, length
         )
         measured = (inside & (near == heads)).astype(np.float64)
-        return Timed(self.roofline_s(heads, batch, length) / efficiency, measured)
+        return Timed(self.roofline_s(self.gpu, heads, batch, length) / efficiency, measured)
 
     def _nearest(self, heads: Heads) -> Heads:
         same = [h for h in self.grids if h.head_dim == heads.head_dim] or list(self.grids)
@@ -124,7 +127,7 @@ class AttentionTimes:
         errors: dict[str, list[Floats]] = {"batch": [], "length": []}
         for heads, (batches, lengths, seconds) in self.grids.items():
             rows, columns = np.meshgrid(batches, lengths, indexing="ij")
-            log_e = np.log(self.roofline_s(heads, rows, columns) / seconds)
+            log_e = np.log(self.roofline_s(self.gpu, heads, rows, columns) / seconds)
             errors["batch"].append(held_out_errors(np.log(batches), log_e.T))
             errors["length"].append(held_out_errors(np.log(lengths), log_e))
         return {name: np.concatenate(parts) for name, parts in errors.items()}

@@ -66,24 +66,25 @@ class BlockTimes:
         batches, lengths, seconds = self.grids[heads]
         near = self._like(heads)
         rows, columns = np.meshgrid(batches, lengths, indexing="ij")
-        measured = bridged(lengths, self._roofline_s(near, rows, columns) / seconds)
+        measured = bridged(lengths, self.roofline_s(self.gpu, near, rows, columns) / seconds)
         efficiency, inside = LogGrid.of((batches, lengths), measured)(batch, length)
         same = heads == block.heads and near.kind == block.kind
-        return Timed(self._roofline_s(block, batch, length) / efficiency, (inside & same).astype(np.float64))
+        return Timed(self.roofline_s(self.gpu, block, batch, length) / efficiency, (inside & same).astype(np.float64))
 
     def _like(self, heads: int) -> Block:
         return replace(self.kernel, heads=heads)
 
-    def _roofline_s(self, block: Block, batch: Floats, length: Floats) -> Floats:
+    def roofline_s(self, gpu: GpuSpec, block: Block, batch: Floats, length: Floats) -> Floats:
+        """Roofline of one layer on any GPU [s]."""
         work = block.prefill(batch, length) if self.phase == "prefill" else block.decode(batch, length)
-        return block.seconds(self.gpu, work)
+        return block.seconds(gpu, work)
 
     def leave_one_out(self) -> dict[str, Floats]:
         """Relative errors of predicting each inner point from its two neighbours along each axis."""
         errors: dict[str, list[Floats]] = {"batch": [], "length": []}
         for heads, (batches, lengths, seconds) in self.grids.items():
             rows, columns = np.meshgrid(batches, lengths, indexing="ij")
-            log_e = np.log(self._roofline_s(self._like(heads), rows, columns) / seconds)
+            log_e = np.log(self.roofline_s(self.gpu, self._like(heads), rows, columns) / seconds)
             errors["batch"].append(held_out_errors(np.log(batches), log_e.T))
             errors["length"].append(held_out_errors(np.log(lengths), log_e))
         return {name: np.concatenate(parts) for name, parts in errors.items()}
@@ -124,6 +125,15 @@ class LatentParts:
         seconds = sum((p.seconds for p in parts), np.zeros(np.shape(tokens)))
         measured = sum((p.seconds * p.measured for p in parts), np.zeros(np.shape(tokens)))
         return Timed(seconds, measured / seconds)
+
+    @property
+    def gpu(self) -> GpuSpec:
+        """The GPU that was measured."""
+        return self.core.gpu
+
+    def roofline_s(self, gpu: GpuSpec, block: Block, batch: Floats, length: Floats) -> Floats:
+        """Roofline of the block, projections included, on any GPU [s]."""
+        return self.core.roofline_s(gpu, block, batch, length)
 
     def _absorbed(self, heads: int, tokens: Floats) -> Timed:
         near = min(self.absorb, key=lambda h: (abs(np.log(h / heads)), h))

@@ -1,8 +1,9 @@
-"""Seconds of moving data between an engine's GPUs: all-reduce inside and across link domains, send to a next stage."""
+"""Seconds of moving data between an engine's GPUs: collectives inside and across link domains, and sends to a stage."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,41 +14,67 @@ from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from ..units import US
 
+Operation = Literal["all_reduce", "all_gather", "reduce_scatter", "alltoall"]
+PASSES: dict[Operation, int] = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1, "alltoall": 1}
+"""How often ``(n-1)/n`` of the message crosses each GPU's link. The message is the whole array, as
+nccl-tests counts."""
+
 HOP_S = 1 * US
 """Latency of one hop in the roofline of a collective [s]; the measured efficiency absorbs what it misses."""
 NIC_HOP_S = 15 * US
 """Latency of one step of a collective between domains [s]; an assumption, of the size of a small RDMA write and its
-completion (`docs/accuracy.md` shows what it does)."""
+completion over InfiniBand (EFA takes 98 us: `tests/published/test_collectives.py`)."""
+NIC_SHARE = 0.94
+"""Part of a NIC's rate that streams reach, as in `paretosim.cost.dispatch`; 32 B200 over EFA reach 0.955."""
 SEND_S = 10 * US
 """Latency of handing activations to the next pipeline stage [s]: p2p_latency of the system files of
 aiconfigurator-core 0.12.0, there called an unofficial correction from observation."""
 
 
-def allreduce_roofline_s(gpu: GpuSpec, gpus: ArrayLike, message_bytes: ArrayLike) -> Floats:
-    """Ring all-reduce [s]: ``2 (n-1)/n`` of the message over each link, and a launch of ``2 log2 n`` hops."""
-    n = np.asarray(gpus, dtype=np.float64)
-    transfer = 2 * (n - 1) / n * np.asarray(message_bytes, dtype=np.float64) / gpu.link_bytes_per_s
-    return transfer + 2 * np.log2(n) * HOP_S
+def collective_roofline_s(gpu: GpuSpec, operation: Operation, gpus: ArrayLike, message_bytes: ArrayLike) -> Floats:
+    """Ring inside a domain [s]: `PASSES` times ``(n-1)/n`` of the message over each link, and ``log2 n`` hops each."""
+    n, passes = np.asarray(gpus, dtype=np.float64), PASSES[operation]
+    transfer = passes * (n - 1) / n * np.asarray(message_bytes, dtype=np.float64) / gpu.link_bytes_per_s
+    return transfer + passes * np.log2(n) * HOP_S
 
 
-def across_domains_s(gpu: GpuSpec, domains: float, message_bytes: ArrayLike) -> Floats:
-    """What an all-reduce over whole domains adds to one inside each of them [s].
+def across_domains_s(
+    gpu: GpuSpec, operation: Operation, gpus: int, message_bytes: ArrayLike, hop_s: float = NIC_HOP_S
+) -> tuple[float, Floats]:
+    """(latency, transfer) between whole domains [s].
 
-    Every GPU of a domain holds its share of the domain's sum, and a ring of its peers in the other domains adds the
-    shares over one NIC each; the sum inside stands for the reduce-scatter before and the all-gather after.
+    Rings run through every GPU, one ring a NIC: all of a domain's NICs together carry what one GPU's link would. In
+    an all-to-all each GPU sends the share of the others' domains over its own NIC.
+
+    Parameters
+    ----------
+    hop_s : of the fabric.
     """
-    share = np.asarray(message_bytes, dtype=np.float64) / gpu.gpus_per_domain
-    return 2 * (domains - 1) / domains * share / gpu.nic_bytes_per_s + 2 * np.log2(domains) * NIC_HOP_S
+    domain, message = gpu.gpus_per_domain, np.asarray(message_bytes, dtype=np.float64)
+    crossing = (gpus - domain) / gpus if operation == "alltoall" else PASSES[operation] * (gpus - 1) / gpus / domain
+    latency = PASSES[operation] * float(np.log2(gpus / domain)) * hop_s
+    return latency, crossing * message / (NIC_SHARE * gpu.nic_bytes_per_s)
 
 
-def send_s(gpu: GpuSpec, message_bytes: ArrayLike) -> Floats:
-    """Point-to-point send inside a link domain [s]: latency and bytes over the link; analytic, no table."""
-    return SEND_S + np.asarray(message_bytes, dtype=np.float64) / gpu.link_bytes_per_s
+def send_s(gpu: GpuSpec, message_bytes: ArrayLike, sharers: int = 1, across: bool = False) -> Floats:
+    """Point-to-point send to the next stage [s]: latency and bytes; analytic, no table.
+
+    Parameters
+    ----------
+    message_bytes : what every GPU of the next stage needs, array.
+    sharers : GPUs of a stage that hold the same.
+    across : to another link domain. Each sharer then sends its part over its NIC, and the parts are gathered there.
+    """
+    message = np.asarray(message_bytes, dtype=np.float64)
+    if not across:
+        return SEND_S + message / gpu.link_bytes_per_s
+    gather = (sharers - 1) / sharers * message / gpu.link_bytes_per_s
+    return SEND_S + NIC_HOP_S + message / sharers / (NIC_SHARE * gpu.nic_bytes_per_s) + gather
 
 
 @dataclass(frozen=True, slots=True)
-class AllReduceTimes:
-    """All-reduce curves by number of GPUs; the fastest implementation at each size.
+class CollectiveTimes:
+    """Curves of one collective inside a link domain, by number of GPUs; the fastest implementation at each size.
 
     Attributes
     ----------
@@ -56,12 +83,13 @@ class AllReduceTimes:
     """
 
     gpu: GpuSpec
+    operation: Operation
     curves: dict[int, tuple[Floats, Floats]]
     lowered: int
 
     @classmethod
-    def of(cls, gpu: GpuSpec, tables: list[Table]) -> AllReduceTimes:
-        """Build from all-reduce rows of the engine's own kernels and of NCCL."""
+    def of(cls, gpu: GpuSpec, operation: Operation, tables: list[Table]) -> CollectiveTimes:
+        """Build from rows of the operation, of the engine's own kernels and of NCCL."""
         gathered: dict[int, dict[float, float]] = {}
         for table in tables:
             c = table.columns
@@ -73,30 +101,55 @@ class AllReduceTimes:
             sizes = np.array(sorted(points))
             seconds, lowered = pad_up(np.array([points[size] for size in sizes]), axes=(0,))
             curves[n], total = (sizes, seconds), total + int(lowered.sum())
-        return cls(gpu, curves, total)
+        return cls(gpu, operation, curves, total)
 
     def __call__(self, gpus: int, message_bytes: ArrayLike) -> Timed:
-        """Seconds for an array of message sizes; a width beyond the table keeps the widest one's efficiency.
-
-        Beyond a link domain the widest sum inside it is followed by one across domains.
-        """
-        message = np.asarray(message_bytes, dtype=np.float64)
-        if gpus == 1:
-            return Timed(np.zeros(message.shape), np.ones(message.shape))
-        if gpus > (domain := self.gpu.gpus_per_domain):
-            whole = self(domain, message)
-            total = whole.seconds + across_domains_s(self.gpu, gpus / domain, message)
-            return Timed(total, whole.measured * whole.seconds / total)
+        """Seconds for an array of message sizes; a width beyond the table keeps the widest one's efficiency."""
         width = gpus if gpus in self.curves else min(self.curves, key=lambda n: abs(np.log(n / gpus)))
         sizes, seconds = self.curves[width]
-        efficiency, inside = LogGrid.of((sizes,), allreduce_roofline_s(self.gpu, width, sizes) / seconds)(message)
+        efficiency, inside = LogGrid.of((sizes,), self.roofline_s(self.gpu, width, sizes) / seconds)(message_bytes)
         measured = (inside & (width == gpus)).astype(np.float64)
-        return Timed(allreduce_roofline_s(self.gpu, gpus, message) / efficiency, measured)
+        return Timed(self.roofline_s(self.gpu, gpus, message_bytes) / efficiency, measured)
+
+    def roofline_s(self, gpu: GpuSpec, gpus: int, message_bytes: ArrayLike) -> Floats:
+        """Roofline of the same collective among any GPUs [s]."""
+        return collective_roofline_s(gpu, self.operation, gpus, message_bytes)
 
     def leave_one_out(self) -> dict[str, Floats]:
         """Relative errors of predicting each inner size from its two neighbours."""
         errors = [
-            held_out_errors(np.log(sizes), np.log(allreduce_roofline_s(self.gpu, n, sizes) / seconds))
+            held_out_errors(np.log(sizes), np.log(self.roofline_s(self.gpu, n, sizes) / seconds))
             for n, (sizes, seconds) in self.curves.items()
         ]
         return {"size": np.concatenate(errors)}
+
+
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """A collective among any number of GPUs.
+
+    Attributes
+    ----------
+    inside : times within a link domain.
+    gpu : whose domains and NICs.
+    """
+
+    inside: CollectiveTimes
+    gpu: GpuSpec
+    operation: Operation
+
+    def __call__(self, gpus: int, message_bytes: ArrayLike, hop_s: float = NIC_HOP_S) -> Timed:
+        """Seconds for an array of message sizes; `hop_s` is the latency of the fabric between domains.
+
+        Beyond a domain the message streams through links and NICs at once: the slower decides, and the latency of
+        the steps between domains comes on top.
+        """
+        message = np.asarray(message_bytes, dtype=np.float64)
+        if gpus == 1:
+            return Timed(np.zeros(message.shape), np.ones(message.shape))
+        if gpus <= (domain := self.gpu.gpus_per_domain):
+            return self.inside(gpus, message)
+        whole = self.inside(domain, message)
+        latency, transfer = across_domains_s(self.gpu, self.operation, gpus, message, hop_s)
+        total = latency + np.maximum(whole.seconds, transfer)
+        return Timed(total, whole.measured * np.where(whole.seconds >= transfer, whole.seconds, 0) / total)

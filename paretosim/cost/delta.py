@@ -107,6 +107,10 @@ class DeltaTimes:
         roof = delta_roofline_s(self.gpu, self.phase, shape, batch, seq)
         return Timed(roof / efficiency, (inside & (near == shape)).astype(np.float64))
 
+    def roofline_s(self, gpu: GpuSpec, shape: DeltaShape, batch: Floats, seq: Floats) -> Floats:
+        """Roofline of the same layer on any GPU [s]."""
+        return delta_roofline_s(gpu, self.phase, shape, batch, seq)
+
     def leave_one_out(self) -> dict[str, Floats]:
         """Relative errors of predicting each inner point from its two neighbours along each axis."""
         errors: dict[str, list[Floats]] = {"batch": [], "length": []}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import LogGrid, Timed
+from ..profiles.grid import Floats, LogGrid, Timed
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from .roofline import roofline_s
@@ -39,8 +39,12 @@ class ElementwiseTimes:
     def __call__(self, traffic_bytes: ArrayLike) -> Timed:
         """Seconds of one kernel for an array of traffic, read and written [byte]."""
         traffic = np.asarray(traffic_bytes, dtype=np.float64)
-        seconds = roofline_s(self.gpu, "bf16", np.zeros(traffic.shape), traffic)
+        seconds = self.roofline_s(self.gpu, traffic)
         if self.efficiency is None:
             return Timed(seconds, np.zeros(traffic.shape))
         efficiency, inside = self.efficiency(traffic)
         return Timed(seconds / efficiency, inside.astype(np.float64))
+
+    def roofline_s(self, gpu: GpuSpec, traffic_bytes: ArrayLike) -> Floats:
+        """Roofline of the same kernel on any GPU [s]."""
+        return roofline_s(gpu, "bf16", np.zeros(np.shape(traffic_bytes)), traffic_bytes)

@@ -75,6 +75,10 @@ class GemmTimes:
             inside &= within
         return Timed(roof / np.exp(log_efficiency), inside.astype(np.float64))
 
+    def roofline_s(self, gpu: GpuSpec, m: ArrayLike, n: int, k: int) -> Floats:
+        """Roofline of the same product on any GPU [s]."""
+        return gemm_roofline_s(gpu, self.lane, m, n, k)
+
     def _curve(self, site: int) -> LogGrid:
         """Efficiency of a site over m."""
         have = np.isfinite(self.seconds[site])

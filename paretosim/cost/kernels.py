@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 import numpy as np
 
 from ..errors import ProfileError
+from ..profiles.grid import Floats
 from ..profiles.hygiene import PAD_UP_FACTOR, Repair, fastest_kernel, launch_floor_s, without_host_floor
 from ..profiles.sidecar import Provenance
 from ..profiles.store import Store, Table
@@ -22,8 +23,9 @@ from .attention import AttentionTimes
 from .block_tables import build_block
 from .block_work import Block
 from .blocks import BlockTimes, LatentParts
-from .collectives import AllReduceTimes
+from .collectives import Collective, CollectiveTimes, Operation
 from .delta import DeltaTimes
+from .derived import DerivedTimes, OnRoofline
 from .elementwise import ElementwiseTimes
 from .exchange import ExchangeTimes
 from .exchange_tables import build_exchange
@@ -43,6 +45,7 @@ class Kernels:
     gpu, engine : whose kernels.
     repairs : what hygiene changed in the tables used so far, in order of use.
     used : provenance of those tables by (engine, operator).
+    basis : kernels of the GPU that was measured, where this one has no tables (`GpuSpec.kernels_of`).
     """
 
     store: Store
@@ -50,12 +53,29 @@ class Kernels:
     engine: EngineSpec
     repairs: list[Repair] = field(default_factory=list)
     used: dict[tuple[str, str], Provenance] = field(default_factory=dict)
+    basis: Kernels | None = None
     _built: dict[tuple[str, ...], object] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, store: Store, gpu: str, engine: str) -> Kernels:
-        """Look both up by name."""
-        return cls(store, store.gpu(gpu), store.engine(engine))
+        """Look both up by name.
+
+        Raises
+        ------
+        ProfileError
+            One of them is unknown; or the GPU takes the kernels of another one that has none to give.
+        """
+        spec, kind = store.gpu(gpu), store.engine(engine)
+        if not spec.kernels_of:
+            return cls(store, spec, kind)
+        if store.engines(gpu):
+            raise ProfileError(f"{gpu} has tables of its own and kernels_of {spec.kernels_of} in gpu.yaml; keep one")
+        if (other := store.gpu(spec.kernels_of)).kernels_of:
+            raise ProfileError(f"{gpu}: kernels_of {other.name}, which has no tables but those of {other.kernels_of}")
+        note = f"kernels of {other.name} on the rooflines of {gpu}; nothing of it is measured"
+        repairs = [Repair("derived", gpu, "all tables", 0, note)]
+        used: dict[tuple[str, str], Provenance] = {}
+        return cls(store, spec, kind, repairs, used, cls(store, other, kind, repairs, used))
 
     def gemm(self, lane: str) -> GemmTimes:
         """GEMM times of one lane (``dtype`` of the table).
@@ -65,7 +85,11 @@ class Kernels:
         ProfileError
             Neither this engine nor a sibling measured the lane on this GPU; names the lanes that exist.
         """
-        return self._once(("gemm", lane), lambda: self._build_gemm(lane))
+        return self._once(("gemm", lane), lambda on: on._build_gemm(lane))
+
+    def gemm_rows(self, lane: str) -> Floats:
+        """Row counts at which the lane was measured."""
+        return (self.basis or self).gemm(lane).m
 
     def attention(self, phase: str, kv_dtype: str, arithmetic: str | None = None) -> AttentionTimes:
         """Attention grids of a phase for a cache format; in the engine's arithmetic for that cache unless given.
@@ -79,7 +103,7 @@ class Kernels:
             arithmetic = self.engine.attention_arithmetic.get(kv_dtype, "bf16") if phase == "prefill" else "bf16"
         wanted = arithmetic
         return self._once(
-            ("attention", phase, kv_dtype, wanted), lambda: self._build_attention(phase, kv_dtype, wanted)
+            ("attention", phase, kv_dtype, wanted), lambda on: on._build_attention(phase, kv_dtype, wanted)
         )
 
     def experts(self, lanes: tuple[str, ...], loads: tuple[tuple[str, str], ...], shape: ExpertShape) -> MoeTimes:
@@ -97,11 +121,15 @@ class Kernels:
         """
         layer = {"hidden": shape.hidden, "inter": shape.inter, "top_k": shape.top_k, "experts": shape.experts}
         key = ("experts", repr(loads), *lanes, *map(str, layer.values()))
-        return self._once(key, lambda: self._build_experts(lanes, loads, layer))
+        return self._once(key, lambda on: on._build_experts(lanes, loads, layer))
 
     def exchange(self, element_bytes: float) -> ExchangeTimes:
         """Dispatch and combine between ranks, elements of `element_bytes` going out: measured, or by the law."""
-        return self._once(("exchange", repr(element_bytes)), lambda: build_exchange(self, element_bytes))
+        # The law knows any GPU: one without tables of its own does not need another's.
+        key = "exchange", repr(element_bytes)
+        if key not in self._built:
+            self._built[key] = build_exchange(self, element_bytes)
+        return cast(ExchangeTimes, self._built[key])
 
     def block(self, phase: str, block: Block) -> BlockTimes | LatentParts:
         """Times of a kind of attention block: measured whole, or put together where an engine was timed in parts.
@@ -112,7 +140,7 @@ class Kernels:
             Neither this engine nor a sibling measured such blocks on this GPU.
         """
         key = ("block", phase, repr(block.kind), block.lane, block.kv_dtype)
-        return self._once(key, lambda: build_block(self, phase, block))
+        return self._once(key, lambda on: build_block(on, phase, block))
 
     def delta(self, op: str, phase: str) -> DeltaTimes:
         """Times of linear attention, from table `op`.
@@ -122,25 +150,29 @@ class Kernels:
         ProfileError
             Neither this engine nor a sibling measured it on this GPU.
         """
-        return self._once(("delta", op, phase), lambda: self._build_delta(op, phase))
+        return self._once(("delta", op, phase), lambda on: on._build_delta(op, phase))
 
-    def allreduce(self) -> AllReduceTimes:
-        """All-reduce times: the engine's own kernels and NCCL, the faster one at each size.
+    def collective(self, operation: Operation) -> Collective:
+        """Times of a collective: NCCL's, and for all-reduce the engine's own kernels where they are faster.
 
         Raises
         ------
         ProfileError
-            No all-reduce was measured on this GPU.
+            It was not measured on this GPU.
         """
-        return self._once(("allreduce",), self._build_allreduce)
+        inside = self._once(("collective", operation), lambda on: on._build_collective(operation))
+        return Collective(inside, self.gpu, operation)
 
     def elementwise(self) -> ElementwiseTimes:
         """Memory-bound kernels: measured where this engine has a table (captured profiles), else analytic."""
-        return self._once(("elementwise",), self._build_elementwise)
+        return self._once(("elementwise",), lambda on: on._build_elementwise())
 
-    def _once(self, key: tuple[str, ...], build: Callable[[], Times]) -> Times:
+    def _once(self, key: tuple[str, ...], build: Callable[[Kernels], Times]) -> Times:
         if key not in self._built:
-            self._built[key] = build()
+            basis = self.basis
+            self._built[key] = (
+                build(self) if basis is None else DerivedTimes(cast(OnRoofline, basis._once(key, build)), self.gpu)
+            )
         return cast(Times, self._built[key])
 
     def table(self, engine: str, op: str) -> Table:
@@ -279,26 +311,31 @@ class Kernels:
         there = self.store.has(self.gpu.name, self.engine.name, "elementwise")
         return ElementwiseTimes.of(self.gpu, self.table(self.engine.name, "elementwise") if there else None)
 
-    def _build_allreduce(self) -> AllReduceTimes:
-        tables = []
-        engines = (self.engine.name, *self.engine.siblings)
-        owner = next((e for e in engines if self.store.has(self.gpu.name, e, "allreduce")), None)
-        if owner is not None:
-            tables.append(self.table(owner, "allreduce").where(dtype="bf16"))
-            if owner != self.engine.name:
-                note = f"kernels of {owner} stand in for {self.engine.name}"
-                self.repairs.append(Repair("borrowed", self.path(owner, "allreduce"), "bf16", len(tables[0]), note))
+    def _build_collective(self, operation: Operation) -> CollectiveTimes:
+        tables = list(self._own_allreduce()) if operation == "all_reduce" else []
         for library in ("nccl", self.engine.name):
             if self.store.has(self.gpu.name, library, "collectives"):
-                rows = self.table(library, "collectives").where(operation="all_reduce")
+                rows = self.table(library, "collectives").where(operation=operation)
                 tables += [rows.where(dtype=d) for d in ("fp16", "bf16") if d in rows.distinct("dtype")]
         if not any(len(t) for t in tables):
             raise ProfileError(
-                f"no all-reduce was measured on {self.gpu.name}; capture 'collectives' there, or use tp 1"
+                f"no {operation} was measured on {self.gpu.name}; capture 'collectives' there, or use one GPU a layer"
             )
-        times = AllReduceTimes.of(self.gpu, tables)
-        self.note_lowered(self.engine.name, "allreduce", "fastest", times.lowered, sum(map(len, tables)))
+        times = CollectiveTimes.of(self.gpu, operation, tables)
+        self.note_lowered(self.engine.name, operation, "fastest", times.lowered, sum(map(len, tables)))
         return times
+
+    def _own_allreduce(self) -> Iterator[Table]:
+        """The engine's all-reduce kernels, or a sibling's."""
+        engines = (self.engine.name, *self.engine.siblings)
+        owner = next((e for e in engines if self.store.has(self.gpu.name, e, "allreduce")), None)
+        if owner is None:
+            return
+        rows = self.table(owner, "allreduce").where(dtype="bf16")
+        if owner != self.engine.name:
+            note = f"kernels of {owner} stand in for {self.engine.name}"
+            self.repairs.append(Repair("borrowed", self.path(owner, "allreduce"), "bf16", len(rows), note))
+        yield rows
 
     def note_lowered(self, engine: str, op: str, lane: str, lowered: int, rows: int) -> None:
         if lowered:

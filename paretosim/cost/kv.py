@@ -26,7 +26,7 @@ def sharing_gpus(model: ModelSpec, layout: Parallelism) -> int:
     """GPUs of one engine that hold distinct parts of the cache; latents and shared keys are copied over ``tp``."""
     heads = [g.attention.kv_heads if isinstance(g.attention, GqaAttention) else 1 for g in model.layers
              if g.attention.kv_elements_per_token]  # fmt: skip
-    return min(layout.tp, min(heads, default=1)) * layout.pp * layout.attn_dp
+    return min(layout.tp, min(heads, default=1)) * layout.pp * layout.token_groups
 
 
 def egress_bytes_per_s(request_bytes: ArrayLike, batch: ArrayLike, ttft_s: ArrayLike, gpus: ArrayLike) -> Floats:

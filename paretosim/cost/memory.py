@@ -18,7 +18,7 @@ from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
 from .operators import ACTIVATION_BYTES
-from .stage import kv_heads_of
+from .stage import kv_heads_of, kv_share
 from .weights import weight_bytes
 
 LOGIT_BYTES = 4  # logits are sampled in fp32
@@ -46,7 +46,8 @@ class MemoryModel:
     usable_bytes : what the engine uses of it.
     weights : by part (`paretosim.cost.weights`).
     buffer_bytes : runtime, graphs, communicators.
-    activation_bytes_per_token : live tensors of the widest layer, per token of a rank's step.
+    activation_bytes_per_token : live tensors of the widest layer, per token of a rank's step; under context
+        parallelism a GPU's share of them.
     logit_bytes_per_sequence : logits of one sequence.
     ranks : groups that hold different sequences (`Parallelism.attn_dp`).
     kv_memory_fraction, kv_output_reserve : see `EngineSpec`.
@@ -72,9 +73,12 @@ class MemoryModel:
     ) -> MemoryModel:  # fmt: skip
         """Derive every part from the layer kinds."""
         caches = []
+        widest = max(model.layers, key=lambda g: g.attention.kv_elements_per_token)
         for group in model.layers:
             layers = ceil(group.count / layout.pp)
-            share = _cache_share(group.attention, layout) * layers
+            # Beside its share of the cache, a GPU holds the gathered keys of the layer that it works on.
+            held = layers / layout.cp + (1 if layout.cp > 1 and group is widest else 0)
+            share = kv_share(group.attention, layout.tp) * held
             state = layers * group.attention.state_elements * STATE_BYTES / layout.tp
             caches.append(_Cache(group.attention, share * precision.kv_cache_bytes, state))
         widths = [
@@ -86,7 +90,7 @@ class MemoryModel:
             usable_bytes=gpu.hbm_bytes * engine.memory_utilization,
             weights=weight_bytes(model, precision, layout, settings.redundant_experts),
             buffer_bytes=engine.buffer_bytes,
-            activation_bytes_per_token=max(widths) * ACTIVATION_BYTES,
+            activation_bytes_per_token=max(widths) * ACTIVATION_BYTES / layout.cp,
             logit_bytes_per_sequence=ceil(model.vocab / layout.tp) * LOGIT_BYTES,
             ranks=layout.attn_dp,
             kv_memory_fraction=engine.kv_memory_fraction,
@@ -180,13 +184,6 @@ def _expanded_bytes(model: ModelSpec, layout: Parallelism) -> float:
     )
 
 
-def _cache_share(attention: Attention, layout: Parallelism) -> float:
-    """Part of a layer's cache on one GPU: heads are cut, latents and shared keys are copied to every GPU."""
-    if isinstance(attention, GqaAttention):
-        return kv_heads_of(attention, layout.tp) / attention.kv_heads
-    return 1.0
-
-
 def _attention_width(attention: Attention, tp: int) -> float:
     """Elements a token has in flight: query, output and what it writes to the cache."""
     match attention:
@@ -207,5 +204,5 @@ def _ffn_width(ffn: Ffn, hidden: int, layout: Parallelism) -> float:
     """Elements a token has in flight; a routed token exists once for each expert it visits, spread over the GPUs."""
     if isinstance(ffn, DenseFfn):
         return 3 * ffn.inter // layout.tp
-    visits = ffn.top_k * layout.attn_dp / layout.moe_ep
+    visits = ffn.top_k * layout.token_groups / layout.moe_ep
     return 3 * ffn.shared_inter / layout.tp + visits * (3 * ffn.inter / layout.moe_tp + 2 * (ffn.latent or hidden))

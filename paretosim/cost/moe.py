@@ -158,6 +158,10 @@ class MoeTimes:
         efficiency, inside = LogGrid.of((at,), experts_roofline_s(self.gpu, self.lane, near, at) / seconds)(tokens)
         return efficiency, (inside & (near == shape)).astype(np.float64)
 
+    def roofline_s(self, gpu: GpuSpec, shape: ExpertShape, tokens: ArrayLike) -> Floats:
+        """Roofline of the same layer on any GPU [s]."""
+        return experts_roofline_s(gpu, self.lane, shape, tokens)
+
     def leave_one_out(self) -> dict[str, Floats]:
         """Relative errors of predicting each inner point of a curve from its two neighbours."""
         errors = [

@@ -12,12 +12,13 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 
 from ..profiles.grid import Floats, Timed
-from .collectives import send_s
+from .collectives import Operation, send_s
 from .exchange import ExchangeShape
 from .kernels import Kernels
 from .load import Placement
 from .moe import ExpertShape
 
+GATHER_SCATTER: tuple[Operation, Operation] = ("all_gather", "reduce_scatter")
 ACTIVATION_BYTES = 2  # the residual stream stays in bf16, whatever the weights
 
 
@@ -57,19 +58,28 @@ class AllReduce:
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""
-        return kernels.allreduce()(self.gpus, rows * self.bytes_per_token)
+        return kernels.collective("all_reduce")(self.gpus, rows * self.bytes_per_token)
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Activations handed to the next pipeline stage."""
+    """Activations handed to the next pipeline stage.
+
+    Attributes
+    ----------
+    sharers : GPUs of a stage that hold the same activations.
+    engine_gpus : GPUs of all stages; beyond a link domain the slowest hand-over leaves it.
+    """
 
     name: str
     bytes_per_token: float
+    sharers: int
+    engine_gpus: int
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""
-        seconds = send_s(kernels.gpu, rows * self.bytes_per_token)
+        across = self.engine_gpus > kernels.gpu.gpus_per_domain
+        seconds = send_s(kernels.gpu, rows * self.bytes_per_token, self.sharers, across)
         return Timed(seconds, np.zeros(seconds.shape))
 
 
@@ -136,8 +146,14 @@ class GatherScatter:
     bytes_per_token: float
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
-        """For arrays of tokens of the engine: together they move what an all-reduce does."""
-        return kernels.allreduce()(self.gpus, rows * self.bytes_per_token)
+        """For arrays of tokens of the engine: an all-gather and a reduce-scatter.
+
+        Together they move what an all-reduce does, but no kernel fuses them: two launches, and no sum in the switch.
+        """
+        message = rows * self.bytes_per_token
+        parts = [kernels.collective(operation)(self.gpus, message) for operation in GATHER_SCATTER]
+        seconds = parts[0].seconds + parts[1].seconds
+        return Timed(seconds, sum(p.seconds * p.measured for p in parts) / seconds)
 
 
 PerToken = Gemm | Elementwise | AllReduce | Send | Experts | Exchange | GatherScatter

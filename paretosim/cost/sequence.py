@@ -13,6 +13,7 @@ from .attention import Heads
 from .block_work import Block
 from .delta import DeltaShape
 from .kernels import Kernels
+from .roofline import LAUNCH_S
 
 
 class Prefill(NamedTuple):
@@ -30,6 +31,17 @@ class Prefill(NamedTuple):
     timed: Timed
     keys: Floats | float = 0.0
     tokens: Floats | float = 0.0
+
+    def cut(self, cp: int) -> Prefill:
+        """One of `cp` groups' part: as many new tokens and causal pairs as any other (zigzag), and all keys."""
+        if cp == 1:
+            return self
+        left = self.keys + (1 - self.keys) / cp
+        seconds = np.maximum(self.timed.seconds * left, np.minimum(self.timed.seconds, LAUNCH_S))
+        # Nobody timed a kernel with fewer queries than keys.
+        return Prefill(
+            Timed(seconds, self.timed.measured * self.keys / left), self.keys / left, self.tokens / cp / left
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +105,38 @@ class DeltaRule:
         return kernels.delta(self.op, "decode")(self.shape, batch, np.ones_like(context))
 
 
-SequenceOperator = SelfAttention | BlockAttention | DeltaRule
+@dataclass(frozen=True, slots=True)
+class KeyGather:
+    """Keys and values of a prompt brought to every GPU that holds a share of its tokens, those of earlier chunks too.
+
+    Attributes
+    ----------
+    cp, tp : groups that gather from each other, and GPUs of one group, which hold different heads.
+    bytes_per_token : keys and values (or latents) of one layer on one GPU.
+    """
+
+    name: str
+    cp: int
+    tp: int
+    bytes_per_token: float
+
+    def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
+        """For arrays of prompts and their length.
+
+        A group of ``cp`` leaves the link domain as soon as ``cp * tp`` GPUs do; its members are then spread evenly.
+        """
+        message = prompts * isl * self.bytes_per_token
+        gather = kernels.collective("all_gather")
+        domain = kernels.gpu.gpus_per_domain
+        if self.cp * self.tp <= domain:
+            return Prefill(gather(self.cp, message), keys=1.0)
+        # All `tp` groups gather at once and share the NICs: as one gather among all of their GPUs.
+        return Prefill(gather(self.cp * self.tp, message * self.tp), keys=1.0)
+
+    def decode(self, kernels: Kernels, batch: Floats, context: Floats) -> Timed:
+        """No decode engine cuts prompts."""
+        zero = np.zeros(np.broadcast_shapes(batch.shape, context.shape))
+        return Timed(zero, zero)
+
+
+SequenceOperator = SelfAttention | BlockAttention | DeltaRule | KeyGather

@@ -26,7 +26,7 @@ from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import EngineSettings
-from .attention import Heads
+from .attention import CACHE_BYTES, Heads
 from .block_work import Block
 from .load import Placement, place
 from .moe import EXPERT_FORMATS, ExpertShape
@@ -43,7 +43,7 @@ from .operators import (
     PerToken,
     Send,
 )
-from .sequence import BlockAttention, DeltaRule, SelfAttention, SequenceOperator
+from .sequence import BlockAttention, DeltaRule, KeyGather, SelfAttention, SequenceOperator
 
 UNEVEN = (("moe", "power_law_1.2"),)
 """Experts of a tensor-parallel group work under whatever load the traffic brings; the tables stand for a power law."""
@@ -65,7 +65,7 @@ class Stage:
 
     Attributes
     ----------
-    per_token : see every token of a rank's step.
+    per_token : see the tokens of one group of ``tp`` GPUs: a rank's, or its share under context parallelism.
     per_engine : see the tokens of all ranks.
     per_sequence : see one row a sequence (the output head).
     attention : see batch and length.
@@ -186,7 +186,7 @@ def stage_operators(
     row_bytes = model.hidden * ACTIVATION_BYTES
     per_token.append(Counted(Elementwise("embedding", 2 * row_bytes), 1))
     if layout.pp > 1:
-        per_token.append(Counted(Send("stage hand-over", row_bytes), 1))
+        per_token.append(Counted(Send("stage hand-over", row_bytes, layout.tp, layout.gpus), 1))
     head: Counted[PerToken] = Counted(Gemm("output head", ceil(model.vocab / layout.tp), model.hidden, "bf16"), 1)
     return Stage(tuple(per_token), tuple(per_engine), (head,), tuple(attention))
 
@@ -204,6 +204,14 @@ def _attention(attention: Attention, share: _Share) -> None:
         case GatedDeltaNet() | KimiDeltaAttention():
             _delta(attention, share)
     share.per_token.extend(share.sum_over_shares())
+    if share.layout.cp > 1:
+        row_bytes = attention.kv_elements_per_token * kv_share(attention, share.layout.tp) * CACHE_BYTES[share.kv_cache]
+        share.attention.append(KeyGather("key gather", share.layout.cp, share.layout.tp, row_bytes))
+
+
+def kv_share(attention: Attention, tp: int) -> float:
+    """Part of a layer's cache on one GPU: heads are cut, latents and shared keys are copied to every GPU."""
+    return kv_heads_of(attention, tp) / attention.kv_heads if isinstance(attention, GqaAttention) else 1.0
 
 
 def kv_heads_of(attention: GqaAttention, tp: int) -> int:
@@ -278,13 +286,13 @@ def _moe(ffn: MoeFfn, share: _Share) -> None:
     share.per_engine.append(Experts("experts", shape, share.experts, loads, placement))
     # The chosen outputs are read and their weighted sum is written.
     share.per_token.append(Elementwise("expert sum", (ffn.top_k + 1) * hidden * ACTIVATION_BYTES / layout.moe_tp))
-    if layout.attn_dp == 1:
+    if layout.token_groups == 1:
         share.per_token.extend(share.sum_over_shares())
         return
     if layout.moe_ep > 1:
-        sharers, out_bytes = layout.tp * layout.cp, EXPERT_FORMATS[share.experts[0]].activation_bytes
+        out_bytes = EXPERT_FORMATS[share.experts[0]].activation_bytes
         share.per_token.append(
-            Exchange("expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, sharers, out_bytes)
+            Exchange("expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, layout.tp, out_bytes)
         )
     if layout.moe_tp > 1:
         share.per_engine.append(

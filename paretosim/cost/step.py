@@ -118,12 +118,12 @@ class StepCost:
         prompts, isl, prefix, share = np.broadcast_arrays(*map(_floats, (prompts, isl, prefix, share)))
         tokens = prompts * (isl - prefix) * share
         ranks = self._ranks(prompts)
-        seconds, measured = self._rows(tokens / ranks, tokens, prompts * share / ranks)
+        seconds, measured = self._rows(tokens / ranks / self.layout.cp, tokens, prompts * share / ranks)
         extra = self._prompt_attention(prompts / ranks, isl, prefix, share)
         seconds, measured = seconds + extra[0], measured + extra[1]
         if self.overlap is not None:
             work = (c.prefill(prompts, isl, prefix, share).seconds for c in self.overlap.beside)
-            added = self.overlap.exposed(tokens / ranks, *work)
+            added = self.overlap.exposed(tokens / ranks / self.layout.cp, *work)
             seconds, measured = seconds + added[0], measured + added[1]
         return Timed(seconds, measured / seconds)
 
@@ -155,7 +155,7 @@ class StepCost:
         """
         tokens = batch if phase == "decode" else batch * (length - prefix)
         ranks = float(self._ranks(_floats(batch)))
-        rows = {"tokens": tokens / ranks, "all tokens": tokens, "sequences": batch / ranks}
+        rows = {"tokens": tokens / ranks / self.layout.cp, "all tokens": tokens, "sequences": batch / ranks}
         cached = prefix / length
         parts: dict[str, Timed] = {}
         for op in self.operators:
@@ -282,7 +282,7 @@ def compile_step(
     operators = (c.operator for c in (*stage.per_token, *stage.per_sequence, *stage.per_engine))
     lanes = sorted({operator.lane for operator in operators if isinstance(operator, Gemm)})
     # Measured row counts are grid points too, so that a compiled step meets the measurement there.
-    tokens = np.unique(np.concatenate([TOKENS, *(kernels.gemm(lane).m for lane in lanes)]))
+    tokens = np.unique(np.concatenate([TOKENS, *(kernels.gemm_rows(lane) for lane in lanes)]))
     grids: dict[tuple[str, Seen], OperatorGrid] = {}
     beside: dict[Beside, dict[tuple[str, Seen], OperatorGrid]] = {"attention": {}, "ffn": {}}
     exchange = np.zeros((4, len(tokens)))
@@ -297,8 +297,8 @@ def compile_step(
         ("tokens", stage.per_token), ("all tokens", stage.per_engine), ("sequences", stage.per_sequence)
     )  # fmt: skip
     for sees, operators_of in of_rows:
-        # Without data-parallel attention the engine's tokens are the rank's.
-        sees = "tokens" if sees == "all tokens" and layout.attn_dp == 1 else sees
+        # Where all GPUs hold the same tokens, the engine's are the rank's.
+        sees = "tokens" if sees == "all tokens" and layout.token_groups == 1 else sees
         for each in operators_of:
             ranks = layout.attn_dp if sees == "all tokens" else 1
             rows, times = halves(tokens, ranks) if each.beside else (tokens, np.ones(()))
@@ -317,7 +317,7 @@ def compile_step(
         seconds = monotone(timed.seconds * times) * layer.count
         add(layer.operator.name, "decode", seconds, seconds * timed.measured, layer.beside)
         # Prompts are halved without loss: their attention reads few weights beside its work.
-        whole = layer.operator.prefill(kernels, prompts, lengths)
+        whole = layer.operator.prefill(kernels, prompts, lengths).cut(layout.cp)
         seconds = monotone(whole.timed.seconds) * layer.count
         pairs = 1.0 - whole.keys - whole.tokens
         kept = (0.0, whole.keys) if settings.cache_expanded_latents else (whole.keys, 0.0)

@@ -9,7 +9,7 @@ from ..cost.stage import check_lanes, exchanges
 from ..errors import InputError, Problem, ProfileError, did_you_mean
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, load_model
-from ..spec.parallelism import Parallelism, illegal_experts, illegal_pp, illegal_tp
+from ..spec.parallelism import Parallelism, illegal_cp, illegal_experts, illegal_pp, illegal_tp
 from ..spec.scenario import Scenario
 from ..units import GIB
 from .points import Engines
@@ -55,6 +55,11 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
         if scenario.settings.two_batch_overlap and not any(map(exchanges, _layouts(scenario))):
             message = "changes nothing: no layout of the space exchanges tokens; attn_dp and ep must both exceed 1"
             problems.append(scenario.problem(("two_batch_overlap",), message))
+        problems += [
+            scenario.problem(("space", "cp"), reason)
+            for cp in scenario.space.cp
+            if (reason := illegal_cp(Parallelism(cp=cp), model)) is not None
+        ]
         domains = {g: store.gpu(g).gpus_per_domain for g in scenario.hardware.names if g in known}
         for tp in scenario.space.tp:
             if domains and all(tp > size and tp % size for size in domains.values()):
@@ -84,7 +89,10 @@ def _useless_widths(scenario: Scenario, model: ModelSpec) -> Iterator[Problem]:
 def _layouts(scenario: Scenario) -> list[Parallelism]:
     """Layouts of one stage that the space's axes make."""
     space = scenario.space
-    return [Parallelism(tp, attn_dp=dp, moe_ep=ep) for tp in space.tp for dp in space.attn_dp for ep in space.moe_ep]
+    return [
+        Parallelism(tp, cp=cp, attn_dp=dp, moe_ep=ep)
+        for tp in space.tp for cp in space.cp for dp in space.attn_dp for ep in space.moe_ep
+    ]  # fmt: skip
 
 
 def compile_layouts(scenario: Scenario, engines: Engines, space: DesignSpace) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ..analytic.chunked_pipeline import chunked_rate
 from ..analytic.colocated import colocated_rate
 from ..analytic.decode import decode_rate
 from ..analytic.prefill import prefill_rate
@@ -135,29 +136,40 @@ class _Filling:
         return Points(**self.number, **self.flag, setting=self.setting, evaluations=self.evaluations)
 
 
-def prefill_points(engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo) -> Points:
-    """Evaluate a prefill pool."""
+def prefill_points(
+    engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo, smoothing: float = 0.0
+) -> Points:
+    """Evaluate a prefill pool; `smoothing` shapes the chunks of engines that pipeline them."""
     filling, batch = _Filling(len(pool)), np.array(pool.batch, dtype=np.float64)
     prefix = mix.isl * prefix_hit_rate
     request = request_kv_bytes(engines.model, engines.precision, mix.isl)
     for gpu, layout, where in engines.layouts(pool):
         kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
-        rate = prefill_rate(engines.step(gpu, layout), batch, mix.isl, prefix, kernels.engine.token_budget)
-        out = egress_bytes_per_s(request, batch, rate.ttft_s, sharing_gpus(engines.model, layout))
-        in_prefill = np.maximum(rate.step_tokens, mix.isl)  # whole prompts, or a part of one
-        filling.put(
-            where,
-            legal=True,
-            rate_req_s=rate.rate_req_s,
-            ttft_s=rate.ttft_s,
-            memory_bytes=memory.used_bytes(rate.step_tokens, batch, mix.isl, in_prefill),
-            kv_bytes_per_s=out,
-            measured=rate.measured,
-            fits=memory.fits(rate.step_tokens, batch, mix.isl, in_prefill),
-            in_time=rate.ttft_s <= slo.ttft_s,
-            carried=out <= kernels.gpu.nic_bytes_per_s,
-        )
-        filling.evaluations += len(batch)
+        step, gpu_sharers = engines.step(gpu, layout), sharing_gpus(engines.model, layout)
+        budget = kernels.engine.token_budget
+        for chunk, here in pool.chunks(layout, where):
+            # Stages pipeline the pieces of a prompt beyond the budget whether or not a chunk is asked for.
+            pieces = chunk or (budget if layout.pp > 1 and mix.isl - prefix > budget else 0)
+            rate = (
+                chunked_rate(step, batch, mix.isl, prefix, pieces, smoothing if chunk else 0.0)
+                if pieces
+                else prefill_rate(step, batch, mix.isl, prefix, budget)
+            )
+            out = egress_bytes_per_s(request, batch, batch / rate.rate_req_s, gpu_sharers)
+            in_prefill = np.maximum(rate.step_tokens, mix.isl)  # whole prompts, or a part of one
+            filling.put(
+                here,
+                legal=True,
+                rate_req_s=rate.rate_req_s,
+                ttft_s=rate.ttft_s,
+                memory_bytes=memory.used_bytes(rate.step_tokens, batch, mix.isl, in_prefill),
+                kv_bytes_per_s=out,
+                measured=rate.measured,
+                fits=memory.fits(rate.step_tokens, batch, mix.isl, in_prefill),
+                in_time=rate.ttft_s <= slo.ttft_s,
+                carried=out <= kernels.gpu.nic_bytes_per_s,
+            )
+            filling.evaluations += len(batch)
     return filling.done()
 
 

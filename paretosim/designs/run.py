@@ -163,6 +163,7 @@ def identify(scenario: Scenario, engines: Engines) -> str:
         json.dumps(scenario.canonical(), sort_keys=True),
         repr(engines.model),
         *(repr(engines.kernels[name].gpu) for name in sorted(engines.kernels)),
+        *(repr(k.basis.gpu) for _, k in sorted(engines.kernels.items()) if k.basis),
         *sorted({repr(k.engine) for k in engines.kernels.values()}),
         *(p.table_sha256 for p in engines.tables()),
         __version__,
@@ -184,7 +185,7 @@ def _evaluate(scenario: Scenario, engines: Engines, space: DesignSpace) -> dict[
         found[label(mix)] = MixPoints(
             mix,
             colocated_points(engines, space.colocated, mix, hit, slo) if "colocated" in space.serving else None,
-            prefill_points(engines, space.prefill, mix, hit, slo) if split else None,
+            prefill_points(engines, space.prefill, mix, hit, slo, space.cpp_smoothing) if split else None,
             decode_points(engines, space.decode, mix, slo) if split else None,
         )
     return found

@@ -19,17 +19,18 @@ from ..spec.parallelism import Parallelism
 from ..spec.scenario import Hardware, Space
 
 Ints = NDArray[np.int64]
-WIDTHS = ("tp", "pp", "attn_dp", "moe_ep")  # axes of a layout
+WIDTHS = ("tp", "pp", "cp", "attn_dp", "moe_ep")  # axes of a layout
+AXES = (*WIDTHS, "cpp_chunk", "batch")  # of a pool, beside its GPUs; the batch varies fastest
 MATCHED = (0.0,)  # one place on the ratio axis: whatever balances the pair
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Engine points of one pool: the product of GPUs, the widths of a layout and batches, batch fastest.
+    """Engine points of one pool: the product of GPUs, the widths of a layout, chunks and batches, batch fastest.
 
     Attributes
     ----------
-    gpus, tp, pp, attn_dp, moe_ep, batch : values of each axis.
+    gpus, tp, pp, cp, attn_dp, moe_ep, cpp_chunk, batch : values of each axis.
     """
 
     gpus: tuple[str, ...]
@@ -38,34 +39,44 @@ class Pool:
     batch: tuple[int, ...]
     attn_dp: tuple[int, ...] = (1,)
     moe_ep: tuple[int, ...] = (1,)
+    cp: tuple[int, ...] = (1,)
+    cpp_chunk: tuple[int, ...] = (0,)
 
     @property
     def radices(self) -> tuple[int, ...]:
         """Length of each axis."""
-        return len(self.gpus), *(len(getattr(self, name)) for name in WIDTHS), len(self.batch)
+        return len(self.gpus), *(len(getattr(self, name)) for name in AXES)
 
     def __len__(self) -> int:
         return prod(self.radices)
 
     def engines(self) -> Iterator[tuple[str, Parallelism, slice]]:
-        """GPU, layout and the points of all its batches, in the order of the index."""
+        """GPU, layout and the points of all its chunks and batches, in the order of the index."""
         combinations = product(self.gpus, *(getattr(self, name) for name in WIDTHS))
         for i, (gpu, *widths) in enumerate(combinations):
             layout = Parallelism(**dict(zip(WIDTHS, widths, strict=True)))
-            yield gpu, layout, slice(i * len(self.batch), (i + 1) * len(self.batch))
+            size = len(self.cpp_chunk) * len(self.batch)
+            yield gpu, layout, slice(i * size, (i + 1) * size)
+
+    def chunks(self, layout: Parallelism, where: slice) -> Iterator[tuple[int, slice]]:
+        """Each chunk of a layout and the points of its batches; without stages a chunk is nothing, and one is named."""
+        for i, chunk in enumerate(self.cpp_chunk if layout.pp > 1 else self.cpp_chunk[:1]):
+            start = where.start + i * len(self.batch)
+            yield chunk if layout.pp > 1 else 0, slice(start, start + len(self.batch))
 
     def columns(self, points: ArrayLike) -> dict[str, np.ndarray]:
         """Values of each axis for an array of points, and the width of an expert's cut that follows from them."""
         gpu, *places = np.unravel_index(np.asarray(points, np.int64), self.radices)
         named: dict[str, np.ndarray] = {"gpu": np.array(self.gpus, dtype=object)[gpu]}
-        for name, at in zip((*WIDTHS, "batch"), places, strict=True):
+        for name, at in zip(AXES, places, strict=True):
             named[name] = np.array(getattr(self, name), np.int64)[at]
-        return named | {"moe_tp": named["tp"] * named["attn_dp"] // named["moe_ep"]}
+        named["cpp_chunk"] = np.where(named["pp"] > 1, named["cpp_chunk"], 0)
+        return named | {"moe_tp": named["tp"] * named["cp"] * named["attn_dp"] // named["moe_ep"]}
 
     def engine_gpus(self) -> Ints:
         """GPUs of one engine at each point."""
         columns = self.columns(np.arange(len(self)))
-        return columns["tp"] * columns["pp"] * columns["attn_dp"]
+        return columns["tp"] * columns["pp"] * columns["cp"] * columns["attn_dp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,7 @@ class DesignSpace:
         both pools of a disaggregated one when `ratios` decide.
     ratios : prefill GPUs / decode GPUs, `MATCHED`, or None when the workers are given.
     max_gpus : GPUs of one deployment at most.
+    cpp_smoothing : see `paretosim.spec.scenario.Space`.
     """
 
     serving: tuple[str, ...]
@@ -90,6 +102,7 @@ class DesignSpace:
     decode_workers: tuple[int, ...]
     ratios: tuple[float, ...] | None
     max_gpus: float
+    cpp_smoothing: float = 0.0
 
     @classmethod
     def of(cls, space: Space, hardware: Hardware) -> DesignSpace:
@@ -99,12 +112,13 @@ class DesignSpace:
         return cls(
             serving=space.serving,
             colocated=Pool(hardware.colocated, *axes),
-            prefill=Pool(hardware.prefill, *axes),
+            prefill=Pool(hardware.prefill, *axes, space.cp, space.cpp_chunk),
             decode=Pool(hardware.decode, *axes),
             prefill_workers=space.prefill_workers,
             decode_workers=space.decode_workers if ratios is None else (1,),
             ratios=ratios,
             max_gpus=float("inf") if space.max_gpus is None else space.max_gpus,
+            cpp_smoothing=space.cpp_smoothing,
         )
 
     @property

@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 COLUMNS = (
     "mix", "isl", "osl", "serving", "interactivity_tok_s_user", "throughput_tok_s_gpu", "ttft_s", "tpot_s",
     "request_rate_s", "gpus", "ctx_gen_ratio", "prefill_gpu", "prefill_workers", "prefill_batch", "prefill_tp",
-    "prefill_pp", "prefill_attn_dp", "prefill_moe_tp", "prefill_moe_ep", "decode_gpu", "decode_workers", "decode_batch",
-    "decode_tp", "decode_pp", "decode_attn_dp", "decode_moe_tp", "decode_moe_ep", "scheduler",
-    "memory_gib_per_gpu_prefill", "memory_gib_per_gpu_decode", "kv_egress_gb_s_gpu", "kv_ingress_gb_s_gpu",
-    "usd_per_mtok", "watts_per_gpu", "measured_share", "design_id",
+    "prefill_pp", "prefill_cp", "prefill_cpp_chunk", "prefill_attn_dp", "prefill_moe_tp", "prefill_moe_ep",
+    "decode_gpu", "decode_workers", "decode_batch", "decode_tp", "decode_pp", "decode_attn_dp", "decode_moe_tp",
+    "decode_moe_ep", "scheduler", "memory_gib_per_gpu_prefill", "memory_gib_per_gpu_decode", "kv_egress_gb_s_gpu",
+    "kv_ingress_gb_s_gpu", "usd_per_mtok", "watts_per_gpu", "measured_share", "design_id",
 )  # fmt: skip
 OF_ENGINE = ("gpu", "batch", "tp", "pp", "attn_dp", "moe_tp", "moe_ep")
-WHOLE = tuple(
-    f"{pool}_{name}" for pool in ("prefill", "decode") for name in ("workers", *OF_ENGINE[1:])
+OF_PREFILL = ("cp", "cpp_chunk")
+WHOLE = (
+    *(f"{pool}_{name}" for pool in ("prefill", "decode") for name in ("workers", *OF_ENGINE[1:])),
+    *(f"prefill_{name}" for name in OF_PREFILL),
 )  # columns that hold whole numbers or nothing
 
 
@@ -94,8 +96,9 @@ def deployment(row: pd.Series[Any]) -> Deployment:
 
 
 def _row_pool(row: pd.Series[Any], name: str) -> DeployedPool:
-    layout = Parallelism(**{width: int(row[f"{name}_{width}"]) for width in WIDTHS})
-    return DeployedPool(str(row[f"{name}_gpu"]), layout, int(row[f"{name}_batch"]), int(row[f"{name}_workers"]))
+    layout = Parallelism(**{width: int(row[f"{name}_{width}"]) for width in WIDTHS if f"{name}_{width}" in row})
+    chunk = int(row.get(f"{name}_cpp_chunk", 0))
+    return DeployedPool(str(row[f"{name}_gpu"]), layout, int(row[f"{name}_batch"]), int(row[f"{name}_workers"]), chunk)
 
 
 def _colocated(
@@ -168,7 +171,8 @@ def _latencies(ttft_s: Floats, tpot_s: Floats, rate: Floats, osl: int, gpus: Int
 
 def _pool(name: str, pool: Pool, at: np.ndarray, workers: Ints) -> dict[str, np.ndarray]:
     columns = pool.columns(at)
-    return {f"{name}_{key}": columns[key] for key in OF_ENGINE} | {f"{name}_workers": workers}
+    keys = (*OF_ENGINE, *OF_PREFILL) if name == "prefill" else OF_ENGINE
+    return {f"{name}_{key}": columns[key] for key in keys} | {f"{name}_workers": workers}
 
 
 def _fact(gpus: Mapping[str, GpuSpec], names: np.ndarray, key: str) -> Floats:

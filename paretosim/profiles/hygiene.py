@@ -33,7 +33,7 @@ class Repair:
 
     Attributes
     ----------
-    rule : ``launch_floor``, ``static_scale``, ``pad_up``, ``fastest_kernel`` or ``borrowed``.
+    rule : ``launch_floor``, ``static_scale``, ``pad_up``, ``fastest_kernel``, ``borrowed`` or ``derived``.
     table : ``gpu/engine/op``.
     lane : which part of it.
     rows : rows replaced, lowered or set aside.

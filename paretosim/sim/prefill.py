@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from .clock import BOUNDARY
@@ -11,19 +12,21 @@ from .intake import Intake
 class PrefillEngine(Intake):
     """An engine of a prefill pool.
 
-    A step enters the first stage when that is free, and each next stage when both it and the step are: with as many
-    stages as there are chunks of a prompt under way, that is chunked pipeline parallelism.
+    A step enters the first stage when that is free, and each next stage when both it and the step are. As many steps
+    are under way as there are stages (`analytic.chunked_pipeline`): with chunks of one prompt, that is chunked pipeline
+    parallelism.
 
     Parameters
     ----------
     stages : pipeline stages.
     """
 
-    __slots__ = ("_epoch", "_free_s", "_idle", "_under_way")
+    __slots__ = ("_epoch", "_free_s", "_idle", "_out_s", "_under_way")
 
     def __init__(self, *intake: Any, stages: int = 1):
         super().__init__(*intake)
         self._free_s = [0.0] * stages
+        self._out_s: deque[float] = deque(maxlen=stages)
         self._idle = True
         self._epoch = 0
         self._under_way: dict[int, None] = {}  # prompts in the pipeline with no chunk left to enter it
@@ -79,7 +82,9 @@ class PrefillEngine(Intake):
         if len(free_s) == 1:
             self.clock.at(out_s, self._left_last, (self._epoch, done), BOUNDARY)
             return
-        self.clock.at(free_s[0], self._next, self._epoch, BOUNDARY)
+        self._out_s.append(out_s)
+        oldest_s = self._out_s[0] if len(self._out_s) == len(free_s) else 0.0
+        self.clock.at(max(free_s[0], oldest_s), self._next, self._epoch, BOUNDARY)
         if done:
             self.clock.at(out_s, self._left, (self._epoch, done), BOUNDARY)
 
@@ -114,6 +119,7 @@ class PrefillEngine(Intake):
             super().release(request, now_s)
         self._under_way.clear()
         self._free_s = [now_s] * len(self._free_s)
+        self._out_s.clear()
         self._epoch += 1
         self._idle = True
         return gone

@@ -82,10 +82,11 @@ class FormulaSteps:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """How a layout spreads a step: pipeline stages, and ranks that attend to different sequences."""
+    """How a layout spreads a step: pipeline stages, ranks of different sequences, GPUs that share a prompt's tokens."""
 
     stages: int
     ranks: int
+    cp: int
 
 
 class CompiledSteps:
@@ -97,7 +98,7 @@ class CompiledSteps:
 
     def __init__(self, step: StepCost, layers: int, host: HostTime):
         self._scalar = ScalarStep(step)
-        self._shape = _Shape(step.layout.pp, step.layout.attn_dp)
+        self._shape = _Shape(step.layout.pp, step.layout.attn_dp, step.layout.cp)
         self._host, self._layers = host, layers
         self.tokens_per_step = 1.0
         self.lanes = step.layout.attn_dp
@@ -143,7 +144,8 @@ class CompiledSteps:
         share = max(tokens / ranks, longest)
         host = self._host
         if self._scalar.step.overlap is None:
-            rows = self._scalar.rows(share, tokens, len(chunks) / ranks) + self._scalar.prompts(chunks, ranks)
+            rows = self._scalar.rows(share / self._shape.cp, tokens, len(chunks) / ranks)
+            rows += self._scalar.prompts(chunks, ranks)
         else:
             rows = float(self._scalar.step.prefill(len(chunks), *_alike(chunks)).seconds)
         return rows + (host.step_s + host.prefill_layer_s * self._layers + host.token_s * tokens) / self._shape.stages

@@ -17,12 +17,14 @@ class Pool:
     layout : widths of one engine.
     batch : prompts, or running sequences, of one engine.
     workers : engines.
+    cpp_chunk : tokens of the chunks that a prefill engine pipelines over its stages; 0 is the engine's token budget.
     """
 
     gpu: str
     layout: Parallelism
     batch: int
     workers: int
+    cpp_chunk: int = 0
 
     @property
     def gpus(self) -> int:
@@ -30,7 +32,9 @@ class Pool:
         return self.workers * self.layout.gpus
 
     def __str__(self) -> str:
-        return f"{self.workers}x {self.gpu.removesuffix('_sxm').upper()} {self.layout} b{self.batch}"
+        return f"{self.workers}x {self.gpu.removesuffix('_sxm').upper()} {self.layout} b{self.batch}" + (
+            f" CPP{self.cpp_chunk}" if self.cpp_chunk else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ class GpuSpec:
     tdp_w : board power limit [W].
     usd_per_hour : price of one GPU-hour; an assumption that a scenario can override.
     sources : where each fact comes from, by key of ``gpu.yaml``.
+    kernels_of : GPU whose measured kernels stand for this one's, which has no tables; empty where it has.
     """
 
     name: str
@@ -44,6 +45,7 @@ class GpuSpec:
     tdp_w: float
     usd_per_hour: float
     sources: Mapping[str, str]
+    kernels_of: str = ""
 
     def peak_flops(self, arithmetic: str) -> float:
         """Dense peak [flop/s]; a format without tensor-core support runs at the bf16 rate."""
@@ -83,6 +85,7 @@ def load_gpu(path: Path) -> GpuSpec:
         device=raw["device"],
         flops={k: v * TFLOP for k, v in raw["tflops"].items()},
         sources=raw["sources"],
+        kernels_of=raw.get("kernels_of", ""),
         **{field: raw[key] * factor for key, (field, factor) in _FIELDS.items()},
     )
 
@@ -96,9 +99,13 @@ def _problems(raw: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, "missing"
         elif key != "device" and not sources.get(key):
             yield f"sources.{key}", "every fact needs a source"
-    for key in raw.keys() - {*_KEYS, "sources"}:
+    if "kernels_of" in raw and not (isinstance(raw["kernels_of"], str) and raw["kernels_of"]):
+        yield "kernels_of", f"must be the folder name of a GPU with tables, not {raw['kernels_of']!r}"
+    if "kernels_of" in raw and not sources.get("kernels_of"):
+        yield "sources.kernels_of", "every fact needs a source"
+    for key in raw.keys() - {*_KEYS, "sources", "kernels_of"}:
         yield str(key), f"unknown key{did_you_mean(key, _KEYS)}"
-    for key in sources.keys() - _KEYS:
+    for key in sources.keys() - {*_KEYS, *(raw.keys() & {"kernels_of"})}:
         yield f"sources.{key}", "the source of no fact"
     for key in _FIELDS:
         if key in raw:

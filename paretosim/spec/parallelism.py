@@ -18,7 +18,8 @@ class Parallelism:
     ----------
     tp : GPUs that share the heads of one sequence's attention (and dense feed-forward blocks).
     pp : pipeline stages.
-    cp : GPUs that share the tokens of one prompt in prefill.
+    cp : groups of ``tp`` GPUs that share the tokens of one prompt in prefill, zigzag, so that each has as many causal
+        pairs; a decode engine has 1.
     attn_dp : groups of ``tp * cp`` GPUs that attend to different sequences.
     moe_ep : GPUs over which the experts of a layer are spread; the rest of the stage's width cuts each expert
         (`moe_tp`). With tp > 1 and attn_dp 1 this is TEP, with attn_dp > 1 wide EP.
@@ -34,6 +35,11 @@ class Parallelism:
     def width(self) -> int:
         """GPUs of one stage."""
         return self.tp * self.cp * self.attn_dp
+
+    @property
+    def token_groups(self) -> int:
+        """Groups of ``tp`` GPUs of one stage that hold different tokens."""
+        return self.cp * self.attn_dp
 
     @property
     def moe_tp(self) -> int:
@@ -82,6 +88,13 @@ def illegal_pp(pp: int, model: ModelSpec) -> str | None:
     )
 
 
+def illegal_cp(layout: Parallelism, model: ModelSpec) -> str | None:
+    """Why prompts of the model cannot be cut so, or None."""
+    if layout.cp > 1 and any(isinstance(g.attention, GatedDeltaNet | KimiDeltaAttention) for g in model.layers):
+        return f"CP {layout.cp}: the recurrent layers of {model.name} pass their state from token to token"
+    return None
+
+
 def illegal_experts(layout: Parallelism, model: ModelSpec) -> str | None:
     """Why the experts cannot be laid out so, or None."""
     kinds = [g.ffn for g in model.layers if isinstance(g.ffn, MoeFfn)]
@@ -120,23 +133,27 @@ def illegal(layout: Parallelism, model: ModelSpec, gpu: GpuSpec) -> str | None:
         illegal_width(layout, gpu)
         or illegal_tp(layout.tp, model)
         or illegal_pp(layout.pp, model)
+        or illegal_cp(layout, model)
         or illegal_experts(layout, model)
     )
 
 
-def legal_layouts(model: ModelSpec, gpu: GpuSpec, gpus: int) -> Iterator[Parallelism]:
+def legal_layouts(model: ModelSpec, gpu: GpuSpec, gpus: int, prefill: bool = False) -> Iterator[Parallelism]:
     """Every legal layout of one engine of exactly `gpus` GPUs with power-of-two widths, smallest first.
 
-    Context parallelism is left out: it is a prefill choice, not a way to hold a model.
+    Parameters
+    ----------
+    prefill : context parallelism too; it cuts prompts, which a decode engine has none of.
     """
     widths = [2**i for i in range(gpus.bit_length())]
     found = (
-        Parallelism(tp, pp, attn_dp=dp, moe_ep=ep)
+        Parallelism(tp, pp, cp, dp, ep)
         for tp in widths
         for pp in widths
+        for cp in (widths if prefill else [1])
         for dp in widths
-        if tp * pp * dp == gpus
+        if tp * pp * cp * dp == gpus
         for ep in widths
-        if ep <= tp * dp
+        if ep <= tp * cp * dp
     )
     yield from sorted(layout for layout in found if illegal(layout, model, gpu) is None)

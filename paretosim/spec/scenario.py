@@ -55,6 +55,11 @@ class Space:
     ctx_gen_ratio : prefill GPUs / decode GPUs, or ``matched`` for the one ratio that balances the
         rates of each pair of engines; None when the workers are given.
     max_gpus : GPUs of one deployment at most; None is no limit.
+    cp : context-parallel widths of a prefill engine.
+    cpp_chunk : tokens of the chunks that a prefill engine with stages pipelines; 0 is none of its own: prompts beyond
+        the engine's token budget run in pieces of it, others whole.
+    cpp_smoothing : how far chunks shrink as their prefix grows, 0 to 1
+        (`paretosim.analytic.chunked_pipeline.chunk_bounds`).
     """
 
     serving: tuple[Serving, ...]
@@ -67,6 +72,9 @@ class Space:
     max_gpus: int | None = None
     attn_dp: tuple[int, ...] = (1,)
     moe_ep: tuple[int, ...] = (1,)
+    cp: tuple[int, ...] = (1,)
+    cpp_chunk: tuple[int, ...] = (0,)
+    cpp_smoothing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,12 +72,23 @@ def _ratios(value: Any) -> tuple[float, ...] | Literal["matched"]:
     raise problem(f"must be a list of numbers such as [0.5, 3.5], or the word matched, not {shown(value)}")
 
 
+def _of_prefill(values: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+    if info.data.get("serving") == ["colocated"]:
+        raise problem("changes nothing: it is a choice of prefill engines, and 'serving' has no 'disaggregated'")
+    if info.field_name == "cpp_chunk" and info.data.get("pp", (2,))[-1] == 1:
+        raise problem("changes nothing: chunks are pipelined over stages, and every pp is 1")
+    return values
+
+
 class _Space(Keys):
     serving: Annotated[list[Serving], AfterValidator(once)] = Field(list(get_args(Serving)), min_length=1)
     tp: Axis = (1,)
     pp: Axis = (1,)
     attn_dp: Axis = (1,)
     ep: Axis = (1,)
+    cp: Annotated[Axis, AfterValidator(_of_prefill)] = (1,)
+    cpp_chunk: Annotated[Axis, AfterValidator(_of_prefill)] = (0,)
+    cpp_smoothing: Annotated[float, Field(ge=0, le=1)] = 0.0
     batch: Axis
     workers: Annotated[tuple[tuple[int, ...], tuple[int, ...]], PlainValidator(_workers)] = ABSENT
     ctx_gen_ratio: Annotated[tuple[float, ...] | Literal["matched"], PlainValidator(_ratios)] = ABSENT
@@ -89,6 +100,13 @@ class _Space(Keys):
         if isinstance(workers, dict) and "prefill" in workers and info.data.get("serving") == ["colocated"]:
             raise problem("a colocated deployment has one pool: give one axis, not one per phase")
         return workers
+
+    @field_validator("cpp_smoothing")
+    @classmethod
+    def _smoothing_changes_something(cls, smoothing: float, info: ValidationInfo) -> float:
+        if smoothing and info.data.get("cpp_chunk", (1,)) == (0,):
+            raise problem("changes nothing without cpp_chunk")
+        return smoothing
 
     @field_validator("ctx_gen_ratio")
     @classmethod
@@ -104,7 +122,7 @@ class _Space(Keys):
         prefill, decode = self.workers or ((one, one) if self.ctx_gen_ratio is None else ((), ()))
         return Space(
             tuple(self.serving), self.tp, self.pp, self.batch, prefill, decode, self.ctx_gen_ratio, self.max_gpus,
-            self.attn_dp, self.ep,
+            self.attn_dp, self.ep, self.cp, self.cpp_chunk, self.cpp_smoothing,
         )  # fmt: skip
 
 

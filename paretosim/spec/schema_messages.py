@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 NOT_YET = {
     "": ("demand",),
-    "space": ("cp", "moe_tp", "cpp_chunk"),
+    "space": ("moe_tp",),
 }
 """Keys of the scenario grammar that no command reads yet, by the mapping they belong to."""
 

@@ -44,6 +44,14 @@ CHANGES = [
 # What the first change of a pair is compared with, where it rests on another key.
 ALONE = {"{weights: fp8, attention: fp8}": {"precision": "{weights: fp8, attention: bf16}", "engine": "sglang"}}
 
+STAGES = "tp: [1], pp: [2], batch: [1, 8, 64], workers: [1, 2, 3], max_gpus: 8, serving: [disaggregated]"
+PAIRS = [
+    ("{tp: [1], batch: [1, 8, 64, 512], cp: [2]}", "{tp: [1], batch: [1, 8, 64, 512]}"),
+    (f"{{{STAGES}, cpp_chunk: [512]}}", f"{{{STAGES}}}"),
+    (f"{{{STAGES}, cpp_chunk: [512, 1024]}}", f"{{{STAGES}, cpp_chunk: [512]}}"),
+    (f"{{{STAGES}, cpp_chunk: [1024], cpp_smoothing: 0.8}}", f"{{{STAGES}, cpp_chunk: [1024]}}"),
+]  # spaces that differ by one key
+
 
 def answer(folder: Path, changed: dict[str, str]) -> str:
     path = folder / "s.yaml"
@@ -61,6 +69,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_answer_is_another(base: str, tmp_path: Path, changed: dict[str, str]) -> None:
     other = ALONE.get(changed.get("precision", ""))
     assert answer(tmp_path, changed) != (base if other is None else answer(tmp_path, other))
+
+
+@pytest.mark.parametrize(("space", "other"), PAIRS, ids=lambda s: s[-40:])
+def test_an_axis_of_prefill_engines_moves_a_number(tmp_path: Path, space: str, other: str) -> None:
+    assert answer(tmp_path, {"space": space}) != answer(tmp_path, {"space": other})
 
 
 def test_the_name_decides_nothing_but_the_folder(base: str, tmp_path: Path) -> None:

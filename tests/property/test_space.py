@@ -11,6 +11,7 @@ from paretosim.designs.space import DesignSpace
 from paretosim.spec.scenario import Hardware, Space
 
 axis = st.lists(st.integers(1, 64), min_size=1, max_size=3, unique=True).map(lambda v: tuple(sorted(v)))
+short = st.sampled_from([(1,), (2,), (1, 4)])
 gpus = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3, unique=True).map(tuple)
 modes = st.sampled_from([("colocated",), ("disaggregated",), ("colocated", "disaggregated"),
                          ("disaggregated", "colocated")])  # fmt: skip
@@ -22,7 +23,7 @@ def spaces(draw: st.DrawFn) -> DesignSpace:
     ratio = draw(ratios)
     workers = ((), ()) if ratio else (draw(axis), draw(axis))
     serving = draw(modes)
-    space = Space(serving, draw(axis), draw(axis), draw(axis), *workers, ratio, None, draw(axis), draw(axis))
+    space = Space(serving, draw(axis), draw(axis), draw(axis), *workers, ratio, None, *(draw(short) for _ in range(4)))
     names = draw(gpus)
     return DesignSpace.of(space, Hardware(names, names[:1]))
 
@@ -41,15 +42,22 @@ def test_every_index_is_one_design_and_back(space: DesignSpace) -> None:
 def test_points_of_a_pool_are_the_product_of_its_axes(space: DesignSpace) -> None:
     pool = space.prefill
     columns = pool.columns(np.arange(len(pool)))
-    axes = ("gpu", "tp", "pp", "attn_dp", "moe_ep", "batch")
+    axes = ("gpu", "tp", "pp", "cp", "attn_dp", "moe_ep", "cpp_chunk", "batch")
     rows = list(zip(*(columns[c] for c in axes), strict=True))
     sizes = [len(getattr(pool, "gpus" if c == "gpu" else c)) for c in axes]
-    assert len(set(rows)) == len(rows) == np.prod(sizes)
+    assert len(rows) == np.prod(sizes)
+    reached = []
     for gpu, layout, here in pool.engines():
-        assert [*columns["batch"][here]] == [*pool.batch]
-        for name in ("tp", "pp", "attn_dp", "moe_ep"):
+        for chunk, mine in pool.chunks(layout, here):
+            assert here.start <= mine.start < mine.stop <= here.stop
+            assert [*columns["batch"][mine]] == [*pool.batch]
+            assert {*columns["cpp_chunk"][mine]} == {chunk}
+            reached += rows[mine]
+        for name in ("tp", "pp", "cp", "attn_dp", "moe_ep"):
             assert {*columns[name][here]} == {getattr(layout, name)}
         assert {*columns["gpu"][here]} == {gpu}
+    # Without stages a chunk changes nothing, so one of them stands for all: what is evaluated is there once.
+    assert len(set(reached)) == len(reached) == len(set(rows))
 
 
 def test_an_index_outside_the_space_is_an_error() -> None:

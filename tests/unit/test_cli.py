@@ -167,7 +167,6 @@ def test_estimate_of_a_prefill_reads_as_a_table(capsys: pytest.CaptureFixture[st
         ("--phase prefill --isl 8 --prefix 8", "--prefix: must be at least 0 and below --isl, not 8"),
         ("--context 8 --precision fp9", "--precision: 'fp9' is not one of bf16"),
         ("--context 8 --tp 3", "--tp: 3 does not divide"),
-        ("--context 8 --gpu h20_sxm", "no GPU 'h20_sxm' (did you mean"),
         (
             "--context 8 --expert-load power_law",
             "--expert-load: changes nothing: meta-llama/Llama-3.1-8B has no experts",
@@ -180,6 +179,8 @@ def test_estimate_of_a_prefill_reads_as_a_table(capsys: pytest.CaptureFixture[st
         ("--context 8 --redundant-experts -1", "--redundant-experts: must be at least 0, not -1"),
         ("--context 8 --two-batch-overlap", "--two-batch-overlap: changes nothing"),
         ("--phase prefill --isl 8 --cache-expanded", "--cache-expanded: changes nothing"),
+        ("--context 8 --gpu h210_sxm", "no GPU 'h210_sxm' (did you mean"),
+        ("--context 8 --cp 2", "--cp: cuts prompts; a decode engine has cp 1"),
         ("--context 8 --pp 33", "--pp: 33 stages are more than the 32 layers"),
     ],
 )
@@ -211,15 +212,30 @@ def test_every_flag_of_how_an_engine_is_run_moves_a_number(flags: str, capsys) -
     assert numbers(argv) != numbers(f"{argv} {flags}")
 
 
+def test_estimate_of_a_shared_prompt_gathers_its_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = "estimate meta-llama/Llama-3.1-8B --gpu h200_sxm --phase prefill --isl 32768 --json"
+    steps = []
+    for flags in ([], ["--cp", "4"]):
+        assert main([*argv.split(), *flags]) == 0
+        steps.append(json.loads(capsys.readouterr().out))
+    alone, four = steps
+    assert four["step_s"] < 0.35 * alone["step_s"]
+    assert set(four["operators"]) - set(alone["operators"]) == {"key gather"}
+    assert four["memory_gib"]["kv_cache"] < 0.3 * alone["memory_gib"]["kv_cache"]
+
+
 def test_estimate_reports_every_problem_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = wrong(["estimate", "no/model", "--gpu", "h20_sxm", "--prefix", "3"], capsys)
-    for words in ("--context: is needed", "--prefix: says nothing", "unknown model 'no/model'", "no GPU 'h20_sxm'"):
+    lines = wrong(["estimate", "no/model", "--gpu", "h210_sxm", "--prefix", "3"], capsys)
+    for words in ("--context: is needed", "--prefix: says nothing", "unknown model 'no/model'", "no GPU 'h210_sxm'"):
         assert sum(words in line for line in lines) == 1
 
 
 def test_profile_list_and_show_tell_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profile", "list"]) == 0
-    assert "NVIDIA GB300" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "NVIDIA GB300" in listed and "derived from h100_sxm" in listed
+    assert main(["profile", "show", "h20_sxm"]) == 0
+    assert "no tables of its own: kernels of h100_sxm" in capsys.readouterr().out
     assert main(["profile", "show", "b200_sxm", "--engine", "vllm"]) == 0
     text = capsys.readouterr().out
     assert "launch_floor: b200_sxm/vllm/gemm fp8_block" in text

@@ -26,9 +26,17 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_nine_gpus_and_three_engines_are_shipped(store: Store) -> None:
-    assert len(store.gpus()) == 9
-    for gpu in store.gpus():
+    measured = [gpu for gpu in store.gpus() if not store.gpu(gpu).kernels_of]
+    assert len(measured) == 9
+    for gpu in measured:
         assert {"trtllm", "vllm", "sglang", "nccl"} <= set(store.engines(gpu))
+
+
+def test_a_gpu_without_tables_names_one_that_has_them(store: Store) -> None:
+    derived = [gpu for gpu in store.gpus() if store.gpu(gpu).kernels_of]
+    assert derived == ["h20_sxm"]
+    assert not store.engines("h20_sxm")
+    assert store.engines(store.gpu("h20_sxm").kernels_of)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda p: "/".join(p.parts[-3:]))

@@ -47,7 +47,7 @@ def test_every_promised_gpu_is_shipped() -> None:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_every_fact_has_a_source_and_nothing_else_has_one(name: str) -> None:
     sources = gpu(name).sources
-    assert set(sources) == set(FACTS)
+    assert set(sources) == {*FACTS, *(["kernels_of"] if gpu(name).kernels_of else [])}
     assert all(len(text) > 20 for text in sources.values())
 
 
@@ -177,6 +177,8 @@ def test_all_problems_come_at_once(facts: dict[str, Any], tmp_path: Path) -> Non
         ({"gpus_per_node": 7.5}, "gpus_per_node", "must be a positive whole number, not 7.5"),
         ({"tdp_w": True}, "tdp_w", "must be a positive number, not True"),
         ({"hbm_gbs": 1}, "hbm_gbs", "did you mean 'hbm_gb_s'"),
+        ({"kernels_of": 1}, "kernels_of", "must be the folder name of a GPU with tables, not 1"),
+        ({"kernels_of": "h100_sxm"}, "sources.kernels_of", "every fact needs a source"),
     ],
 )
 def test_a_fact_of_the_wrong_kind_is_named(tmp_path: Path, change: dict[str, object], key: str, words: str) -> None:

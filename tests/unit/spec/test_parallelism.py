@@ -27,6 +27,19 @@ def test_legal_layouts_are_those_of_trying_all_and_use_every_gpu(store: Store, n
     assert all(layout.moe_tp * layout.moe_ep == layout.width for layout in found)
 
 
+def test_prefill_engines_may_share_prompts_too(store: Store) -> None:
+    model, gpu = load_model("meta-llama/Llama-3.1-70B"), store.gpu("h200_sxm")
+    found = list(legal_layouts(model, gpu, 8, prefill=True))
+    assert {layout for layout in found if layout.cp == 1} == set(legal_layouts(model, gpu, 8))
+    assert {layout.cp for layout in found} == {1, 2, 4, 8}
+    assert all(layout.gpus == 8 for layout in found)
+
+
+def test_recurrent_layers_share_no_prompt(store: Store) -> None:
+    model, gpu = load_model("Qwen/Qwen3.5-35B-A3B"), store.gpu("h200_sxm")
+    assert "pass their state from token to token" in str(illegal(Parallelism(cp=2), model, gpu))
+
+
 @pytest.mark.parametrize(
     ("layout", "why"),
     [

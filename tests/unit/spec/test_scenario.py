@@ -350,7 +350,7 @@ def test_a_scenario_is_imported_without_the_schema_library() -> None:
         (
             "workers",
             "  zz: [1]",
-            "10:3: space.zz: unknown key; allowed: serving, tp, pp, attn_dp, ep, batch, workers, ",
+            "10:3: space.zz: unknown key; allowed: serving, tp, pp, attn_dp, ep, cp, cpp_chunk, cpp_smoothing, ",
         ),
         (
             "end",
@@ -388,10 +388,7 @@ def test_a_required_key_that_is_missing_is_told_at_the_top(problems, key: str) -
     ("key", "line", "problem"),
     [
         ("end", "demand: 3", "11:1: demand"),
-        ("workers", "  cp: [1]", "10:3: space.cp"),
-        ("workers", "  cp: [1]", "10:3: space.cp"),
         ("workers", "  moe_tp: [1]", "10:3: space.moe_tp"),
-        ("workers", "  cpp_chunk: [2048]", "10:3: space.cpp_chunk"),
     ],
 )
 def test_a_key_that_no_command_reads_yet_says_so(problems, key: str, line: str, problem: str) -> None:
@@ -410,6 +407,29 @@ def test_a_key_that_no_command_reads_yet_says_so(problems, key: str, line: str, 
 )
 def test_a_key_of_two_pools_is_refused_when_no_design_has_two(problems, workers: str, problem: str) -> None:
     assert problems(serving="  serving: [colocated]", workers=workers) == ["s.yaml:" + problem]
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ("  cp: [2]", "space.cp: changes nothing: it is a choice of prefill engines"),
+        ("  cpp_chunk: [2048]", "space.cpp_chunk: changes nothing: it is a choice of prefill engines"),
+    ],
+)
+def test_a_key_of_prefill_engines_is_refused_when_no_design_has_one(problems, keys: str, problem: str) -> None:
+    assert any(problem in line for line in problems(serving="  serving: [colocated]", batch=f"{keys}\n  batch: [1]"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ("  cpp_chunk: [2048]", "space.cpp_chunk: changes nothing: chunks are pipelined over stages"),
+        ("  cpp_smoothing: 0.7", "space.cpp_smoothing: changes nothing without cpp_chunk"),
+        ("  cpp_smoothing: 1.5", "space.cpp_smoothing: must be"),
+    ],
+)
+def test_chunks_need_stages_and_their_smoothing_chunks(problems, keys: str, problem: str) -> None:
+    assert any(problem in line for line in problems(batch=f"{keys}\n  batch: [1]"))
 
 
 def test_colocated_serving_needs_a_gpu_that_may_do_both_phases(problems) -> None:

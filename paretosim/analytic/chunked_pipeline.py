@@ -1,0 +1,112 @@
+"""Chunked pipeline parallelism (CPP): the chunks of a prompt flow through the stages one behind the other.
+
+A chunk costs more the more of its prompt came before it, so equal chunks leave bubbles. Engines keep as many
+micro-batches in flight as there are stages: the first stage takes a chunk when the last one has finished the one
+``stages`` before it (SGLang 0.5.7, ``scheduler_pp_mixin.py``: a ring of ``pp_size`` micro-batches).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..cost.step import StepCost
+from ..profiles.grid import Floats
+from .prefill import PrefillRate
+
+PAGE = 64
+"""Chunks are multiples of this, the last one apart [token]."""
+LEAST_SHARE = 0.25
+"""A dynamic chunk is never below this share of the first ("Pipeline Parallelism in SGLang", LMSYS, January 2026)."""
+PROMPTS = 16
+"""Prompts followed one by one; after them a pipeline is in its steady state to a thousandth."""
+
+
+def chunk_bounds(step: StepCost, isl: float, prefix: float, chunk: int, smoothing: float) -> tuple[Floats, Floats]:
+    """Where each chunk of a prompt begins and ends [token], arrays (chunks,).
+
+    Parameters
+    ----------
+    isl, prefix : prompt length, and how much of it is cached.
+    chunk : length of the first chunk.
+    smoothing : 0 for equal chunks; 1 for chunks ``d`` of equal time, ``T(l + d) - T(l) = T(chunk)`` with ``l`` tokens
+        done and ``T`` the stage's time for a whole prompt; in between, that share of the way from one to the other
+        (LMSYS, as above: 0.6 to 0.85 recommended).
+    """
+    if not smoothing:
+        even = np.arange(prefix, isl, chunk, dtype=np.float64)
+        return even, np.append(even[1:], isl)
+    lengths = np.arange(PAGE, isl + chunk + PAGE, PAGE, dtype=np.float64)
+    whole = step.prefill(1, lengths).seconds
+    first = float(np.interp(chunk, lengths, whole))
+    starts: list[float] = []
+    done = float(prefix)
+    while done < isl:
+        starts.append(done)
+        before = float(np.interp(done, lengths, whole)) if done else 0.0
+        as_long = float(np.interp(before + first, whole, lengths)) - done
+        wanted = chunk + smoothing * (as_long - chunk)
+        done += max(LEAST_SHARE * chunk, PAGE * round(wanted / PAGE), PAGE)
+    return np.array(starts), np.append(starts[1:], isl)
+
+
+def finish_s(seconds: ArrayLike, stages: int) -> Floats:
+    """When each of a series of micro-batches leaves the last of `stages` equal stages [s].
+
+    Parameters
+    ----------
+    seconds : a stage's time for each micro-batch, array (..., micro-batches).
+
+    Notes
+    -----
+    The flow shop ``C(j, s) = max(C(j-1, s), C(j, s-1)) + t_j``, whose first stage also waits for ``C(j - stages,
+    last)``. Since a micro-batch takes as long on every stage, ``C(j, s) - (s + 1) t_j`` is a running maximum over
+    the stages of ``C(j-1, s) - s t_j``: one array operation a micro-batch.
+    """
+    seconds = np.asarray(seconds, dtype=np.float64)
+    place = np.arange(stages)
+    leaves = np.zeros((*seconds.shape[:-1], stages))
+    done = np.zeros(seconds.shape)
+    for j in range(seconds.shape[-1]):
+        each = seconds[..., j, None]
+        free = leaves - place * each
+        if j >= stages:
+            free[..., 0] = np.maximum(free[..., 0], done[..., j - stages])
+        leaves = np.maximum.accumulate(free, axis=-1) + (place + 1) * each
+        done[..., j] = leaves[..., -1]
+    return done
+
+
+def chunked_rate(
+    step: StepCost, batch: ArrayLike, isl: float, prefix: float, chunk: int, smoothing: float = 0.0
+) -> PrefillRate:
+    """Evaluate batches of prompts on an engine whose stages each work on another chunk.
+
+    Parameters
+    ----------
+    batch : prompts of one batch, array (n,).
+    chunk : tokens of a micro-batch of one rank at most; shorter prompts share one.
+    smoothing : see `chunk_bounds`.
+
+    Notes
+    -----
+    Prompts follow each other without a gap, batches too: the rate is that of the steady state, where the bubble of
+    filling the pipeline is gone and that of unequal chunks remains. Attention-data-parallel ranks each take their own
+    prompts at the same time.
+    """
+    batch = np.asarray(batch, dtype=np.float64)
+    fresh, stages, ranks = isl - prefix, step.layout.pp, step.layout.attn_dp
+    starts, ends = chunk_bounds(step, isl, prefix, chunk, smoothing)
+    packed = np.maximum(1.0, np.floor(chunk / fresh)) if len(starts) == 1 else 1.0
+    groups = np.ceil(batch / (ranks * packed))
+    prompts = batch / groups
+    timed = step.prefill(prompts[:, None], ends, starts)
+    followed = int(min(PROMPTS, max(2 * stages, PROMPTS // len(starts))))
+    left_s = finish_s(np.tile(timed.seconds, followed), stages)[:, len(starts) - 1 :: len(starts)]
+    half = followed // 2
+    period = (left_s[:, -1] - left_s[:, half - 1]) / (followed - half)
+    at = np.minimum(groups, followed).astype(np.int64) - 1
+    ttft = left_s[np.arange(len(batch)), at] + np.maximum(groups - followed, 0) * period
+    measured = (timed.measured * timed.seconds).sum(axis=1) / timed.seconds.sum(axis=1)
+    largest = np.ceil(prompts / ranks) * (ends - starts).max()
+    return PrefillRate(ttft, batch / (groups * period), largest, measured)
