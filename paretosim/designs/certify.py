@@ -1,0 +1,162 @@
+"""Frontiers under real traffic: their designs, and those just below, replayed request by request at several loads.
+
+The analytic frontier assumes saturated, rate-matched pools without queues. A replayed design gets requests at a share
+of the rate that the frontier promises, up to all of it, and is measured in its steady state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..profiles.store import Store
+from ..sim.arrivals import requests_of
+from ..sim.build import Builder
+from ..sim.steady import Steady, steady
+from ..spec.arrivals import ClosedLoop
+from ..spec.scenario import Scenario
+from ..spec.workload import Mix
+from .compare import mode_front
+from .replay import at_rate, simulation_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOADS = (0.3, 0.5, 0.7, 0.85, 0.95, 1.0)
+MARGIN = 0.05
+"""Designs of another mode or pair of GPUs are replayed too where they reach this share below the frontier."""
+WARM, MEASURED = 1.5, 3.0
+"""Residence times of a request before the window and in it."""
+LEAST, MOST = 1500, 40_000
+"""Requests of one replay; the window shrinks where the most are not enough for it."""
+COLUMNS = (
+    "offered_req_s", "throughput_tok_s_gpu", "throughput_half", "ttft_s", "ttft_half", "tpot_s", "tpot_half",
+    "ttft_at_percentile_s", "tpot_at_percentile_s", "attainment", "unfinished",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A task: one design under one mix, at every load.
+
+    Attributes
+    ----------
+    mix : the lengths.
+    row : the design under the columns of ``frontier.csv``.
+    """
+
+    mix: Mix
+    row: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Names the task among those of its scenario."""
+        return f"{self.mix.label} {self.row['design_id']}"
+
+
+@dataclass
+class Certify:
+    """Work: replay designs. Step costs are compiled once for every engine that designs share.
+
+    Attributes
+    ----------
+    scenario, store : the question, and where kernels come from.
+    seed : of lengths and arrivals; each load has its own.
+    """
+
+    scenario: Scenario
+    store: Store
+    seed: int = 0
+    _builder: Builder | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_builder": None}  # compiled steps stay where they were made
+
+    def __call__(self, task: Replay) -> np.ndarray:
+        """One row a load under `COLUMNS`."""
+        return np.array([self._replayed(task, place, load) for place, load in enumerate(LOADS)])
+
+    def packed(self, answer: np.ndarray) -> dict[str, np.ndarray]:
+        """For the journal."""
+        return {"loads": answer}
+
+    def unpacked(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """From the journal."""
+        return arrays["loads"]
+
+    def _replayed(self, task: Replay, place: int, load: float) -> list[float]:
+        row, mix = task.row, task.mix
+        rate = load * float(row["request_rate_s"])
+        residence_s = float(row["ttft_s"]) + (mix.osl - 1) * float(row["tpot_s"])
+        in_flight = rate * residence_s
+        count = int(np.clip((WARM + MEASURED) * in_flight, LEAST, MOST))
+        arrivals = at_rate(self.scenario.workload.arrivals, rate, round(in_flight))
+        budget = self.store.engine(self.scenario.engine).token_budget
+        simulation = simulation_of(self.scenario, row, mix, arrivals, count, budget)
+        if self._builder is None:
+            self._builder = Builder(simulation, self.store)
+        self._builder.simulation = simulation
+        seed = self.seed * len(LOADS) + place
+        requests = requests_of(simulation.workload, seed, simulation.folder)
+        outcome = self._builder.cluster(requests, seed).run()
+        arrived = outcome.log.column("arrival_s")
+        last_s = float(np.nanmax(arrived))
+        end_s = outcome.end_s if isinstance(arrivals, ClosedLoop) else last_s
+        start_s = min(WARM * residence_s, end_s / 2)
+        found = steady(outcome, start_s, end_s, self.scenario.slo)
+        return [rate, *_numbers(found, int(row["gpus"]))]
+
+
+def _numbers(found: Steady, gpus: int) -> list[float]:
+    return [
+        found.throughput_tok_s.mean / gpus, found.throughput_tok_s.half / gpus, found.ttft_s.mean, found.ttft_s.half,
+        found.tpot_s.mean, found.tpot_s.half, found.ttft_at_s, found.tpot_at_s, found.attainment, found.unfinished,
+    ]  # fmt: skip
+
+
+def candidates(fronts: pd.DataFrame, mixes: Sequence[Mix], margin: float = MARGIN) -> list[Replay]:
+    """Designs to replay: each mix's frontier, and designs of the modes' own fronts within `margin` below it."""
+    from .front import Front
+
+    tasks = []
+    for mix in mixes:
+        mine = fronts[fronts["mix"] == mix.label]
+        overall = Front.empty()
+        for mode in dict.fromkeys(mine["serving"]):
+            overall |= mode_front(fronts, mix.label, str(mode))[0]
+        reach = overall.best_y(mine["interactivity_tok_s_user"].to_numpy(np.float64))
+        near = mine["throughput_tok_s_gpu"].to_numpy(np.float64) >= (1 - margin) * reach
+        chosen = mine[near | mine["pareto"].to_numpy(bool)].drop_duplicates("design_id")
+        tasks += [Replay(mix, row) for row in chosen.to_dict("records")]
+    return tasks
+
+
+def certified(tasks: Sequence[Replay], answers: Sequence[np.ndarray], scenario: Scenario) -> pd.DataFrame:
+    """The table of ``certified.csv``: one row a design and load.
+
+    ``slo_met`` says whether the targets' percentile was met; ``goodput_req_s_gpu`` is, on every row of a design, the
+    highest offered rate per GPU at which it was, and 0 where it never was.
+    """
+    import pandas as pd
+
+    slo, frames = scenario.slo, []
+    for task, answer in zip(tasks, answers, strict=True):
+        row = task.row
+        frame = pd.DataFrame(answer, columns=[f"simulated_{name}" for name in COLUMNS])
+        frame.insert(0, "load", LOADS)
+        for name in ("mix", "design_id", "serving", "pareto", "gpus"):
+            frame.insert(0, name, row[name])
+        for name in ("throughput_tok_s_gpu", "interactivity_tok_s_user", "ttft_s", "tpot_s", "request_rate_s"):
+            frame[f"analytic_{name}"] = row[name]
+        frame["simulated_interactivity_tok_s_user"] = 1 / frame["simulated_tpot_s"]
+        met = (frame["simulated_ttft_at_percentile_s"] <= slo.ttft_s) & (
+            frame["simulated_tpot_at_percentile_s"] <= slo.tpot_s
+        )
+        frame["slo_met"] = met & (frame["simulated_unfinished"] == 0)
+        good = frame.loc[frame["slo_met"], "simulated_offered_req_s"]
+        frame["goodput_req_s_gpu"] = float(good.max()) / row["gpus"] if len(good) else 0.0
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
