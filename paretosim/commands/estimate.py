@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import get_args
 
+from ..cost.formats import cache_problem, weight_problem
 from ..cost.kernels import Kernels
 from ..cost.memory import MemoryModel
 from ..cost.step import compile_step
@@ -16,7 +17,9 @@ from ..profiles.store import Store, default_roots
 from ..spec.model import load_model
 from ..spec.parallelism import Parallelism, illegal, illegal_experts, illegal_pp
 from ..spec.precision import Format, Precision
+from ..spec.settings import EngineSettings
 from ..units import GIB, MS
+from . import encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Estimate:
     ----------
     layout : widths of the engine.
     step_s : seconds of the step through all pipeline stages.
+    tokens_per_step : tokens that it yields for each sequence.
     operators : by name, all stages together; they add up to `step_s`.
     memory_bytes : per GPU by part.
     hbm_bytes : what the GPU has.
@@ -36,6 +40,7 @@ class Estimate:
 
     layout: Parallelism
     step_s: float
+    tokens_per_step: float
     operators: dict[str, Timed]
     memory_bytes: dict[str, float]
     hbm_bytes: float
@@ -73,18 +78,30 @@ def estimate(args: argparse.Namespace) -> Estimate:
     if problems or model is None or kernels is None:
         raise InputError(problems)
     precision = Precision.of(args.precision, args.kv_cache)
-    step = compile_step(model, precision, kernels, layout)
-    memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu)
+    settings = EngineSettings(draft_tokens=args.draft_tokens, acceptance=args.acceptance or 0.0)
+    if args.draft_tokens and model.mtp is None:
+        problems.append(Problem("--draft-tokens", f"{model.name} ships no multi-token-prediction layer to draft with"))
+    for flag, why in (
+        ("--precision", weight_problem(model, precision, kernels)),
+        ("--kv-cache", cache_problem(model, precision, kernels)),
+    ):
+        if why is not None:
+            problems.append(Problem(flag, why))
+    if problems:
+        raise InputError(problems)
+    step = compile_step(model, precision, kernels, layout, settings)
+    memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu, settings)
     decode = args.phase == "decode"
     length = args.context if decode else args.isl
     batch = args.batch / min(args.pp, args.batch) if decode else args.batch
     parts = step.breakdown(args.phase, batch, length, args.prefix)
     operators = {name: Timed(t.seconds * args.pp, t.measured) for name, t in parts.items()}
     busy = min(layout.attn_dp, max(1, int(batch)))
-    tokens = (batch if decode else args.batch * (length - args.prefix)) / busy
+    tokens = (batch * settings.queries if decode else args.batch * (length - args.prefix)) / busy
     return Estimate(
         layout=layout,
         step_s=float(sum(t.seconds for t in operators.values())),
+        tokens_per_step=step.tokens_per_step if decode else 1.0,
         operators=operators,
         memory_bytes=memory.parts(tokens, args.batch, length),
         hbm_bytes=memory.hbm_bytes,
@@ -95,6 +112,9 @@ def estimate(args: argparse.Namespace) -> Estimate:
 
 def run(args: argparse.Namespace) -> None:
     """Print the estimate as text or JSON."""
+    if args.phase == "encode":
+        encode.run(args)
+        return
     found = estimate(args)
     if args.json:
         facts = {
@@ -102,6 +122,7 @@ def run(args: argparse.Namespace) -> None:
             "operators": {name: float(t.seconds) for name, t in found.operators.items()},
             "memory_gib": {part: size / GIB for part, size in found.memory_bytes.items()},
             "measured_share": found.measured_share,
+            "tokens_per_step": found.tokens_per_step,
             "largest_batch": found.largest_batch,
             "provenance": list(found.repairs),
         }
@@ -115,6 +136,9 @@ def run(args: argparse.Namespace) -> None:
         share = float(timed.seconds) / found.step_s
         print(f"  {name:<24} {float(timed.seconds) / MS:>9.3f}  {share:>6.1%}  {float(timed.measured):>8.0%}")
     print(f"  {'step':<24} {found.step_s / MS:>9.3f}  {1:>6.0%}  {found.measured_share:>8.0%}")
+    if args.draft_tokens and args.phase == "decode":
+        tpot_ms = found.step_s / found.tokens_per_step / MS
+        print(f"  {found.tokens_per_step:.2f} tokens of each sequence a step: {tpot_ms:.3f} ms a token")
     print(f"\n  {'memory per GPU':<24} {'GiB':>9}")
     for part, size in found.memory_bytes.items():
         print(f"  {part:<24} {size / GIB:>9.2f}")
@@ -149,6 +173,13 @@ def _flags(args: argparse.Namespace) -> list[Problem]:
     needed, foreign = ("--context", ("isl",)) if args.phase == "decode" else ("--isl", ("context",))
     if getattr(args, needed.removeprefix("--")) is None:
         problems.append(Problem(needed, f"is needed for --phase {args.phase}"))
+    for name in ("images", "height", "width"):
+        if getattr(args, name) is not None:
+            problems.append(Problem(f"--{name}", f"says nothing for --phase {args.phase}"))
+    if args.draft_tokens and args.acceptance is None:
+        problems.append(Problem("--acceptance", "is needed with --draft-tokens"))
+    if args.acceptance is not None and not args.draft_tokens:
+        problems.append(Problem("--acceptance", "says nothing without --draft-tokens"))
     for name in foreign:
         if getattr(args, name) is not None:
             problems.append(Problem(f"--{name}", f"says nothing for --phase {args.phase}"))

@@ -16,12 +16,16 @@ from ..spec.layers import Attention, DenseFfn, Ffn, GatedDeltaNet, GqaAttention,
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
+from ..spec.settings import DEFAULT, EngineSettings
 from .operators import ACTIVATION_BYTES
 from .stage import kv_heads_of
 from .weights import weight_bytes
 
 LOGIT_BYTES = 4  # logits are sampled in fp32
 STATE_BYTES = 4  # recurrent states are kept in fp32
+EXCHANGE_TOKENS = 128
+"""Tokens a GPU may send in one low-latency dispatch, for which buffers are set aside: DeepEP's README and SGLang's
+default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class MemoryModel:
     usable_bytes : what the engine uses of it.
     weights : by part (`paretosim.cost.weights`).
     buffer_bytes : runtime, graphs, communicators.
+    exchange_bytes : buffers of the kernels that exchange tokens between ranks.
     activation_bytes_per_token : live tensors of the widest layer, per token of a rank's step.
     logit_bytes_per_sequence : logits of one sequence.
     ranks : groups that hold different sequences (`Parallelism.attn_dp`).
@@ -55,6 +60,7 @@ class MemoryModel:
     usable_bytes: float
     weights: Mapping[str, float]
     buffer_bytes: float
+    exchange_bytes: float
     activation_bytes_per_token: float
     logit_bytes_per_sequence: float
     ranks: int
@@ -64,12 +70,15 @@ class MemoryModel:
 
     @classmethod
     def of(
-        cls, model: ModelSpec, precision: Precision, engine: EngineSpec, layout: Parallelism, gpu: GpuSpec
-    ) -> MemoryModel:
+        cls, model: ModelSpec, precision: Precision, engine: EngineSpec, layout: Parallelism, gpu: GpuSpec,
+        settings: EngineSettings = DEFAULT,
+    ) -> MemoryModel:  # fmt: skip
         """Derive every part from the layer kinds."""
         caches = []
-        for group in model.layers:
-            layers = ceil(group.count / layout.pp)
+        held = [(group, ceil(group.count / layout.pp)) for group in model.layers]
+        if settings.draft_tokens and model.mtp is not None:
+            held.append((model.mtp, min(settings.draft_tokens, model.mtp_layers)))
+        for group, layers in held:
             share = _cache_share(group.attention, layout) * layers
             state = layers * group.attention.state_elements * STATE_BYTES / layout.tp
             caches.append(_Cache(group.attention, share * precision.kv_cache_bytes, state))
@@ -80,10 +89,11 @@ class MemoryModel:
         return cls(
             hbm_bytes=gpu.hbm_bytes,
             usable_bytes=gpu.hbm_bytes * engine.memory_utilization,
-            weights=weight_bytes(model, precision, layout),
+            weights=weight_bytes(model, precision, layout, settings=settings),
             buffer_bytes=engine.buffer_bytes,
+            exchange_bytes=_exchange_bytes(model, layout),
             activation_bytes_per_token=max(widths) * ACTIVATION_BYTES,
-            logit_bytes_per_sequence=ceil(model.vocab / layout.tp) * LOGIT_BYTES,
+            logit_bytes_per_sequence=ceil(model.vocab / layout.tp) * LOGIT_BYTES * settings.queries,
             ranks=layout.attn_dp,
             kv_memory_fraction=engine.kv_memory_fraction,
             kv_output_reserve=engine.kv_output_reserve,
@@ -109,7 +119,7 @@ class MemoryModel:
         """Everything but the KV cache [byte], for the largest step that a rank runs."""
         activations = np.asarray(step_tokens, dtype=np.float64) * self.activation_bytes_per_token
         logits = self._of_rank(sequences) * self.logit_bytes_per_sequence
-        return self.weight_bytes + self.buffer_bytes + activations + logits
+        return self.weight_bytes + self.buffer_bytes + self.exchange_bytes + activations + logits
 
     def kv_capacity_bytes(self, step_tokens: ArrayLike, sequences: ArrayLike) -> Floats:
         """What is left for the KV cache [byte]; negative where not even the weights fit."""
@@ -135,17 +145,30 @@ class MemoryModel:
         rank = float(self._of_rank(sequences))
         return {
             "weights": sum(self.weights[part] for part in ("attention", "ffn", "head")),
-            **{part: size for part in ("experts", "embedding") if (size := self.weights[part])},
+            **{part: size for part in ("experts", "embedding", "vision", "draft") if (size := self.weights[part])},
             "kv_cache": rank * float(self.kv_bytes(held_tokens)),
             "activations": step_tokens * self.activation_bytes_per_token,
             "logits": rank * self.logit_bytes_per_sequence,
             "buffers": self.buffer_bytes,
+            **({"exchange": self.exchange_bytes} if self.exchange_bytes else {}),
         }
 
     def _of_rank(self, sequences: ArrayLike) -> Floats:
         """Sequences of the rank with the most."""
         sequences = np.asarray(sequences, dtype=np.float64)
         return sequences if self.ranks == 1 else np.ceil(sequences / self.ranks)
+
+
+def _exchange_bytes(model: ModelSpec, layout: Parallelism) -> float:
+    """Send and receive buffers of low-latency expert exchange, two of each: one batch is sent as another arrives.
+
+    Every expert has room for the most tokens of every GPU (DeepEP, csrc/config.hpp, LowLatencyLayout).
+    """
+    if layout.attn_dp == 1 or layout.moe_ep == 1:
+        return 0.0
+    kinds = [g.ffn for g in model.layers if not isinstance(g.ffn, DenseFfn)]
+    rows = (ffn.experts * EXCHANGE_TOKENS * (ffn.latent or model.hidden) for ffn in kinds)
+    return max((4.0 * row * ACTIVATION_BYTES for row in rows), default=0.0)
 
 
 def _cache_share(attention: Attention, layout: Parallelism) -> float:

@@ -5,7 +5,7 @@ A new layer kind adds one function here and, where it brings a new kernel, one o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -19,6 +19,7 @@ from ..spec.layers import (
     GatedDeltaNet,
     GqaAttention,
     KimiDeltaAttention,
+    LayerGroup,
     MlaAttention,
     MoeFfn,
 )
@@ -61,12 +62,14 @@ class Stage:
     per_engine : see the tokens of all ranks.
     per_sequence : see one row a sequence (the output head).
     attention : see batch and length.
+    draft : one pass that proposes a token, where the engine speculates.
     """
 
     per_token: tuple[Counted[PerToken], ...]
     per_engine: tuple[Counted[PerToken], ...]
     per_sequence: tuple[Counted[PerToken], ...]
     attention: tuple[Counted[SequenceOperator], ...]
+    draft: Stage | None = None
 
 
 @dataclass(slots=True)
@@ -162,11 +165,15 @@ def stage_operators(
     per_token: list[Counted[PerToken]] = []
     per_engine: list[Counted[PerToken]] = []
     attention: list[Counted[SequenceOperator]] = []
-    for group in model.layers:
-        count = ceil(group.count / layout.pp)
+
+    def share_of(group: LayerGroup) -> _Share:
         share = _Share(model.hidden, layout, settings, *lanes, precision.kv_cache, precision.attention)
         _attention(group.attention, share)
         _ffn(group.ffn, share)
+        return share
+
+    for group in model.layers:
+        count, share = ceil(group.count / layout.pp), share_of(group)
         per_token += [Counted(operator, count) for operator in share.per_token]
         per_engine += [Counted(operator, count) for operator in share.per_engine]
         attention += [Counted(operator, count) for operator in share.attention]
@@ -175,7 +182,35 @@ def stage_operators(
     if layout.pp > 1:
         per_token.append(Counted(Send("stage hand-over", row_bytes), 1))
     head: Counted[PerToken] = Counted(Gemm("output head", ceil(model.vocab / layout.tp), model.hidden, "bf16"), 1)
-    return Stage(tuple(per_token), tuple(per_engine), (head,), tuple(attention))
+    draft = _draft(model, share_of, head) if settings.draft_tokens else None
+    return Stage(tuple(per_token), tuple(per_engine), (head,), tuple(attention), draft)
+
+
+def _draft(model: ModelSpec, share_of: Callable[[LayerGroup], _Share], head: Counted[PerToken]) -> Stage:
+    """One pass through a multi-token-prediction layer: it takes the last hidden state beside the token's embedding.
+
+    DeepSeek-V3 report, 2.2; the projection stays in bf16, and embedding and head are the model's own.
+
+    Raises
+    ------
+    InputError
+        The model ships no such layer.
+    """
+    if model.mtp is None:
+        raise InputError(f"{model.name} ships no multi-token-prediction layer to draft with")
+    share = share_of(model.mtp)
+    row_bytes = model.hidden * ACTIVATION_BYTES
+    before: list[PerToken] = [
+        Elementwise("embedding", 2 * row_bytes),
+        Elementwise("norm and residual", 4 * row_bytes),
+        Gemm("projection", model.hidden, 2 * model.hidden, "bf16"),
+    ]
+    return Stage(
+        tuple(Counted(operator, 1) for operator in (*before, *share.per_token)),
+        tuple(Counted(operator, 1) for operator in share.per_engine),
+        (head,),
+        tuple(Counted(operator, 1) for operator in share.attention),
+    )
 
 
 def _attention(attention: Attention, share: _Share) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +26,11 @@ from .kernels import Kernels
 from .operators import Counted, Gemm, PerToken
 from .stage import stage_operators
 
-Seen = Literal["tokens", "all tokens", "sequences", "decode", "prompt keys", "prompt tokens", "prompt pairs"]
+Seen = Literal[
+    "tokens", "all tokens", "sequences", "decode", "prompt keys", "prompt tokens", "prompt pairs",
+    "draft tokens", "draft all tokens", "draft sequences",
+]  # fmt: skip
+DRAFT: tuple[Seen, ...] = ("draft tokens", "draft all tokens", "draft sequences")
 PREFILL: tuple[Seen, ...] = ("prompt keys", "prompt tokens", "prompt pairs")
 
 BATCHES: Floats = np.exp2(np.arange(0.0, 13.0))
@@ -45,7 +49,7 @@ class OperatorGrid:
     name : what a person reads.
     sees : which axes: ``tokens`` or ``sequences`` of a rank, ``all tokens`` of the engine (one axis), ``decode``
         (batch, context) or one of `PREFILL` (prompts, isl), which say how its seconds shrink with a cached prefix
-        (`paretosim.cost.sequence.Prefill`).
+        (`paretosim.cost.sequence.Prefill`). Those of `DRAFT` are one pass that proposes a token.
     seconds, measured_s : seconds on the grid [s], and the part of them a measured grid answers for.
     """
 
@@ -64,17 +68,25 @@ class StepCost:
     layout : widths of the engine; ``layout.pp`` stages take one such step each.
     tokens : grid of the per-token operators (and, for the head, of sequences).
     operators : every operator's grid.
+    settings : how the engine is run. If it speculates, a decode step proposes and verifies, and yields
+        `tokens_per_step` tokens for each sequence; a prefill step fills the draft layer's cache too.
     """
 
     layout: Parallelism
     tokens: Floats
     operators: tuple[OperatorGrid, ...]
+    settings: EngineSettings = DEFAULT
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens that a decode step yields for each sequence on average."""
+        return self.settings.tokens_per_step
 
     def decode(self, batch: ArrayLike, context: ArrayLike) -> Timed:
-        """A step that generates one token for each of `batch` sequences at `context` tokens (arrays)."""
+        """A step that goes once through the model for each of `batch` sequences at `context` tokens (arrays)."""
         batch, context = np.broadcast_arrays(*map(_floats, (batch, context)))
         rank = batch / self._ranks(batch)
-        seconds, measured = self._rows(rank, batch, rank) + _bilinear(self._decode, BATCHES, CONTEXTS, rank, context)
+        seconds, measured = self._decode_rows(rank, batch) + _bilinear(self._decode, BATCHES, CONTEXTS, rank, context)
         return Timed(seconds, measured / seconds)
 
     def decode_mean(self, batch: ArrayLike, first: float, last: float) -> Timed:
@@ -91,7 +103,7 @@ class StepCost:
         attention = _bilinear(self._decode, BATCHES, CONTEXTS, rank[:, None], contexts[None, :])
         span = last - first
         mean = np.trapezoid(attention, contexts, axis=-1) / span if span > 0 else attention[..., 0]
-        seconds, measured = self._rows(rank, batch, rank) + mean
+        seconds, measured = self._decode_rows(rank, batch) + mean
         return Timed(seconds, measured / seconds)
 
     def prefill(self, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0, share: ArrayLike = 1) -> Timed:
@@ -106,7 +118,8 @@ class StepCost:
         prompts, isl, prefix, share = np.broadcast_arrays(*map(_floats, (prompts, isl, prefix, share)))
         tokens = prompts * (isl - prefix) * share
         ranks = self._ranks(prompts)
-        seconds, measured = self._rows(tokens / ranks, tokens, prompts * share / ranks)
+        seen = (tokens / ranks, tokens, prompts * share / ranks)
+        seconds, measured = self._rows(*seen) + self._draft_rows(*seen)
         extra = self._prompt_attention(prompts / ranks, isl, prefix, share)
         return Timed(seconds + extra[0], (measured + extra[1]) / (seconds + extra[0]))
 
@@ -119,7 +132,13 @@ class StepCost:
         batch, context, prompts, isl, prefix, share = arrays
         tokens = prompts * (isl - prefix) * share
         rank, ranks = batch / self._ranks(batch), self._ranks(prompts)
-        seconds, measured = self._rows(rank + tokens / ranks, batch + tokens, rank + prompts * share / ranks)
+        new, queries = (tokens / ranks, tokens, prompts * share / ranks), self.settings.queries
+        seen = (rank, batch, rank)
+        seconds, measured = self._rows(*(queries * s + n for s, n in zip(seen, new, strict=True)))
+        if queries > 1:
+            first = self._draft_rows(*(s + n for s, n in zip(seen, new, strict=True)))
+            drafted = first + (queries - 2) * self._draft_rows(*seen)
+            seconds, measured = seconds + drafted[0], measured + drafted[1]
         for extra in (
             _bilinear(self._decode, BATCHES, CONTEXTS, rank, context),
             self._prompt_attention(prompts / ranks, isl, prefix, share),
@@ -135,12 +154,16 @@ class StepCost:
         tokens = batch if phase == "decode" else batch * (length - prefix)
         ranks = float(self._ranks(_floats(batch)))
         rows = {"tokens": tokens / ranks, "all tokens": tokens, "sequences": batch / ranks}
+        queries, passes = (self.settings.queries, self.settings.draft_tokens) if phase == "decode" else (1, 1)
         cached = prefix / length
         parts: dict[str, Timed] = {}
         for op in self.operators:
             grid = np.stack([op.seconds, op.measured_s])
             if op.sees in rows:
-                seconds, measured = _linear(grid, self.tokens, _floats(rows[op.sees]))
+                seconds, measured = _linear(grid, self.tokens, _floats(queries * rows[op.sees]))
+            elif op.sees in DRAFT:
+                seen = rows[op.sees.removeprefix("draft ")]
+                seconds, measured = passes * _linear(grid, self.tokens, _floats(seen))
             elif op.sees == phase:
                 seconds, measured = _bilinear(grid, BATCHES, CONTEXTS, _floats(rows["sequences"]), _floats(length))
             elif op.sees in PREFILL and phase == "prefill":
@@ -163,6 +186,22 @@ class StepCost:
         """Operators of tokens and of sequences: array (2, ...) of seconds and measured seconds."""
         total = _linear(self._token, self.tokens, tokens) + _linear(self._sequence, self.tokens, sequences)
         return total if self._engine is None else total + _linear(self._engine, self.tokens, all_tokens)
+
+    def _decode_rows(self, rank: Floats, batch: Floats) -> Floats:
+        """Operators of a decode step's rows, proposals included."""
+        queries = self.settings.queries
+        if queries == 1:
+            return self._rows(rank, batch, rank)
+        verified = self._rows(queries * rank, queries * batch, queries * rank)
+        return verified + self.settings.draft_tokens * self._draft_rows(rank, batch, rank)
+
+    def _draft_rows(self, *seen: Floats) -> Floats:
+        """Operators of one proposing pass; as `_rows`, nothing where the engine does not speculate."""
+        total = np.zeros((2, *np.shape(seen[0])))
+        for grid, rows in zip(self._draft, seen, strict=True):
+            if grid is not None:
+                total += _linear(grid, self.tokens, rows)
+        return total
 
     def _prompt_attention(self, prompts: Floats, isl: Floats, prefix: Floats, share: Floats) -> Floats:
         """Attention of a rank's prompts; `share` and fewer prompts than one (a chunk) cost their part of a prompt.
@@ -205,6 +244,11 @@ class StepCost:
         """One grid for each of `PREFILL`, None where no operator has such work."""
         return tuple(self._sum(sees, (len(BATCHES), len(PROMPTS))) if self._any(sees) else None for sees in PREFILL)
 
+    @cached_property
+    def _draft(self) -> tuple[Floats | None, ...]:
+        """One grid for each of `DRAFT`, None where no operator sees that."""
+        return tuple(self._sum(sees, self.tokens.shape) if self._any(sees) else None for sees in DRAFT)
+
     def _any(self, sees: Seen) -> bool:
         return any(op.sees == sees for op in self.operators)
 
@@ -233,7 +277,8 @@ def compile_step(
         A table that is needed and missing.
     """
     stage = stage_operators(model, precision, kernels.engine, layout, settings)
-    operators = (c.operator for c in (*stage.per_token, *stage.per_sequence, *stage.per_engine))
+    stages = (stage,) if stage.draft is None else (stage, stage.draft)
+    operators = (c.operator for s in stages for c in (*s.per_token, *s.per_sequence, *s.per_engine))
     lanes = sorted({operator.lane for operator in operators if isinstance(operator, Gemm)})
     # Measured row counts are grid points too, so that a compiled step meets the measurement there.
     tokens = np.unique(np.concatenate([TOKENS, *(kernels.gemm(lane).m for lane in lanes)]))
@@ -244,28 +289,32 @@ def compile_step(
             seconds, measured = seconds + old.seconds, measured + old.measured_s
         grids[name, sees] = OperatorGrid(name, sees, seconds, measured)
 
-    of_rows: tuple[tuple[Seen, tuple[Counted[PerToken], ...]], ...] = (
-        ("tokens", stage.per_token), ("all tokens", stage.per_engine), ("sequences", stage.per_sequence)
-    )  # fmt: skip
-    for sees, operators_of in of_rows:
-        # Without data-parallel attention the engine's tokens are the rank's.
-        sees = "tokens" if sees == "all tokens" and layout.attn_dp == 1 else sees
-        for each in operators_of:
-            timed = each.operator.seconds(kernels, tokens)
-            seconds = monotone(timed.seconds) * each.count
-            add(each.operator.name, sees, seconds, seconds * timed.measured)
     batches, contexts = np.meshgrid(BATCHES, CONTEXTS, indexing="ij")
     prompts, lengths = np.meshgrid(BATCHES, PROMPTS, indexing="ij")
-    for layer in stage.attention:
-        timed = layer.operator.decode(kernels, batches, contexts)
-        seconds = monotone(timed.seconds) * layer.count
-        add(layer.operator.name, "decode", seconds, seconds * timed.measured)
-        whole = layer.operator.prefill(kernels, prompts, lengths)
-        seconds = monotone(whole.timed.seconds) * layer.count
-        for sees, part in zip(PREFILL, (whole.keys, whole.tokens, 1.0 - whole.keys - whole.tokens), strict=True):
-            if np.any(part):
-                add(layer.operator.name, sees, seconds * part, seconds * part * whole.timed.measured)
-    return StepCost(layout, tokens, tuple(grids.values()))
+    for each in stages:
+        prefix, queries, passes = ("", settings.queries, 1) if each is stage else ("draft ", 1, settings.draft_tokens)
+        of_rows: tuple[tuple[str, tuple[Counted[PerToken], ...]], ...] = (
+            ("tokens", each.per_token), ("all tokens", each.per_engine), ("sequences", each.per_sequence)
+        )  # fmt: skip
+        for sees, operators_of in of_rows:
+            # Without data-parallel attention the engine's tokens are the rank's.
+            sees = "tokens" if sees == "all tokens" and layout.attn_dp == 1 else sees
+            for row in operators_of:
+                timed = row.operator.seconds(kernels, tokens)
+                seconds = monotone(timed.seconds) * row.count
+                add(prefix + row.operator.name, cast(Seen, prefix + sees), seconds, seconds * timed.measured)
+        for layer in each.attention:
+            timed = layer.operator.decode(kernels, batches, contexts, queries)
+            seconds = monotone(timed.seconds) * layer.count * passes
+            add(prefix + layer.operator.name, "decode", seconds, seconds * timed.measured)
+            whole = layer.operator.prefill(kernels, prompts, lengths)
+            seconds = monotone(whole.timed.seconds) * layer.count
+            parts = zip(PREFILL, (whole.keys, whole.tokens, 1.0 - whole.keys - whole.tokens), strict=True)
+            for sees_prompt, part in parts:
+                if np.any(part):
+                    measured = seconds * part * whole.timed.measured
+                    add(prefix + layer.operator.name, sees_prompt, seconds * part, measured)
+    return StepCost(layout, tokens, tuple(grids.values()), settings)
 
 
 def _floats(value: ArrayLike) -> Floats:

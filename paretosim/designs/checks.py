@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..cost.formats import cache_problem, weight_problem
 from ..cost.stage import check_lanes
 from ..errors import InputError, Problem, ProfileError, did_you_mean
 from ..profiles.store import Store
@@ -43,6 +44,9 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
             check_lanes(model, scenario.precision, store.engine(scenario.engine))
         except InputError as error:
             problems += [scenario.problem(("precision",), p.message) for p in error.problems]
+    if model is not None and model.mtp is None and scenario.settings.draft_tokens:
+        message = f"{model.name} ships no multi-token-prediction layer to draft with"
+        problems.append(scenario.problem(("speculative", "draft_tokens"), message))
     if model is not None:
         for axis, why in (("tp", illegal_tp), ("pp", illegal_pp)):
             for width in getattr(scenario.space, axis):
@@ -74,6 +78,27 @@ def _useless_widths(scenario: Scenario, model: ModelSpec) -> Iterator[Problem]:
             why = [reason for layout, reason in reasons.items() if getattr(layout, name) == value]
             if all(why):
                 yield scenario.problem(("space", key), f"no layout can have {value}: {why[-1]}")
+
+
+def check_formats(scenario: Scenario, engines: Engines) -> None:
+    """Every GPU must have kernels for the precision.
+
+    Raises
+    ------
+    InputError
+        Names each GPU that has none, and the formats it has.
+    """
+    problems = [
+        scenario.problem(("precision",), why)
+        for kernels in engines.kernels.values()
+        for why in (
+            weight_problem(engines.model, scenario.precision, kernels),
+            cache_problem(engines.model, scenario.precision, kernels),
+        )
+        if why is not None
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def compile_layouts(scenario: Scenario, engines: Engines, space: DesignSpace) -> None:

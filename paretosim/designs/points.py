@@ -66,7 +66,7 @@ class Engines:
     def memory(self, gpu: str, layout: Parallelism) -> MemoryModel:
         """Memory of one GPU."""
         kernels = self.kernels[gpu]
-        return MemoryModel.of(self.model, self.precision, kernels.engine, layout, kernels.gpu)
+        return MemoryModel.of(self.model, self.precision, kernels.engine, layout, kernels.gpu, self.settings)
 
     def tables(self) -> list[Provenance]:
         """Provenance of every table behind the compiled steps, in a fixed order."""
@@ -167,7 +167,8 @@ def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo) -> Points:
     for gpu, layout, where in engines.layouts(pool):
         kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
         rate = decode_rate(engines.step(gpu, layout), batch, mix.isl, mix.osl)
-        held, step_tokens = memory.reserved_tokens(mix.isl, mix.osl), np.ceil(batch / (layout.pp * layout.attn_dp))
+        held = memory.reserved_tokens(mix.isl, mix.osl)
+        step_tokens = np.ceil(batch / (layout.pp * layout.attn_dp)) * engines.settings.queries
         into = ingress_bytes_per_s(request, batch, rate.tpot_s, mix.osl, sharing_gpus(engines.model, layout))
         filling.put(
             where,

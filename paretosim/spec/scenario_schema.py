@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -37,6 +38,7 @@ from .schema_values import (
     problem,
     problems_at,
 )
+from .settings import DEFAULT, EngineSettings
 from .workload import Mix, Slo, Workload
 from .yaml_marks import REFUSED, Marked
 
@@ -189,6 +191,11 @@ def _folder_name(name: str) -> str:
     return name
 
 
+class _Speculative(Keys):
+    draft_tokens: Whole
+    acceptance: Annotated[float, Field(ge=0, le=1)]
+
+
 class _Scenario(Keys):
     name: Annotated[str, AfterValidator(_folder_name)]
     model: Text
@@ -199,6 +206,7 @@ class _Scenario(Keys):
     usd_per_gpu_hour: dict[str, Positive] = Field(default_factory=dict)
     workload: _Workload
     slo: _Slo = _Slo()
+    speculative: _Speculative | None = ABSENT
 
     @field_validator("hardware")
     @classmethod
@@ -220,6 +228,11 @@ class _Scenario(Keys):
                 if gpu not in hardware.names
             )
         return prices
+
+
+def _settings(found: _Scenario) -> EngineSettings:
+    drafting = found.speculative
+    return replace(DEFAULT, draft_tokens=drafting.draft_tokens, acceptance=drafting.acceptance) if drafting else DEFAULT
 
 
 def checked(marked: Marked, path: Path) -> Scenario:
@@ -250,4 +263,5 @@ def checked(marked: Marked, path: Path) -> Scenario:
         space=found.space.space(),
         path=path,
         where=marked.where,
+        settings=_settings(found),
     )
