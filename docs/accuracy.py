@@ -24,6 +24,7 @@ from paretosim.profiles.hygiene import Repair
 PAGE = Path(__file__).with_name("accuracy.md")
 FAMILIES = {
     "gemm": "GEMM", "attention_prefill": "prefill attention", "attention_decode": "decode attention",
+    "attention_encoder": "image encoder attention",
     "allreduce": "all-reduce", "moe": "experts",
     "mla_module_prefill": "MLA prefill", "mla_module_decode": "MLA decode", "mla_prefill": "MLA prefill kernel",
     "mla_decode": "MLA decode kernel", "dsa_prefill": "DSA prefill", "dsa_decode": "DSA decode",

@@ -43,7 +43,7 @@ def cache_problem(model: ModelSpec, precision: Precision, kernels: Kernels) -> s
     have = _measured(kernels, "attention_decode", "kv_dtype")
     if not have or precision.kv_cache in have:
         return None
-    return _sentence(kernels, f"attention over a {precision.kv_cache} KV cache", sorted(have))
+    return _sentence(kernels, f"attention over a KV cache in {precision.kv_cache}", sorted(have))
 
 
 def _sentence(kernels: Kernels, missing: str, have: list[str]) -> str:

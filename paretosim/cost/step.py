@@ -23,6 +23,7 @@ from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
 from .kernels import Kernels
+from .lookup import bilinear, cell, doubling_cell, linear
 from .operators import Counted, Gemm, PerToken
 from .stage import stage_operators
 
@@ -86,7 +87,7 @@ class StepCost:
         """A step that goes once through the model for each of `batch` sequences at `context` tokens (arrays)."""
         batch, context = np.broadcast_arrays(*map(_floats, (batch, context)))
         rank = batch / self._ranks(batch)
-        seconds, measured = self._decode_rows(rank, batch) + _bilinear(self._decode, BATCHES, CONTEXTS, rank, context)
+        seconds, measured = self._decode_rows(rank, batch) + self._decode_attention(rank, context)
         return Timed(seconds, measured / seconds)
 
     def decode_mean(self, batch: ArrayLike, first: float, last: float) -> Timed:
@@ -100,7 +101,7 @@ class StepCost:
         rank = batch / self._ranks(batch)
         inner = CONTEXTS[(first < CONTEXTS) & (last > CONTEXTS)]
         contexts = np.concatenate([[first], inner, [last]])
-        attention = _bilinear(self._decode, BATCHES, CONTEXTS, rank[:, None], contexts[None, :])
+        attention = self._decode_attention(rank[:, None], contexts[None, :])
         span = last - first
         mean = np.trapezoid(attention, contexts, axis=-1) / span if span > 0 else attention[..., 0]
         seconds, measured = self._decode_rows(rank, batch) + mean
@@ -119,7 +120,10 @@ class StepCost:
         tokens = prompts * (isl - prefix) * share
         ranks = self._ranks(prompts)
         seen = (tokens / ranks, tokens, prompts * share / ranks)
-        seconds, measured = self._rows(*seen) + self._draft_rows(*seen)
+        seconds, measured = self._rows(*seen)
+        if self.settings.queries > 1:
+            drafted = self._draft_rows(*seen)
+            seconds, measured = seconds + drafted[0], measured + drafted[1]
         extra = self._prompt_attention(prompts / ranks, isl, prefix, share)
         return Timed(seconds + extra[0], (measured + extra[1]) / (seconds + extra[0]))
 
@@ -140,7 +144,7 @@ class StepCost:
             drafted = first + (queries - 2) * self._draft_rows(*seen)
             seconds, measured = seconds + drafted[0], measured + drafted[1]
         for extra in (
-            _bilinear(self._decode, BATCHES, CONTEXTS, rank, context),
+            self._decode_attention(rank, context),
             self._prompt_attention(prompts / ranks, isl, prefix, share),
         ):
             seconds, measured = seconds + extra[0], measured + extra[1]
@@ -155,22 +159,20 @@ class StepCost:
         ranks = float(self._ranks(_floats(batch)))
         rows = {"tokens": tokens / ranks, "all tokens": tokens, "sequences": batch / ranks}
         queries, passes = (self.settings.queries, self.settings.draft_tokens) if phase == "decode" else (1, 1)
-        cached = prefix / length
+        cached, of_batches = prefix / length, doubling_cell(len(BATCHES), _floats(rows["sequences"]))
         parts: dict[str, Timed] = {}
         for op in self.operators:
             grid = np.stack([op.seconds, op.measured_s])
             if op.sees in rows:
-                seconds, measured = _linear(grid, self.tokens, _floats(queries * rows[op.sees]))
+                seconds, measured = linear(grid, cell(self.tokens, _floats(queries * rows[op.sees])))
             elif op.sees in DRAFT:
                 seen = rows[op.sees.removeprefix("draft ")]
-                seconds, measured = passes * _linear(grid, self.tokens, _floats(seen))
+                seconds, measured = passes * linear(grid, cell(self.tokens, _floats(seen)))
             elif op.sees == phase:
-                seconds, measured = _bilinear(grid, BATCHES, CONTEXTS, _floats(rows["sequences"]), _floats(length))
+                seconds, measured = bilinear(grid, of_batches, doubling_cell(len(CONTEXTS), _floats(length)))
             elif op.sees in PREFILL and phase == "prefill":
                 left = (1.0, 1 - cached, 1 - cached**2)[PREFILL.index(op.sees)]
-                seconds, measured = left * _bilinear(
-                    grid, BATCHES, PROMPTS, _floats(rows["sequences"]), _floats(length)
-                )
+                seconds, measured = left * bilinear(grid, of_batches, cell(PROMPTS, _floats(length)))
             else:
                 continue
             old = parts.get(op.name, Timed(np.zeros(()), np.zeros(())))
@@ -184,23 +186,34 @@ class StepCost:
 
     def _rows(self, tokens: Floats, all_tokens: Floats, sequences: Floats) -> Floats:
         """Operators of tokens and of sequences: array (2, ...) of seconds and measured seconds."""
-        total = _linear(self._token, self.tokens, tokens) + _linear(self._sequence, self.tokens, sequences)
-        return total if self._engine is None else total + _linear(self._engine, self.tokens, all_tokens)
+        at = cell(self.tokens, tokens)
+        if sequences is tokens:  # decode: one row a sequence
+            total = linear(self._token_and_sequence, at)
+        else:
+            total = linear(self._token, at)
+            total += linear(self._sequence, cell(self.tokens, sequences))
+        if self._engine is not None:
+            total += linear(self._engine, cell(self.tokens, all_tokens))
+        return total
 
     def _decode_rows(self, rank: Floats, batch: Floats) -> Floats:
         """Operators of a decode step's rows, proposals included."""
         queries = self.settings.queries
-        if queries == 1:
-            return self._rows(rank, batch, rank)
-        verified = self._rows(queries * rank, queries * batch, queries * rank)
-        return verified + self.settings.draft_tokens * self._draft_rows(rank, batch, rank)
+        rows = rank if queries == 1 else queries * rank
+        total = self._rows(rows, queries * batch, rows)
+        if queries > 1:
+            total += self.settings.draft_tokens * self._draft_rows(rank, batch, rank)
+        return total
+
+    def _decode_attention(self, rank: Floats, context: Floats) -> Floats:
+        return bilinear(self._decode, doubling_cell(len(BATCHES), rank), doubling_cell(len(CONTEXTS), context))
 
     def _draft_rows(self, *seen: Floats) -> Floats:
         """Operators of one proposing pass; as `_rows`, nothing where the engine does not speculate."""
         total = np.zeros((2, *np.shape(seen[0])))
         for grid, rows in zip(self._draft, seen, strict=True):
             if grid is not None:
-                total += _linear(grid, self.tokens, rows)
+                total += linear(grid, cell(self.tokens, rows))
         return total
 
     def _prompt_attention(self, prompts: Floats, isl: Floats, prefix: Floats, share: Floats) -> Floats:
@@ -212,19 +225,27 @@ class StepCost:
         """
         whole, part = np.maximum(prompts, 1.0), np.minimum(prompts, 1.0) * share
         cached = prefix / isl
-        keys, tokens, pairs = (
-            grid if grid is None else _bilinear(grid, BATCHES, PROMPTS, whole, isl) for grid in self._prefill
-        )
-        total = np.zeros((2, *isl.shape)) if pairs is None else pairs * (part * (1 - cached**2))
+        at = doubling_cell(len(BATCHES), whole), cell(PROMPTS, isl)
+        if not cached.any() and (part == 1).all():  # whole prompts: every kind of work counts in full
+            return bilinear(self._whole_prompts, *at)
+        keys, tokens, pairs = (grid if grid is None else bilinear(grid, *at) for grid in self._prefill)
+        total = np.zeros((2, *isl.shape)) if pairs is None else pairs
+        total *= part * (1 - cached**2)
         if tokens is not None:
-            total = total + tokens * (part * (1 - cached))
+            tokens *= part * (1 - cached)
+            total += tokens
         if keys is not None:
-            total = total + keys * (cached + (1 - cached) * (1 + part) / 2)
+            keys *= cached + (1 - cached) * (1 + part) / 2
+            total += keys
         return total
 
     @cached_property
     def _token(self) -> Floats:
         return self._sum("tokens", self.tokens.shape)
+
+    @cached_property
+    def _token_and_sequence(self) -> Floats:
+        return self._token + self._sequence
 
     @cached_property
     def _engine(self) -> Floats | None:
@@ -248,6 +269,10 @@ class StepCost:
     def _draft(self) -> tuple[Floats | None, ...]:
         """One grid for each of `DRAFT`, None where no operator sees that."""
         return tuple(self._sum(sees, self.tokens.shape) if self._any(sees) else None for sees in DRAFT)
+
+    @cached_property
+    def _whole_prompts(self) -> Floats:
+        return sum((g for g in self._prefill if g is not None), np.zeros((2, len(BATCHES), len(PROMPTS))))
 
     def _any(self, sees: Seen) -> bool:
         return any(op.sees == sees for op in self.operators)
@@ -319,24 +344,3 @@ def compile_step(
 
 def _floats(value: ArrayLike) -> Floats:
     return np.asarray(value, dtype=np.float64)
-
-
-def _cell(axis: Floats, query: Floats) -> tuple[np.ndarray, Floats]:
-    """Left neighbour and weight of the right one; the outermost cell goes on as a straight line."""
-    left = np.clip(np.searchsorted(axis, query, side="right") - 1, 0, len(axis) - 2)
-    return left, (query - axis[left]) / (axis[left + 1] - axis[left])
-
-
-def _linear(grid: Floats, axis: Floats, query: Floats) -> Floats:
-    """``grid`` (2, n) at ``query`` -> (2, ...)."""
-    i, w = _cell(axis, query)
-    return grid[:, i] * (1 - w) + grid[:, i + 1] * w
-
-
-def _bilinear(grid: Floats, rows: Floats, columns: Floats, row: Floats, column: Floats) -> Floats:
-    """``grid`` (2, r, c) at (row, column) -> (2, ...)."""
-    i, u = _cell(rows, row)
-    j, v = _cell(columns, column)
-    low = grid[:, i, j] * (1 - v) + grid[:, i, j + 1] * v
-    high = grid[:, i + 1, j] * (1 - v) + grid[:, i + 1, j + 1] * v
-    return low * (1 - u) + high * u
