@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import get_args
 
-from ..cost.formats import cache_problem, weight_problem
+from ..cost.formats import format_problems
 from ..cost.kernels import Kernels
 from ..cost.memory import MemoryModel
 from ..cost.step import compile_step
@@ -81,12 +81,8 @@ def estimate(args: argparse.Namespace) -> Estimate:
     settings = EngineSettings(draft_tokens=args.draft_tokens, acceptance=args.acceptance or 0.0)
     if args.draft_tokens and model.mtp is None:
         problems.append(Problem("--draft-tokens", f"{model.name} ships no multi-token-prediction layer to draft with"))
-    for flag, why in (
-        ("--precision", weight_problem(model, precision, kernels)),
-        ("--kv-cache", cache_problem(model, precision, kernels)),
-    ):
-        if why is not None:
-            problems.append(Problem(flag, why))
+    flags = {"weights": "--precision", "kv_cache": "--kv-cache"}
+    problems += [Problem(flags[part], why) for part, why in format_problems(model, precision, kernels)]
     if problems:
         raise InputError(problems)
     step = compile_step(model, precision, kernels, layout, settings)

@@ -11,6 +11,15 @@ from ..spec.precision import Precision
 from .kernels import Kernels
 
 
+def format_problems(model: ModelSpec, precision: Precision, kernels: Kernels) -> list[tuple[str, str]]:
+    """Every format that this GPU lacks, as (``weights`` or ``kv_cache``, one line that says what it has)."""
+    weights, cache = weight_problem(model, precision, kernels), cache_problem(model, precision, kernels)
+    problems = [("weights", weights)] if weights is not None else []
+    if cache is not None and not (problems and precision.kv_cache == Precision.of(precision.weights).kv_cache):
+        problems.append(("kv_cache", cache))
+    return problems
+
+
 def weight_problem(model: ModelSpec, precision: Precision, kernels: Kernels) -> str | None:
     """Why this GPU cannot serve the model's weights in that precision, in one line that says what it has; or None.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..cost.formats import cache_problem, weight_problem
+from ..cost.formats import format_problems
 from ..cost.stage import check_lanes
 from ..errors import InputError, Problem, ProfileError, did_you_mean
 from ..profiles.store import Store
@@ -91,11 +91,7 @@ def check_formats(scenario: Scenario, engines: Engines) -> None:
     problems = [
         scenario.problem(("precision",), why)
         for kernels in engines.kernels.values()
-        for why in (
-            weight_problem(engines.model, scenario.precision, kernels),
-            cache_problem(engines.model, scenario.precision, kernels),
-        )
-        if why is not None
+        for _, why in format_problems(engines.model, scenario.precision, kernels)
     ]
     if problems:
         raise InputError(problems)

@@ -139,7 +139,7 @@ def prefill_points(engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: floa
     """Evaluate a prefill pool."""
     filling, batch = _Filling(len(pool)), np.array(pool.batch, dtype=np.float64)
     prefix = mix.isl * prefix_hit_rate
-    request = request_kv_bytes(engines.model, engines.precision, mix.isl)
+    request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
     for gpu, layout, where in engines.layouts(pool):
         kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
         rate = prefill_rate(engines.step(gpu, layout), batch, mix.isl, prefix, kernels.engine.token_budget)
@@ -163,7 +163,7 @@ def prefill_points(engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: floa
 def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo) -> Points:
     """Evaluate a decode pool."""
     filling, batch = _Filling(len(pool)), np.array(pool.batch, dtype=np.float64)
-    request = request_kv_bytes(engines.model, engines.precision, mix.isl)
+    request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
     for gpu, layout, where in engines.layouts(pool):
         kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
         rate = decode_rate(engines.step(gpu, layout), batch, mix.isl, mix.osl)

@@ -1,4 +1,4 @@
-"""docs/support.md says what the code says: one engine's columns of three GPUs, made again (`make support` writes all)."""
+"""docs/support.md says what the code says: one engine's columns of three GPUs (`make support` writes all)."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 
 import paretosim as ps
 from paretosim.cli import main
-from paretosim.cost.formats import cache_problem, weight_problem
+from paretosim.cost.formats import format_problems, weight_problem
 from paretosim.cost.kernels import Kernels
 from paretosim.errors import InputError
 from paretosim.profiles.store import Store
@@ -49,10 +49,18 @@ def test_the_line_names_every_format_that_would_do(store: Store) -> None:
 
 def test_the_cache_format_is_a_problem_of_its_own(store: Store) -> None:
     ampere = Kernels.of(store, "a100_sxm", "vllm")
-    assert "attention over a KV cache in fp8" in str(
-        cache_problem(load_model(LLAMA), Precision.of("bf16", "fp8"), ampere)
-    )
-    assert cache_problem(load_model(LLAMA), Precision.of("bf16"), ampere) is None
+    llama = load_model(LLAMA)
+    ((part, why),) = format_problems(llama, Precision.of("bf16", "fp8"), ampere)
+    assert part == "kv_cache"
+    assert why == "a100_sxm has no kernels for attention over a KV cache in fp8 under vllm or its siblings; it has bf16"
+    assert not format_problems(llama, Precision.of("bf16"), ampere)
+    # A cache format that only follows the weights' is no second problem; one of its own is.
+    assert [part for part, _ in format_problems(llama, Precision.of("fp8"), ampere)] == ["weights"]
+    hopper = Kernels.of(store, "h100_sxm", "vllm")
+    assert [part for part, _ in format_problems(llama, Precision.of("int4", "fp8"), hopper)] == ["weights"]
+    assert [part for part, _ in format_problems(llama, Precision.of("fp8", "bf16"), ampere)] == ["weights"]
+    mixed = Precision.of("bf16", "fp8", projections="fp8")
+    assert [part for part, _ in format_problems(llama, mixed, ampere)] == ["weights", "kv_cache"]
 
 
 def test_estimate_points_at_the_flag(capsys: pytest.CaptureFixture[str]) -> None:

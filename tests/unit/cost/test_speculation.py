@@ -12,6 +12,7 @@ from paretosim.analytic.decode import decode_rate
 from paretosim.cost.attention import Heads
 from paretosim.cost.block_work import Block
 from paretosim.cost.kernels import Kernels
+from paretosim.cost.kv import request_kv_bytes
 from paretosim.cost.memory import MemoryModel
 from paretosim.cost.sequence import SelfAttention
 from paretosim.cost.stage import stage_operators
@@ -129,6 +130,8 @@ def test_the_draft_layer_is_held_with_its_cache(store: Store) -> None:
 
     plain, drafting = memory(0), memory(2)
     assert drafting.kv_bytes(4096) / plain.kv_bytes(4096) == pytest.approx(62 / 61)
+    handed = [request_kv_bytes(R1, FP8, 4096, EngineSettings(draft_tokens=k)) for k in (0, 2)]
+    assert handed[1] / handed[0] == pytest.approx(62 / 61)
     assert plain.weights["draft"] == 0
     assert drafting.weight_bytes - plain.weight_bytes == drafting.weights["draft"]
     moe = next(g for g in R1.layers if isinstance(g.ffn, MoeFfn))
