@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paretosim.cost.accuracy import lane_errors
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.memory import MemoryModel
 from paretosim.cost.vision import encode, encode_breakdown, encode_flops, encoder_bytes
@@ -107,10 +106,8 @@ def test_an_engine_holds_the_encoders_weights_beside_the_language_model(store: S
     assert memory.parts(64, 8, 2048)["vision"] == memory.weights["vision"]
 
 
-@pytest.mark.parametrize("engine", ["trtllm", "vllm", "sglang"])
-def test_held_out_points_of_encoder_attention_are_predicted(store: Store, engine: str) -> None:
-    errors = [e for e in lane_errors(store, "h100_sxm", engine)[0] if e.op == "attention_encoder"]
-    pooled = np.concatenate([e.errors for e in errors])
-    assert {e.axis for e in errors} == {"batch", "length"}
-    assert len(pooled) > 10_000
-    assert np.median(pooled) <= 0.08 and np.quantile(pooled, 0.9) <= 0.25
+def test_held_out_points_of_encoder_attention_are_predicted_along_both_axes(store: Store) -> None:
+    # tests/published/test_kernel_accuracy.py holds every GPU and engine to the marks
+    errors = Kernels.of(store, "h100_sxm", "vllm").encoder_attention().leave_one_out()
+    assert set(errors) == {"batch", "length"}
+    assert all(len(e) > 4000 and np.median(e) <= 0.08 for e in errors.values())
