@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint accuracy wheel clean
+.PHONY: help demo test lint accuracy support wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -34,6 +34,9 @@ lint: $(VENV)/.installed-test  ## style and types
 
 accuracy: $(VENV)/.installed  ## rewrite the tables of docs/accuracy.md
 	$(BIN)/python docs/accuracy.py
+
+support: $(VENV)/.installed  ## rewrite docs/support.md
+	$(BIN)/python docs/support.py
 
 wheel: $(VENV)/.installed-test  ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

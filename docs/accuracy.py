@@ -17,13 +17,15 @@ from measured import layout_of, precision_of
 
 from paretosim import Store, load_model
 from paretosim.cost.accuracy import lane_errors
+from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import StepCost, compile_step
+from paretosim.cost.step import StepCost
 from paretosim.profiles.hygiene import Repair
 
 PAGE = Path(__file__).with_name("accuracy.md")
 FAMILIES = {
     "gemm": "GEMM", "attention_prefill": "prefill attention", "attention_decode": "decode attention",
+    "attention_encoder": "image encoder attention",
     "allreduce": "all-reduce", "moe": "experts",
     "mla_module_prefill": "MLA prefill", "mla_module_decode": "MLA decode", "mla_prefill": "MLA prefill kernel",
     "mla_decode": "MLA decode kernel", "dsa_prefill": "DSA prefill", "dsa_decode": "DSA decode",

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from paretosim import Store, load_model
+from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.memory import MemoryModel
-from paretosim.cost.step import compile_step
 from paretosim.errors import InputError, ProfileError
 from paretosim.spec.architecture import ModelSpec
 from paretosim.spec.model import catalog_names

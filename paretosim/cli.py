@@ -67,11 +67,16 @@ def build_parser() -> argparse.ArgumentParser:
     estimate.add_argument("--two-batch-overlap", action="store_true", help="one half computes while the other's tokens "
                           "are exchanged")  # fmt: skip
     estimate.add_argument("--cache-expanded", action="store_true", help="keep what latent attention expands in prefill")
-    estimate.add_argument("--phase", choices=("prefill", "decode"), default="decode")
+    estimate.add_argument("--phase", choices=("prefill", "decode", "encode"), default="decode")
     estimate.add_argument("--batch", type=_positive, default=1, help="prompts, or running sequences")
     estimate.add_argument("--isl", type=_positive, help="prompt length (prefill)")
     estimate.add_argument("--prefix", type=int, default=0, help="cached part of the prompt (prefill)")
     estimate.add_argument("--context", type=_positive, help="tokens each sequence attends to (decode)")
+    estimate.add_argument("--draft-tokens", type=_positive, default=0, help="tokens the model's MTP layers propose")
+    estimate.add_argument("--acceptance", type=_share, help="chance that a proposed token is accepted (0 to 1)")
+    estimate.add_argument("--images", type=_positive, help="images of one step (encode)")
+    estimate.add_argument("--height", type=_positive, help="of one image [px] (encode)")
+    estimate.add_argument("--width", type=_positive, help="of one image [px] (encode)")
     estimate.add_argument("--json", action="store_true", help="print JSON")
     _common(estimate)
 
@@ -138,4 +143,14 @@ def _positive(text: str) -> int:
         value = 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
     return value

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import paretosim as ps
+from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import StepCost, compile_step
+from paretosim.cost.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.spec.model import ModelSpec, load_model
 from paretosim.spec.parallelism import Parallelism

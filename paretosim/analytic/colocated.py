@@ -70,7 +70,8 @@ def colocated_rate(
     decode_first = step.decode_mean(running[:, 0], isl + 1, isl + osl)
     decode_s, decode_measured = (v[:, None] for v in decode_first)
     mean_context = isl + osl / 2
-    arrivals = running / (osl - 1)  # prompts that one decode step must make room for
+    verified = running / ranks * step.settings.queries  # rows of one rank
+    arrivals = running * step.tokens_per_step / (osl - 1)  # prompts that one decode step must make room for
 
     # Ranks bring in prompts side by side: a step carries one chunk, or group of prompts, for each.
     sizes = np.array([c for c in CHUNKS if c < token_budget])
@@ -84,30 +85,30 @@ def colocated_rate(
     mixed = step.mixed(running, mean_context, ranks * np.maximum(per_rank, 1), isl, prefix, np.minimum(per_rank, 1))
     # At the mean context a step may fall a hair below the mean over contexts; a mixed one is never the faster.
     mixed_s = np.maximum(mixed.seconds, decode_s)
-    within = (share <= 1) & (running / ranks + sizes <= token_budget)
-    chunked_tpot = share * mixed_s + (1 - share) * decode_s
+    within = (share <= 1) & (verified + sizes <= token_budget)
+    chunked_step = share * mixed_s + (1 - share) * decode_s
     steps = np.maximum(1.0, fresh / sizes)
     # A prompt waits half a step, then takes its own; prompts do not queue behind each other here.
-    chunked_ttft = np.where(within, stages * (0.5 * chunked_tpot + steps * mixed_s), np.inf)
-    chunked_measured = (share * mixed.measured * mixed_s + (1 - share) * decode_measured * decode_s) / chunked_tpot
+    chunked_ttft = np.where(within, stages * (0.5 * chunked_step + steps * mixed_s), np.inf)
+    chunked_measured = (share * mixed.measured * mixed_s + (1 - share) * decode_measured * decode_s) / chunked_step
 
     # In-flight: groups of whole prompts run between decode steps; a group waits until enough slots are free.
     pieces = np.ceil(groups * fresh / token_budget)
     prompt = step.prefill(in_flight / np.maximum(pieces, 1), isl, prefix)
     group_s = np.broadcast_to(prompt.seconds * pieces, (len(batch), len(in_flight)))
     spent = arrivals * group_s / in_flight
-    flight_tpot = decode_s + spent
-    gather_s = (in_flight - 1) / 2 * flight_tpot / arrivals
+    flight_step = decode_s + spent
+    gather_s = (in_flight - 1) / 2 * flight_step / arrivals
     flight_ttft = np.where(in_flight <= running, stages * (gather_s + 0.5 * decode_s + group_s), np.inf)
-    flight_measured = (decode_measured * decode_s + prompt.measured * spent) / flight_tpot
+    flight_measured = (decode_measured * decode_s + prompt.measured * spent) / flight_step
 
-    tpot = stages * np.concatenate([chunked_tpot, flight_tpot], axis=1)
+    tpot = stages * np.concatenate([chunked_step, flight_step], axis=1) / step.tokens_per_step
     return ColocatedRate(
         ttft_s=np.concatenate([chunked_ttft, flight_ttft], axis=1),
         tpot_s=tpot,
         rate_req_s=batch / (tpot * (osl - 1)),
         step_tokens=np.concatenate(
-            [running / ranks + sizes, np.broadcast_to(groups * fresh / pieces, (len(batch), len(groups)))], axis=1
+            [verified + sizes, np.broadcast_to(groups * fresh / pieces, (len(batch), len(groups)))], axis=1
         ),
         prompts=np.broadcast_to(
             np.concatenate([np.maximum(ranks, chunks / fresh), in_flight]), (len(batch), len(chunks) + len(in_flight))

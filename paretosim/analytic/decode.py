@@ -38,10 +38,11 @@ def decode_rate(step: StepCost, batch: ArrayLike, isl: float, osl: float) -> Dec
     -----
     With P stages the batch runs as ``min(P, batch)`` micro-batches, one a stage, and a token takes P stage times;
     a batch below P leaves stages idle, which is the bubble. The first output token is the prefill's, so a
-    request takes ``osl - 1`` steps (papers.md 2.2; arXiv 2506.05508, algorithm 2).
+    request takes ``osl - 1`` tokens (papers.md 2.2; arXiv 2506.05508, algorithm 2); a step of an engine that
+    speculates yields several, and contexts pass through the same lengths.
     """
     batch = np.asarray(batch, dtype=np.float64)
     stages = step.layout.pp
     timed = step.decode_mean(batch / np.minimum(batch, stages), isl + 1, isl + osl)
-    tpot = stages * timed.seconds
+    tpot = stages * timed.seconds / step.tokens_per_step
     return DecodeRate(tpot, batch / (tpot * (osl - 1)), timed.measured)

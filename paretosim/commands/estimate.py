@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import get_args
 
+from ..cost.compiling import compile_step
+from ..cost.formats import format_problems
 from ..cost.idle import idle_settings
 from ..cost.kernels import Kernels
 from ..cost.memory import MemoryModel
 from ..cost.stage import exchanges
-from ..cost.step import compile_step
 from ..errors import InputError, Problem, did_you_mean
 from ..profiles.grid import Timed
 from ..profiles.store import Store, default_roots
@@ -21,6 +22,7 @@ from ..spec.parallelism import Parallelism, illegal, illegal_cp, illegal_experts
 from ..spec.precision import Format, Precision
 from ..spec.settings import LOADS, EngineSettings
 from ..units import GIB, MS
+from . import encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Estimate:
     ----------
     layout : widths of the engine.
     step_s : seconds of the step through all pipeline stages.
+    tokens_per_step : tokens that it yields for each sequence.
     operators : by name, all stages together; they add up to `step_s`.
     memory_bytes : per GPU by part.
     hbm_bytes : what the GPU has.
@@ -40,6 +43,7 @@ class Estimate:
 
     layout: Parallelism
     step_s: float
+    tokens_per_step: float
     operators: dict[str, Timed]
     memory_bytes: dict[str, float]
     hbm_bytes: float
@@ -78,12 +82,15 @@ def estimate(args: argparse.Namespace) -> Estimate:
         raise InputError(problems)
     precision, settings = Precision.of(args.precision, args.kv_cache), _settings(args)
     flags = {("moe", "load"): "--expert-load", ("moe", "redundant_experts"): "--redundant-experts",
-             ("mla", "cache_expanded"): "--cache-expanded", ("two_batch_overlap",): "--two-batch-overlap"}  # fmt: skip
-    idle = [Problem(flags[key], why) for key, why in idle_settings(settings, model)]
-    if settings.two_batch_overlap and not idle and not exchanges(layout):
-        idle.append(Problem("--two-batch-overlap", "changes nothing: needs --attn-dp and --ep above 1"))
-    if idle:
-        raise InputError(idle)
+             ("mla", "cache_expanded"): "--cache-expanded", ("two_batch_overlap",): "--two-batch-overlap",
+             ("speculative", "draft_tokens"): "--draft-tokens"}  # fmt: skip
+    problems += [Problem(flags[key], why) for key, why in idle_settings(settings, model)]
+    if settings.two_batch_overlap and not problems and not exchanges(layout):
+        problems.append(Problem("--two-batch-overlap", "changes nothing: needs --attn-dp and --ep above 1"))
+    parts_of = {"weights": "--precision", "kv_cache": "--kv-cache"}
+    problems += [Problem(parts_of[part], why) for part, why in format_problems(model, precision, kernels)]
+    if problems:
+        raise InputError(problems)
     step = compile_step(model, precision, kernels, layout, settings)
     memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu, settings)
     decode = args.phase == "decode"
@@ -92,11 +99,12 @@ def estimate(args: argparse.Namespace) -> Estimate:
     parts = step.breakdown(args.phase, batch, length, args.prefix)
     operators = {name: Timed(t.seconds * args.pp, t.measured) for name, t in parts.items()}
     busy = min(layout.attn_dp, max(1, int(batch)))
-    tokens = (batch if decode else args.batch * (length - args.prefix)) / busy
+    tokens = (batch * settings.queries if decode else args.batch * (length - args.prefix)) / busy
     in_prefill = 0.0 if decode else ceil(args.batch / layout.attn_dp) * length
     return Estimate(
         layout=layout,
         step_s=float(sum(t.seconds for t in operators.values())),
+        tokens_per_step=step.tokens_per_step if decode else 1.0,
         operators=operators,
         memory_bytes=memory.parts(tokens, args.batch, length, in_prefill),
         hbm_bytes=memory.hbm_bytes,
@@ -107,6 +115,9 @@ def estimate(args: argparse.Namespace) -> Estimate:
 
 def run(args: argparse.Namespace) -> None:
     """Print the estimate as text or JSON."""
+    if args.phase == "encode":
+        encode.run(args)
+        return
     found = estimate(args)
     if args.json:
         facts = {
@@ -114,6 +125,7 @@ def run(args: argparse.Namespace) -> None:
             "operators": {name: float(t.seconds) for name, t in found.operators.items()},
             "memory_gib": {part: size / GIB for part, size in found.memory_bytes.items()},
             "measured_share": found.measured_share,
+            "tokens_per_step": found.tokens_per_step,
             "largest_batch": found.largest_batch,
             "provenance": list(found.repairs),
         }
@@ -127,6 +139,9 @@ def run(args: argparse.Namespace) -> None:
         share = float(timed.seconds) / found.step_s
         print(f"  {name:<24} {float(timed.seconds) / MS:>9.3f}  {share:>6.1%}  {float(timed.measured):>8.0%}")
     print(f"  {'step':<24} {found.step_s / MS:>9.3f}  {1:>6.0%}  {found.measured_share:>8.0%}")
+    if args.draft_tokens and args.phase == "decode":
+        tpot_ms = found.step_s / found.tokens_per_step / MS
+        print(f"  {found.tokens_per_step:.2f} tokens of each sequence a step: {tpot_ms:.3f} ms a token")
     print(f"\n  {'memory per GPU':<24} {'GiB':>9}")
     for part, size in found.memory_bytes.items():
         print(f"  {part:<24} {size / GIB:>9.2f}")
@@ -156,6 +171,8 @@ def _settings(args: argparse.Namespace) -> EngineSettings:
         redundant_experts=args.redundant_experts,
         two_batch_overlap=args.two_batch_overlap,
         cache_expanded_latents=args.cache_expanded,
+        draft_tokens=args.draft_tokens,
+        acceptance=args.acceptance or 0.0,
     )
 
 
@@ -181,6 +198,13 @@ def _flags(args: argparse.Namespace) -> list[Problem]:
     needed, foreign = ("--context", ("isl",)) if args.phase == "decode" else ("--isl", ("context",))
     if getattr(args, needed.removeprefix("--")) is None:
         problems.append(Problem(needed, f"is needed for --phase {args.phase}"))
+    for name in ("images", "height", "width"):
+        if getattr(args, name) is not None:
+            problems.append(Problem(f"--{name}", f"says nothing for --phase {args.phase}"))
+    if args.draft_tokens and args.acceptance is None:
+        problems.append(Problem("--acceptance", "is needed with --draft-tokens"))
+    if args.acceptance is not None and not args.draft_tokens:
+        problems.append(Problem("--acceptance", "says nothing without --draft-tokens"))
     for name in foreign:
         if getattr(args, name) is not None:
             problems.append(Problem(f"--{name}", f"says nothing for --phase {args.phase}"))

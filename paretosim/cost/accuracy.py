@@ -16,8 +16,8 @@ from .moe import EXPERT_FORMATS, MoeTimes
 from .roofline import FORMATS
 
 MODELLED = (
-    "gemm", "attention_prefill", "attention_decode", "allreduce", "collectives", "elementwise", "moe", "gated_delta",
-    "kimi_delta", "deepep_low_latency", "deepep_normal", "nvlink_alltoall",
+    "gemm", "attention_prefill", "attention_decode", "attention_encoder", "allreduce", "collectives", "elementwise",
+    "moe", "gated_delta", "kimi_delta", "deepep_low_latency", "deepep_normal", "nvlink_alltoall",
     *(f"{stem}_{phase}" for stem in BLOCKS for phase in ("prefill", "decode")),
 )  # fmt: skip
 
@@ -88,6 +88,9 @@ def _errors(store: Store, kernels: Kernels) -> Iterator[LaneErrors]:
                 grids = kernels.attention(phase, kv_dtype, arithmetic)
                 for axis, errors in grids.leave_one_out().items():
                     yield LaneErrors(f"attention_{phase}", f"{arithmetic}, kv {kv_dtype}", axis, errors)
+    if store.has(gpu, engine, "attention_encoder"):
+        for axis, errors in kernels.encoder_attention().leave_one_out().items():
+            yield LaneErrors("attention_encoder", "bf16", axis, errors)
     if store.has(gpu, engine, "moe"):
         experts = store.table(gpu, engine, "moe")
         for lane in experts.distinct("dtype"):

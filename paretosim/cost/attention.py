@@ -46,7 +46,7 @@ class AttentionTimes:
 
     Attributes
     ----------
-    phase : ``prefill`` (axes batch, isl) or ``decode`` (axes batch, context).
+    phase : ``prefill`` (axes batch, isl), ``decode`` (axes batch, context) or ``encode`` (as prefill, not causal).
     arithmetic, kv_dtype : formats of the kernel.
     grids : seconds by head layout: (batch axis, length axis, seconds with NaN holes).
     lowered : points that the rule ``pad_up`` lowered.
@@ -63,11 +63,12 @@ class AttentionTimes:
     def of(cls, gpu: GpuSpec, phase: str, arithmetic: str, kv_dtype: str, table: Table) -> AttentionTimes:
         """Build from rows of one arithmetic and cache format, one kernel a shape."""
         c = table.columns
-        lanes = np.stack([c["heads"], c["kv_heads"], c["head_dim"], c["window"]], axis=1)
+        own = c["heads"]  # an encoder's heads have keys of their own, and its tables no window
+        lanes = np.stack([own, c.get("kv_heads", own), c["head_dim"], c.get("window", np.zeros_like(own))], axis=1)
         layouts, lane = np.unique(lanes, axis=0, return_inverse=True)
         order = np.argsort(lane.ravel(), kind="stable")
         bounds = np.searchsorted(lane.ravel()[order], np.arange(len(layouts) + 1))
-        length = c["isl" if phase == "prefill" else "context"]
+        length = c["context" if phase == "decode" else "isl"]
         grids, total = {}, 0
         for i, layout in enumerate(layouts):
             rows = order[bounds[i] : bounds[i + 1]]
@@ -88,8 +89,9 @@ class AttentionTimes:
         batch, length = (np.asarray(v, dtype=np.float64) for v in (batch, length))
         cache = 2 * heads.kv_heads * heads.head_dim * CACHE_BYTES[self.kv_dtype]
         query = 2 * 2 * heads.heads * heads.head_dim
-        if self.phase == "prefill":
-            pairs, traffic = attended_pairs(length, heads.window), length * (cache + query)
+        if self.phase != "decode":
+            pairs = length**2 if self.phase == "encode" else attended_pairs(length, heads.window)
+            traffic = length * (cache + query)
         else:
             pairs = np.minimum(length, heads.window) if heads.window else length
             traffic = pairs * cache + query
@@ -97,7 +99,7 @@ class AttentionTimes:
         return roofline_s(gpu, self.arithmetic, batch * flops, batch * traffic)
 
     def __call__(self, heads: Heads, batch: ArrayLike, length: ArrayLike) -> Timed:
-        """Seconds of one layer for arrays of batch and prompt length (prefill) or context (decode).
+        """Seconds of one layer for arrays of batch and length: of prompt, context (decode) or image (encode).
 
         A head layout that was not measured takes the efficiency of the nearest one with the same head width
         and counts as not measured.

@@ -93,22 +93,23 @@ class Block:
         traffic = self._weight_bytes() + tokens * (4 * self.hidden + self._cache_bytes())
         return Work(keys_flops, token_flops, prompts * (pairs + index), prompts * far, traffic)
 
-    def decode(self, batch: Floats, context: Floats) -> Work:
-        """Work of one token for each of `batch` sequences."""
+    def decode(self, batch: Floats, context: Floats, queries: int = 1) -> Work:
+        """Work of `queries` tokens for each of `batch` sequences; what they all attend to is read once."""
         attention = self.attention
         attended = attention.attended_tokens(context)
         pairs = self._pair_flops(absorbed=True) * attended
-        read = attended * self._entry_elements()
+        # Every query selects its own entries; what is scored, or attended to without selection, is the same for all.
+        read = attended * self._entry_elements() * (queries if attention.indexer else 1)
         if attention.indexer:
             scored = context // attention.ratio if isinstance(attention, CompressedAttention) else context
             pairs = pairs + self._index_flops(attention.indexer) * scored
             read = read + scored * attention.indexer.head_dim
-        token_flops = 2 * batch * self._params()
+        token_flops = 2 * batch * queries * self._params()
         if isinstance(attention, MlaAttention):
-            _, token_flops = self._latent(batch, context, prefill=False)
-        traffic = self._weight_bytes() + batch * (read * CACHE_BYTES[self.kv_dtype] + 4 * self.hidden)
+            _, token_flops = self._latent(batch * queries, context, prefill=False)
+        traffic = self._weight_bytes() + batch * (read * CACHE_BYTES[self.kv_dtype] + 4 * self.hidden * queries)
         zero = 0 * batch * context
-        return Work(zero, token_flops + zero, batch * pairs, zero, traffic)
+        return Work(zero, token_flops + zero, batch * queries * pairs, zero, traffic)
 
     def _latent(self, tokens: Floats, length: Floats, prefill: bool) -> tuple[Floats, Floats]:
         """(keys, tokens) operations of latent attention's projections."""

@@ -56,11 +56,11 @@ class BlockTimes:
             grids[int(heads)] = (batches.astype(float), lengths.astype(float), seconds)
         return cls(gpu, phase, kernel, grids, total)
 
-    def __call__(self, block: Block, batch: Floats, length: Floats) -> Timed:
+    def __call__(self, block: Block, batch: Floats, length: Floats, queries: int = 1) -> Timed:
         """Seconds of one layer for arrays of batch and prompt length (prefill) or context (decode).
 
-        Heads that were not measured take the efficiency of the nearest number and count as not measured, as does a
-        block unlike the one that was timed.
+        Heads that were not measured take the efficiency of the nearest number and count as not measured, as do a block
+        unlike the one that was timed and several `queries` a sequence (decode).
         """
         heads = min(self.grids, key=lambda h: (abs(np.log(h / block.heads)), h))
         batches, lengths, seconds = self.grids[heads]
@@ -68,15 +68,16 @@ class BlockTimes:
         rows, columns = np.meshgrid(batches, lengths, indexing="ij")
         measured = bridged(lengths, self.roofline_s(self.gpu, near, rows, columns) / seconds)
         efficiency, inside = LogGrid.of((batches, lengths), measured)(batch, length)
-        same = heads == block.heads and near.kind == block.kind
-        return Timed(self.roofline_s(self.gpu, block, batch, length) / efficiency, (inside & same).astype(np.float64))
+        same = heads == block.heads and near.kind == block.kind and queries == 1
+        roof = self.roofline_s(self.gpu, block, batch, length, queries)
+        return Timed(roof / efficiency, (inside & same).astype(np.float64))
 
     def _like(self, heads: int) -> Block:
         return replace(self.kernel, heads=heads)
 
-    def roofline_s(self, gpu: GpuSpec, block: Block, batch: Floats, length: Floats) -> Floats:
+    def roofline_s(self, gpu: GpuSpec, block: Block, batch: Floats, length: Floats, queries: int = 1) -> Floats:
         """Roofline of one layer on any GPU [s]."""
-        work = block.prefill(batch, length) if self.phase == "prefill" else block.decode(batch, length)
+        work = block.prefill(batch, length) if self.phase == "prefill" else block.decode(batch, length, queries)
         return block.seconds(gpu, work)
 
     def leave_one_out(self) -> dict[str, Floats]:
@@ -105,21 +106,22 @@ class LatentParts:
     gemm: GemmTimes
     absorb: dict[int, tuple[Floats, Floats]]
 
-    def __call__(self, block: Block, batch: Floats, length: Floats) -> Timed:
+    def __call__(self, block: Block, batch: Floats, length: Floats, queries: int = 1) -> Timed:
         """Seconds of one layer, as `BlockTimes` answers."""
         a = block.attention
         assert isinstance(a, MlaAttention)
-        tokens = batch * length if self.core.phase == "prefill" else batch
-        queries = block.heads * (a.nope_dim + a.rope_dim)
+        tokens = batch * length if self.core.phase == "prefill" else batch * queries
+        q_dim = block.heads * (a.nope_dim + a.rope_dim)
         products = [
-            (a.q_lora + a.kv_lora + a.rope_dim if a.q_lora else queries + a.kv_lora + a.rope_dim, block.hidden),
+            (a.q_lora + a.kv_lora + a.rope_dim if a.q_lora else q_dim + a.kv_lora + a.rope_dim, block.hidden),
             (block.hidden, block.heads * a.v_dim),
         ]
         if a.q_lora:
-            products.append((queries, a.q_lora))
+            products.append((q_dim, a.q_lora))
         if self.core.phase == "prefill":
             products.append((block.heads * (a.nope_dim + a.v_dim), a.kv_lora))
-        parts = [self.core(replace(block, core=True), batch, length), *(self.gemm(tokens, n, k) for n, k in products)]
+        core = self.core(replace(block, core=True), batch, length, queries)
+        parts = [core, *(self.gemm(tokens, n, k) for n, k in products)]
         if self.absorb:
             parts.append(self._absorbed(block.heads, tokens))
         seconds = sum((p.seconds for p in parts), np.zeros(np.shape(tokens)))

@@ -26,3 +26,6 @@ def idle_settings(settings: EngineSettings, model: ModelSpec) -> Iterator[tuple[
         yield ("moe", "load"), f"has {len(settings.expert_load)} shares; a layer of {model.name} has {layers} experts"
     if settings.cache_expanded_latents and not expands_latents(model):
         yield ("mla", "cache_expanded"), f"changes nothing: {model.name} expands no latents in prefill"
+    if settings.draft_tokens and model.mtp is None:
+        message = f"{model.name} ships no multi-token-prediction layer to draft with"
+        yield ("speculative", "draft_tokens"), message

@@ -106,6 +106,16 @@ class Kernels:
             ("attention", phase, kv_dtype, wanted), lambda on: on._build_attention(phase, kv_dtype, wanted)
         )
 
+    def encoder_attention(self) -> AttentionTimes:
+        """Attention grids of image encoders: every patch sees every other.
+
+        Raises
+        ------
+        ProfileError
+            Neither this engine nor a sibling measured them on this GPU.
+        """
+        return self._once(("attention", "encode"), lambda on: on._build_encoder_attention())
+
     def experts(self, lanes: tuple[str, ...], loads: tuple[tuple[str, str], ...], shape: ExpertShape) -> MoeTimes:
         """Times of routed experts, from the first table and lane in which their layer was measured.
 
@@ -262,6 +272,16 @@ class Kernels:
             f"no {phase} attention with a {kv_dtype} KV cache for {self.gpu.name} under {self.engine.name} "
             f"or its siblings; measured: {', '.join(sorted(seen))}"
         )
+
+    def _build_encoder_attention(self) -> AttentionTimes:
+        engine, table = next(self.candidates("attention_encoder"))
+        rows, _ = fastest_kernel(table.where(compute_dtype="bf16"), "bf16")
+        if engine != self.engine.name:
+            note = f"kernels of {engine} stand in for {self.engine.name}"
+            self.repairs.append(Repair("borrowed", self.path(engine, "attention_encoder"), "bf16", len(rows), note))
+        grids = AttentionTimes.of(self.gpu, "encode", "bf16", "bf16", rows)
+        self.note_lowered(engine, "attention_encoder", "bf16", grids.lowered, len(rows))
+        return grids
 
     def _build_experts(
         self, lanes: tuple[str, ...], loads: tuple[tuple[str, str], ...], layer: dict[str, int]

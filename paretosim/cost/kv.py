@@ -15,11 +15,18 @@ from ..spec.layers import GqaAttention
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
+from ..spec.settings import DEFAULT, EngineSettings
 
 
-def request_kv_bytes(model: ModelSpec, precision: Precision, isl: ArrayLike) -> Floats:
-    """KV cache of one prompt over all layers, each element once [byte]."""
-    return np.asarray(model.kv_elements(np.asarray(isl)), dtype=np.float64) * precision.kv_cache_bytes
+def request_kv_bytes(
+    model: ModelSpec, precision: Precision, isl: ArrayLike, settings: EngineSettings = DEFAULT
+) -> Floats:
+    """KV cache of one prompt over all layers, that of layers that draft included, each element once [byte]."""
+    elements = np.asarray(model.kv_elements(np.asarray(isl)), dtype=np.float64)
+    if settings.draft_tokens and model.mtp is not None:
+        drafting = min(settings.draft_tokens, model.mtp_layers)
+        elements = elements + drafting * np.asarray(model.mtp.attention.kv_elements(np.asarray(isl)))
+    return elements * precision.kv_cache_bytes
 
 
 def sharing_gpus(model: ModelSpec, layout: Parallelism) -> int:

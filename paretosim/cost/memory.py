@@ -23,6 +23,9 @@ from .weights import weight_bytes
 
 LOGIT_BYTES = 4  # logits are sampled in fp32
 STATE_BYTES = 4  # recurrent states are kept in fp32
+EXCHANGE_TOKENS = 128
+"""Tokens a GPU may send in one low-latency dispatch, for which buffers are set aside: DeepEP's README and SGLang's
+default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class MemoryModel:
     usable_bytes : what the engine uses of it.
     weights : by part (`paretosim.cost.weights`).
     buffer_bytes : runtime, graphs, communicators.
+    exchange_bytes : buffers of the kernels that exchange tokens between ranks.
     activation_bytes_per_token : live tensors of the widest layer, per token of a rank's step; under context
         parallelism a GPU's share of them.
     logit_bytes_per_sequence : logits of one sequence.
@@ -58,6 +62,7 @@ class MemoryModel:
     usable_bytes: float
     weights: Mapping[str, float]
     buffer_bytes: float
+    exchange_bytes: float
     activation_bytes_per_token: float
     logit_bytes_per_sequence: float
     ranks: int
@@ -74,8 +79,10 @@ class MemoryModel:
         """Derive every part from the layer kinds."""
         caches = []
         widest = max(model.layers, key=lambda g: g.attention.kv_elements_per_token)
-        for group in model.layers:
-            layers = ceil(group.count / layout.pp)
+        kept = [(group, ceil(group.count / layout.pp)) for group in model.layers]
+        if settings.draft_tokens and model.mtp is not None:
+            kept.append((model.mtp, min(settings.draft_tokens, model.mtp_layers)))
+        for group, layers in kept:
             # Beside its share of the cache, a GPU holds the gathered keys of the layer that it works on.
             held = layers / layout.cp + (1 if layout.cp > 1 and group is widest else 0)
             share = kv_share(group.attention, layout.tp) * held
@@ -88,10 +95,11 @@ class MemoryModel:
         return cls(
             hbm_bytes=gpu.hbm_bytes,
             usable_bytes=gpu.hbm_bytes * engine.memory_utilization,
-            weights=weight_bytes(model, precision, layout, settings.redundant_experts),
+            weights=weight_bytes(model, precision, layout, settings),
             buffer_bytes=engine.buffer_bytes,
+            exchange_bytes=_exchange_bytes(model, layout),
             activation_bytes_per_token=max(widths) * ACTIVATION_BYTES / layout.cp,
-            logit_bytes_per_sequence=ceil(model.vocab / layout.tp) * LOGIT_BYTES,
+            logit_bytes_per_sequence=ceil(model.vocab / layout.tp) * LOGIT_BYTES * settings.queries,
             ranks=layout.attn_dp,
             kv_memory_fraction=engine.kv_memory_fraction,
             kv_output_reserve=engine.kv_output_reserve,
@@ -124,7 +132,8 @@ class MemoryModel:
         activations = np.asarray(step_tokens, dtype=np.float64) * self.activation_bytes_per_token
         expanded = np.asarray(prompt_tokens, dtype=np.float64) * self.expanded_bytes_per_token
         logits = self._of_rank(sequences) * self.logit_bytes_per_sequence
-        return self.weight_bytes + self.buffer_bytes + activations + expanded + logits
+        fixed = self.weight_bytes + self.buffer_bytes + self.exchange_bytes
+        return fixed + activations + expanded + logits
 
     def kv_capacity_bytes(self, step_tokens: ArrayLike, sequences: ArrayLike, prompt_tokens: ArrayLike = 0) -> Floats:
         """What is left for the KV cache [byte]; negative where not even the weights fit."""
@@ -158,12 +167,13 @@ class MemoryModel:
         expanded = prompt_tokens * self.expanded_bytes_per_token
         return {
             "weights": sum(self.weights[part] for part in ("attention", "ffn", "head")),
-            **{part: size for part in ("experts", "embedding") if (size := self.weights[part])},
+            **{part: size for part in ("experts", "embedding", "vision", "draft") if (size := self.weights[part])},
             "kv_cache": rank * float(self.kv_bytes(held_tokens)),
             "activations": step_tokens * self.activation_bytes_per_token,
             **({"expanded_kv": expanded} if expanded else {}),
             "logits": rank * self.logit_bytes_per_sequence,
             "buffers": self.buffer_bytes,
+            **({"exchange": self.exchange_bytes} if self.exchange_bytes else {}),
         }
 
     def _of_rank(self, sequences: ArrayLike) -> Floats:
@@ -182,6 +192,18 @@ def _expanded_bytes(model: ModelSpec, layout: Parallelism) -> float:
         for group in model.layers
         if isinstance(a := group.attention, MlaAttention) and a.indexer is None
     )
+
+
+def _exchange_bytes(model: ModelSpec, layout: Parallelism) -> float:
+    """Send and receive buffers of low-latency expert exchange, two of each: one batch is sent as another arrives.
+
+    Every expert has room for the most tokens of every GPU (DeepEP, csrc/config.hpp, LowLatencyLayout).
+    """
+    if layout.attn_dp == 1 or layout.moe_ep == 1:
+        return 0.0
+    kinds = [g.ffn for g in model.layers if not isinstance(g.ffn, DenseFfn)]
+    rows = (ffn.experts * EXCHANGE_TOKENS * (ffn.latent or model.hidden) for ffn in kinds)
+    return max((4.0 * row * ACTIVATION_BYTES for row in rows), default=0.0)
 
 
 def _attention_width(attention: Attention, tp: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .step import BATCHES, CONTEXTS, PROMPTS, StepCost
+from .step import BATCHES, CONTEXTS, DRAFT, PROMPTS, StepCost
 
 _BATCHES, _PROMPTS = BATCHES.tolist(), PROMPTS.tolist()
 Grid = list[list[float]]
@@ -27,12 +27,34 @@ class ScalarStep:
         self._token = step.row_seconds("tokens")
         self._engine = step.row_seconds("all tokens")
         self._sequence = step.row_seconds("sequences")
+        self._queries, self._passes = step.settings.queries, step.settings.draft_tokens
+        self._draft = [step.row_seconds(sees) for sees in DRAFT]
         self._prefill = [None if grid is None else grid.tolist() for grid in step.prompt_seconds()]
 
     def decode_knots(self, batch: float) -> list[float]:
         """Seconds of a decode step of `batch` sequences at each of `CONTEXTS`; linear in between and beyond."""
         seconds: list[float] = self.step.decode(np.full(len(CONTEXTS), batch), CONTEXTS).seconds.tolist()
         return seconds
+
+    def step_rows(self, rank: float, batch: float, tokens: float, all_tokens: float, sequences: float) -> float:
+        """Operators of rows in a step of `batch` running sequences, `rank` of them on a rank, and of prompts.
+
+        Parameters
+        ----------
+        tokens, all_tokens, sequences : new prompt tokens of a rank and of the engine, and prompts of a rank.
+        """
+        q = self._queries
+        total = self.rows(q * rank + tokens, q * batch + all_tokens, q * rank + sequences)
+        if self._passes:
+            # The first pass fills the draft's cache for the prompts as well.
+            total += self._draft_rows(rank + tokens, batch + all_tokens, rank + sequences)
+            total += (self._passes - 1) * self._draft_rows(rank, batch, rank)
+        return total
+
+    def _draft_rows(self, *seen: float) -> float:
+        """Operators of one proposing pass."""
+        pairs = zip(self._draft, seen, strict=True)
+        return sum(_linear(seconds, self._axis, at) for seconds, at in pairs if seconds)
 
     def rows(self, tokens: float, all_tokens: float, sequences: float) -> float:
         """Operators of a rank's tokens, of the engine's tokens, and of a rank's sequences."""

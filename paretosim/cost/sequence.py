@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -59,9 +59,17 @@ class SelfAttention:
         window = self.heads.window
         return Prefill(timed, tokens=np.clip(1 - window / isl, 0, 1) if window else 0.0)
 
-    def decode(self, kernels: Kernels, batch: Floats, context: Floats) -> Timed:
-        """For arrays of sequences and their context."""
-        return kernels.attention("decode", self.kv_dtype)(self.heads, batch, context)
+    def decode(self, kernels: Kernels, batch: Floats, context: Floats, queries: int = 1) -> Timed:
+        """For arrays of sequences and their context; `queries` tokens of a sequence read the cache once.
+
+        To the kernel more queries of one sequence are more query heads on the same keys.
+        """
+        times = kernels.attention("decode", self.kv_dtype)
+        one = times(self.heads, batch, context)
+        if queries == 1:
+            return one
+        together = times(replace(self.heads, heads=queries * self.heads.heads), batch, context)
+        return between(together, one, times(self.heads, queries * batch, context))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +85,14 @@ class BlockAttention:
         keys, tokens = self.block.shares(kernels.gpu, self.block.prefill(prompts, isl))
         return Prefill(timed, keys, tokens)
 
-    def decode(self, kernels: Kernels, batch: Floats, context: Floats) -> Timed:
-        """For arrays of sequences and their context."""
-        return kernels.block("decode", self.block)(self.block, batch, context)
+    def decode(self, kernels: Kernels, batch: Floats, context: Floats, queries: int = 1) -> Timed:
+        """For arrays of sequences and their context; `queries` tokens of a sequence read the cache once."""
+        times = kernels.block("decode", self.block)
+        one = times(self.block, batch, context)
+        if queries == 1:
+            return one
+        together = times(self.block, batch, context, queries)
+        return between(together, one, times(self.block, queries * batch, context))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +113,14 @@ class DeltaRule:
         """For arrays of prompts and their length."""
         return Prefill(kernels.delta(self.op, "prefill")(self.shape, prompts, isl), tokens=1.0)
 
-    def decode(self, kernels: Kernels, batch: Floats, context: Floats) -> Timed:
-        """For arrays of sequences; the context does not matter."""
-        return kernels.delta(self.op, "decode")(self.shape, batch, np.ones_like(context))
+    def decode(self, kernels: Kernels, batch: Floats, context: Floats, queries: int = 1) -> Timed:
+        """For arrays of sequences; the context does not matter.
+
+        The state is read once and written after every one of `queries` tokens, since any of them may be the last that
+        is accepted; moving it is what the kernel does (`paretosim.cost.delta`).
+        """
+        timed = kernels.delta(self.op, "decode")(self.shape, batch, np.ones_like(context))
+        return timed if queries == 1 else Timed(timed.seconds * (1 + queries) / 2, 0 * timed.measured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +151,19 @@ class KeyGather:
         # All `tp` groups gather at once and share the NICs: as one gather among all of their GPUs.
         return Prefill(gather(self.cp * self.tp, message * self.tp), keys=1.0)
 
-    def decode(self, kernels: Kernels, batch: Floats, context: Floats) -> Timed:
+    def decode(self, kernels: Kernels, batch: Floats, context: Floats, queries: int = 1) -> Timed:
         """No decode engine cuts prompts."""
         zero = np.zeros(np.broadcast_shapes(batch.shape, context.shape))
         return Timed(zero, zero)
 
 
 SequenceOperator = SelfAttention | BlockAttention | DeltaRule | KeyGather
+
+
+def between(timed: Timed, least: Timed, most: Timed) -> Timed:
+    """Several queries of a sequence cost no less than one, and no more than those of as many sequences."""
+    high = np.maximum(least.seconds, most.seconds)
+    low = (timed.seconds < least.seconds, timed.seconds > high)
+    return Timed(
+        np.clip(timed.seconds, least.seconds, high), np.select(low, (least.measured, most.measured), timed.measured)
+    )

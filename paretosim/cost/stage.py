@@ -5,7 +5,7 @@ A new layer kind adds one function here and, where it brings a new kernel, one o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -19,6 +19,7 @@ from ..spec.layers import (
     GatedDeltaNet,
     GqaAttention,
     KimiDeltaAttention,
+    LayerGroup,
     MlaAttention,
     MoeFfn,
 )
@@ -69,12 +70,14 @@ class Stage:
     per_engine : see the tokens of all ranks.
     per_sequence : see one row a sequence (the output head).
     attention : see batch and length.
+    draft : one pass that proposes a token, where the engine speculates.
     """
 
     per_token: tuple[Counted[PerToken], ...]
     per_engine: tuple[Counted[PerToken], ...]
     per_sequence: tuple[Counted[PerToken], ...]
     attention: tuple[Counted[SequenceOperator], ...]
+    draft: Stage | None = None
 
 
 @dataclass(slots=True)
@@ -88,6 +91,7 @@ class _Share:
     projections, weights : GEMM lanes of attention and of feed-forward blocks.
     experts : dtypes of the expert table, preferred first.
     kv_cache, arithmetic : format of the cache, and of prefill attention if it is not the engine's choice.
+    attention_rows : how many of `per_token` belong to attention; the others follow it.
     """
 
     hidden: int
@@ -101,6 +105,7 @@ class _Share:
     per_token: list[PerToken] = field(default_factory=list)
     per_engine: list[PerToken] = field(default_factory=list)
     attention: list[SequenceOperator] = field(default_factory=list)
+    attention_rows: int = 0
 
     @property
     def row_bytes(self) -> int:
@@ -170,15 +175,20 @@ def stage_operators(
     per_token: list[Counted[PerToken]] = []
     per_engine: list[Counted[PerToken]] = []
     attention: list[Counted[SequenceOperator]] = []
-    for group in model.layers:
-        count = ceil(group.count / layout.pp)
+
+    def share_of(group: LayerGroup) -> _Share:
         share = _Share(model.hidden, layout, settings, *lanes, precision.kv_cache, precision.attention)
         _attention(group.attention, share)
-        before = len(share.per_token)
+        share.attention_rows = len(share.per_token)
         _ffn(group.ffn, share)
+        return share
+
+    for group in model.layers:
+        count, share = ceil(group.count / layout.pp), share_of(group)
         halved = settings.two_batch_overlap and isinstance(group.ffn, MoeFfn) and exchanges(layout)
         first: Beside | None = "attention" if halved else None
         second: Beside | None = "ffn" if halved else None
+        before = share.attention_rows
         per_token += [Counted(operator, count, first) for operator in share.per_token[:before]]
         per_token += [Counted(operator, count, second) for operator in share.per_token[before:]]
         per_engine += [Counted(operator, count, second) for operator in share.per_engine]
@@ -188,7 +198,35 @@ def stage_operators(
     if layout.pp > 1:
         per_token.append(Counted(Send("stage hand-over", row_bytes, layout.tp, layout.gpus), 1))
     head: Counted[PerToken] = Counted(Gemm("output head", ceil(model.vocab / layout.tp), model.hidden, "bf16"), 1)
-    return Stage(tuple(per_token), tuple(per_engine), (head,), tuple(attention))
+    draft = _draft(model, share_of, head) if settings.draft_tokens else None
+    return Stage(tuple(per_token), tuple(per_engine), (head,), tuple(attention), draft)
+
+
+def _draft(model: ModelSpec, share_of: Callable[[LayerGroup], _Share], head: Counted[PerToken]) -> Stage:
+    """One pass through a multi-token-prediction layer: it takes the last hidden state beside the token's embedding.
+
+    DeepSeek-V3 report, 2.2; the projection stays in bf16, and embedding and head are the model's own.
+
+    Raises
+    ------
+    InputError
+        The model ships no such layer.
+    """
+    if model.mtp is None:
+        raise InputError(f"{model.name} ships no multi-token-prediction layer to draft with")
+    share = share_of(model.mtp)
+    row_bytes = model.hidden * ACTIVATION_BYTES
+    before: list[PerToken] = [
+        Elementwise("embedding", 2 * row_bytes),
+        Elementwise("norm and residual", 4 * row_bytes),
+        Gemm("projection", model.hidden, 2 * model.hidden, "bf16"),
+    ]
+    return Stage(
+        tuple(Counted(operator, 1) for operator in (*before, *share.per_token)),
+        tuple(Counted(operator, 1) for operator in share.per_engine),
+        (head,),
+        tuple(Counted(operator, 1) for operator in share.attention),
+    )
 
 
 def _attention(attention: Attention, share: _Share) -> None:

@@ -1,4 +1,4 @@
-"""Compile one (model, precision, GPU, engine, layout) into a `StepCost`: seconds of any engine step.
+"""A `StepCost`: seconds of any engine step of one (model, precision, GPU, engine, layout), compiled by `compiling`.
 
 Everything but tokens, batch and context is fixed for a layout, so its operators collapse once into a few small
 grids; sweep and simulator only ever touch those. Between grid points all is linear, so the mean over a
@@ -17,19 +17,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats, Timed, monotone
-from ..spec.model import ModelSpec
+from ..profiles.grid import Floats, Timed
 from ..spec.parallelism import Parallelism
-from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
-from .kernels import Kernels
-from .operators import Beside, Counted, Exchange, Gemm, PerToken
-from .overlap import Overlap, halves
-from .stage import stage_operators
+from .lookup import bilinear, cell, doubling_cell, linear
+from .overlap import Overlap
 
 Seen = Literal[
-    "tokens", "all tokens", "sequences", "decode", "prompt keys", "prompt tokens", "prompt pairs", "kept keys"
-]
+    "tokens", "all tokens", "sequences", "decode", "prompt keys", "prompt tokens", "prompt pairs", "kept keys",
+    "draft tokens", "draft all tokens", "draft sequences",
+]  # fmt: skip
+DRAFT: tuple[Seen, ...] = ("draft tokens", "draft all tokens", "draft sequences")
 PREFILL: tuple[Seen, ...] = ("prompt keys", "prompt tokens", "prompt pairs", "kept keys")
 """The last is work on keys whose result is kept from chunk to chunk (`EngineSettings.cache_expanded_latents`)."""
 
@@ -49,7 +47,7 @@ class OperatorGrid:
     name : what a person reads.
     sees : which axes: ``tokens`` or ``sequences`` of a rank, ``all tokens`` of the engine (one axis), ``decode``
         (batch, context) or one of `PREFILL` (prompts, isl), which say how its seconds shrink with a cached prefix
-        (`paretosim.cost.sequence.Prefill`).
+        (`paretosim.cost.sequence.Prefill`). Those of `DRAFT` are of one proposing pass.
     seconds, measured_s : seconds on the grid [s], and the part of them a measured grid answers for.
     """
 
@@ -69,22 +67,30 @@ class StepCost:
     tokens : grid of the per-token operators (and, for the head, of sequences).
     operators : every operator's grid, but for an exchange that `overlap` hides.
     overlap : what becomes of an exchange that runs beside the other half of the batch; None where nothing does.
+    settings : how the engine is run. If it speculates, a decode step proposes and verifies, and yields
+        `tokens_per_step` tokens for each sequence; a prefill step fills the draft layer's cache too.
     """
 
     layout: Parallelism
     tokens: Floats
     operators: tuple[OperatorGrid, ...]
     overlap: Overlap | None = None
+    settings: EngineSettings = DEFAULT
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens that a decode step yields for each sequence on average."""
+        return self.settings.tokens_per_step
 
     def decode(self, batch: ArrayLike, context: ArrayLike) -> Timed:
-        """A step that generates one token for each of `batch` sequences at `context` tokens (arrays)."""
+        """A step that goes once through the model for each of `batch` sequences at `context` tokens (arrays)."""
         batch, context = np.broadcast_arrays(*map(_floats, (batch, context)))
         rank = batch / self._ranks(batch)
-        seconds, measured = self._rows(rank, batch, rank) + self._attended(rank, context)
+        total = self._decode_rows(rank, batch) + self._decode_attention(rank, context)
         if self.overlap is not None:
-            added = self.overlap.exposed(rank, *(c.decode(batch, context).seconds for c in self.overlap.beside))
-            seconds, measured = seconds + added[0], measured + added[1]
-        return Timed(seconds, measured / seconds)
+            work = (side.decode(batch, context).seconds for side in self.overlap.beside)
+            total = total + self.overlap.exposed(self.settings.queries * rank, *work)
+        return Timed(total[0], total[1] / total[0])
 
     def decode_mean(self, batch: ArrayLike, first: float, last: float) -> Timed:
         """Mean step while every context grows from `first` to `last` tokens; exact for the compiled cost.
@@ -95,16 +101,15 @@ class StepCost:
         """
         batch = _floats(batch)
         rank = batch / self._ranks(batch)
-        contexts = _between(first, last)
-        attention = self._attended(rank[:, None], contexts[None, :])
+        contexts = np.concatenate([[first], CONTEXTS[(first < CONTEXTS) & (last > CONTEXTS)], [last]])
+        attention = self._decode_attention(rank[:, None], contexts[None, :])
         span = last - first
         mean = np.trapezoid(attention, contexts, axis=-1) / span if span > 0 else attention[..., 0]
-        seconds, measured = self._rows(rank, batch, rank) + mean
+        total = self._decode_rows(rank, batch) + mean
         if self.overlap is not None:
-            work = [c.decode(batch[:, None], contexts[None, :]).seconds for c in self.overlap.beside]
-            added = self.overlap.exposed_mean(rank, contexts, *work)
-            seconds, measured = seconds + added[0], measured + added[1]
-        return Timed(seconds, measured / seconds)
+            work = [side.decode(batch[:, None], contexts[None, :]).seconds for side in self.overlap.beside]
+            total = total + self.overlap.exposed_mean(self.settings.queries * rank, contexts, *work)
+        return Timed(total[0], total[1] / total[0])
 
     def prefill(self, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0, share: ArrayLike = 1) -> Timed:
         """A step that computes ``share`` of the new tokens of `prompts` prompts (arrays).
@@ -118,14 +123,14 @@ class StepCost:
         prompts, isl, prefix, share = np.broadcast_arrays(*map(_floats, (prompts, isl, prefix, share)))
         tokens = prompts * (isl - prefix) * share
         ranks = self._ranks(prompts)
-        seconds, measured = self._rows(tokens / ranks / self.layout.cp, tokens, prompts * share / ranks)
-        extra = self._prompt_attention(prompts / ranks, isl, prefix, share)
-        seconds, measured = seconds + extra[0], measured + extra[1]
+        seen = (tokens / ranks / self.layout.cp, tokens, prompts * share / ranks)
+        total = self._rows(*seen) + self._prompt_attention(prompts / ranks, isl, prefix, share)
+        if self.settings.queries > 1:
+            total = total + self._draft_rows(*seen)
         if self.overlap is not None:
-            work = (c.prefill(prompts, isl, prefix, share).seconds for c in self.overlap.beside)
-            added = self.overlap.exposed(tokens / ranks / self.layout.cp, *work)
-            seconds, measured = seconds + added[0], measured + added[1]
-        return Timed(seconds, measured / seconds)
+            work = (side.prefill(prompts, isl, prefix, share).seconds for side in self.overlap.beside)
+            total = total + self.overlap.exposed(seen[0], *work)
+        return Timed(total[0], total[1] / total[0])
 
     def mixed(
         self, batch: ArrayLike, context: ArrayLike, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0,
@@ -136,17 +141,26 @@ class StepCost:
         batch, context, prompts, isl, prefix, share = arrays
         tokens = prompts * (isl - prefix) * share
         rank, ranks = batch / self._ranks(batch), self._ranks(prompts)
-        seconds, measured = self._rows(rank + tokens / ranks, batch + tokens, rank + prompts * share / ranks)
-        for extra in (
-            self._attended(rank, context),
-            self._prompt_attention(prompts / ranks, isl, prefix, share),
-        ):
-            seconds, measured = seconds + extra[0], measured + extra[1]
+        new = tokens / ranks / self.layout.cp, tokens, prompts * share / ranks
+        seen = self.verified(rank, batch, *new)
+        total = self._rows(*seen) + self._decode_attention(rank, context)
+        total = total + self._prompt_attention(prompts / ranks, isl, prefix, share)
+        if self.settings.queries > 1:
+            # The first pass fills the draft's cache for the prompts as well.
+            running = (rank, batch, rank)
+            total = total + self._draft_rows(*(s + n for s, n in zip(running, new, strict=True)))
+            total = total + (self.settings.draft_tokens - 1) * self._draft_rows(*running)
         if self.overlap is not None:
-            work = (c.mixed(batch, context, prompts, isl, prefix, share).seconds for c in self.overlap.beside)
-            added = self.overlap.exposed(rank + tokens / ranks, *work)
-            seconds, measured = seconds + added[0], measured + added[1]
-        return Timed(seconds, measured / seconds)
+            work = (s.mixed(batch, context, prompts, isl, prefix, share).seconds for s in self.overlap.beside)
+            total = total + self.overlap.exposed(seen[0], *work)
+        return Timed(total[0], total[1] / total[0])
+
+    def verified(
+        self, rank: Floats, batch: Floats, tokens: Floats, all_tokens: Floats, sequences: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """Rows that a mixed step sends through the model: every proposal of a running sequence, and prompts."""
+        queries = self.settings.queries
+        return queries * rank + tokens, queries * batch + all_tokens, queries * rank + sequences
 
     def breakdown(self, phase: str, batch: float, length: float, prefix: float = 0) -> dict[str, Timed]:
         """Seconds by operator of one decode step (`length` is the context) or prefill step (the prompt length).
@@ -155,20 +169,23 @@ class StepCost:
         """
         tokens = batch if phase == "decode" else batch * (length - prefix)
         ranks = float(self._ranks(_floats(batch)))
-        rows = {"tokens": tokens / ranks / self.layout.cp, "all tokens": tokens, "sequences": batch / ranks}
-        cached = prefix / length
+        cp = self.layout.cp if phase == "prefill" else 1
+        rows = {"tokens": tokens / ranks / cp, "all tokens": tokens, "sequences": batch / ranks}
+        queries, passes = (self.settings.queries, self.settings.draft_tokens) if phase == "decode" else (1, 1)
+        cached, of_batches = prefix / length, doubling_cell(len(BATCHES), _floats(rows["sequences"]))
         parts: dict[str, Timed] = {}
         for op in self.operators:
             grid = np.stack([op.seconds, op.measured_s])
             if op.sees in rows:
-                seconds, measured = _linear(grid, self.tokens, _floats(rows[op.sees]))
+                seconds, measured = linear(grid, cell(self.tokens, _floats(queries * rows[op.sees])))
+            elif op.sees in DRAFT:
+                seen = rows[op.sees.removeprefix("draft ")]
+                seconds, measured = passes * linear(grid, cell(self.tokens, _floats(seen)))
             elif op.sees == phase:
-                seconds, measured = _bilinear(grid, BATCHES, CONTEXTS, _floats(rows["sequences"]), _floats(length))
+                seconds, measured = bilinear(grid, of_batches, doubling_cell(len(CONTEXTS), _floats(length)))
             elif op.sees in PREFILL and phase == "prefill":
                 left = (1.0, 1 - cached, 1 - cached**2, 1.0)[PREFILL.index(op.sees)]
-                seconds, measured = left * _bilinear(
-                    grid, BATCHES, PROMPTS, _floats(rows["sequences"]), _floats(length)
-                )
+                seconds, measured = left * bilinear(grid, of_batches, cell(PROMPTS, _floats(length)))
             else:
                 continue
             old = parts.get(op.name, Timed(np.zeros(()), np.zeros(())))
@@ -177,7 +194,8 @@ class StepCost:
         if self.overlap is not None:
             beside = self.overlap.beside
             work = (c.decode(batch, length) if phase == "decode" else c.prefill(batch, length, prefix) for c in beside)
-            seconds, measured = self.overlap.exposed(_floats(rows["tokens"]), *(w.seconds for w in work))
+            exchanged = _floats(queries * rows["tokens"])
+            seconds, measured = self.overlap.exposed(exchanged, *(w.seconds for w in work))
             parts[self.overlap.name] = Timed(seconds, measured / seconds if seconds else np.zeros(()))
         return parts
 
@@ -195,17 +213,37 @@ class StepCost:
 
     def _rows(self, tokens: Floats, all_tokens: Floats, sequences: Floats) -> Floats:
         """Operators of tokens and of sequences: array (2, ...) of seconds and measured seconds."""
-        if tokens is sequences:  # a decode step
-            total = _linear(self._token + self._sequence, self.tokens, tokens)
+        at = cell(self.tokens, tokens)
+        if sequences is tokens:  # decode: one row a sequence
+            total = linear(self._token_and_sequence, at)
         else:
-            total = _linear(self._token, self.tokens, tokens) + _linear(self._sequence, self.tokens, sequences)
-        return total if self._engine is None else total + _linear(self._engine, self.tokens, all_tokens)
+            total = linear(self._token, at)
+            total += linear(self._sequence, cell(self.tokens, sequences))
+        if self._engine is not None:
+            total += linear(self._engine, cell(self.tokens, all_tokens))
+        return total
 
-    def _attended(self, sequences: Floats, context: Floats) -> Floats:
-        """Attention of a rank's decoding sequences: array (2, ...)."""
-        if self._decode is None:  # one side of an overlap
-            return np.zeros((2, *np.broadcast_shapes(sequences.shape, context.shape)))
-        return _bilinear(self._decode, BATCHES, CONTEXTS, sequences, context)
+    def _decode_rows(self, rank: Floats, batch: Floats) -> Floats:
+        """Operators of a decode step's rows, proposals included."""
+        queries = self.settings.queries
+        rows = rank if queries == 1 else queries * rank
+        total = self._rows(rows, queries * batch, rows)
+        if queries > 1:
+            total += self.settings.draft_tokens * self._draft_rows(rank, batch, rank)
+        return total
+
+    def _decode_attention(self, rank: Floats, context: Floats) -> Floats:
+        if self._decode is None:  # the side of an overlap that has none
+            return np.zeros((2, *np.broadcast_shapes(rank.shape, context.shape)))
+        return bilinear(self._decode, doubling_cell(len(BATCHES), rank), doubling_cell(len(CONTEXTS), context))
+
+    def _draft_rows(self, *seen: Floats) -> Floats:
+        """Operators of one proposing pass; as `_rows`, nothing where the engine does not speculate."""
+        total = np.zeros((2, *np.shape(seen[0])))
+        for grid, rows in zip(self._draft, seen, strict=True):
+            if grid is not None:
+                total += linear(grid, cell(self.tokens, rows))
+        return total
 
     def _prompt_attention(self, prompts: Floats, isl: Floats, prefix: Floats, share: Floats) -> Floats:
         """Attention of a rank's prompts; `share` and fewer prompts than one (a chunk) cost their part of a prompt.
@@ -217,21 +255,29 @@ class StepCost:
         """
         whole, part = np.maximum(prompts, 1.0), np.minimum(prompts, 1.0) * share
         cached = prefix / isl
-        keys, tokens, pairs, kept = (
-            grid if grid is None else _bilinear(grid, BATCHES, PROMPTS, whole, isl) for grid in self._prefill
-        )
-        total = np.zeros((2, *isl.shape)) if pairs is None else pairs * (part * (1 - cached**2))
-        if tokens is not None:
-            total = total + tokens * (part * (1 - cached))
-        if keys is not None:
-            total = total + keys * (cached + (1 - cached) * (1 + part) / 2)
-        if kept is not None:
-            total = total + kept * part
+        at = doubling_cell(len(BATCHES), whole), cell(PROMPTS, isl)
+        if not cached.any() and (part == 1).all():  # whole prompts: every kind of work counts in full
+            return bilinear(self._whole_prompts, *at)
+        keys, tokens, pairs, kept = (grid if grid is None else bilinear(grid, *at) for grid in self._prefill)
+        total = np.zeros((2, *isl.shape)) if pairs is None else pairs
+        total *= part * (1 - cached**2)
+        for work, left in (
+            (tokens, part * (1 - cached)),
+            (keys, cached + (1 - cached) * (1 + part) / 2),
+            (kept, part),
+        ):
+            if work is not None:
+                work *= left
+                total += work
         return total
 
     @cached_property
     def _token(self) -> Floats:
         return self._sum("tokens", self.tokens.shape)
+
+    @cached_property
+    def _token_and_sequence(self) -> Floats:
+        return self._token + self._sequence
 
     @cached_property
     def _engine(self) -> Floats | None:
@@ -251,6 +297,15 @@ class StepCost:
         """One grid for each of `PREFILL`, None where no operator has such work."""
         return tuple(self._sum(sees, (len(BATCHES), len(PROMPTS))) if self._any(sees) else None for sees in PREFILL)
 
+    @cached_property
+    def _draft(self) -> tuple[Floats | None, ...]:
+        """One grid for each of `DRAFT`, None where no operator sees that."""
+        return tuple(self._sum(sees, self.tokens.shape) if self._any(sees) else None for sees in DRAFT)
+
+    @cached_property
+    def _whole_prompts(self) -> Floats:
+        return sum((g for g in self._prefill if g is not None), np.zeros((2, len(BATCHES), len(PROMPTS))))
+
     def _any(self, sees: Seen) -> bool:
         return any(op.sees == sees for op in self.operators)
 
@@ -262,105 +317,5 @@ class StepCost:
         return total
 
 
-def compile_step(
-    model: ModelSpec,
-    precision: Precision,
-    kernels: Kernels,
-    layout: Parallelism,
-    settings: EngineSettings = DEFAULT,
-) -> StepCost:
-    """Ask the kernels once for every operator of the fullest stage.
-
-    Raises
-    ------
-    InputError
-        A layer kind without a cost model, or a precision the engine lacks.
-    ProfileError
-        A table that is needed and missing.
-    """
-    stage = stage_operators(model, precision, kernels.engine, layout, settings)
-    operators = (c.operator for c in (*stage.per_token, *stage.per_sequence, *stage.per_engine))
-    lanes = sorted({operator.lane for operator in operators if isinstance(operator, Gemm)})
-    # Measured row counts are grid points too, so that a compiled step meets the measurement there.
-    tokens = np.unique(np.concatenate([TOKENS, *(kernels.gemm_rows(lane) for lane in lanes)]))
-    grids: dict[tuple[str, Seen], OperatorGrid] = {}
-    beside: dict[Beside, dict[tuple[str, Seen], OperatorGrid]] = {"attention": {}, "ffn": {}}
-    exchange = np.zeros((4, len(tokens)))
-    hidden = ""
-
-    def add(name: str, sees: Seen, seconds: Floats, measured: Floats, side: Beside | None) -> None:
-        for into in (grids, beside[side]) if side else (grids,):
-            old = into.get((name, sees), OperatorGrid(name, sees, np.zeros(()), np.zeros(())))
-            into[name, sees] = OperatorGrid(name, sees, old.seconds + seconds, old.measured_s + measured)
-
-    of_rows: tuple[tuple[Seen, tuple[Counted[PerToken], ...]], ...] = (
-        ("tokens", stage.per_token), ("all tokens", stage.per_engine), ("sequences", stage.per_sequence)
-    )  # fmt: skip
-    for sees, operators_of in of_rows:
-        # Where all GPUs hold the same tokens, the engine's are the rank's.
-        sees = "tokens" if sees == "all tokens" and layout.token_groups == 1 else sees
-        for each in operators_of:
-            ranks = layout.attn_dp if sees == "all tokens" else 1
-            rows, times = halves(tokens, ranks) if each.beside else (tokens, np.ones(()))
-            timed = each.operator.seconds(kernels, rows)
-            seconds = monotone(timed.seconds * times) * each.count
-            if each.beside and isinstance(each.operator, Exchange):
-                hidden, (out, taken) = each.operator.name, each.operator.split(kernels, rows)
-                exchange += seconds * np.stack([out, 1 - out, timed.measured, taken])
-            else:
-                add(each.operator.name, sees, seconds, seconds * timed.measured, each.beside)
-    batches, contexts = np.meshgrid(BATCHES, CONTEXTS, indexing="ij")
-    prompts, lengths = np.meshgrid(BATCHES, PROMPTS, indexing="ij")
-    for layer in stage.attention:
-        each_batch, times = halves(batches) if layer.beside else (batches, np.ones(()))
-        timed = layer.operator.decode(kernels, each_batch, contexts)
-        seconds = monotone(timed.seconds * times) * layer.count
-        add(layer.operator.name, "decode", seconds, seconds * timed.measured, layer.beside)
-        # Prompts are halved without loss: their attention reads few weights beside its work.
-        whole = layer.operator.prefill(kernels, prompts, lengths).cut(layout.cp)
-        seconds = monotone(whole.timed.seconds) * layer.count
-        pairs = 1.0 - whole.keys - whole.tokens
-        kept = (0.0, whole.keys) if settings.cache_expanded_latents else (whole.keys, 0.0)
-        for sees, part in zip(PREFILL, (kept[0], whole.tokens, pairs, kept[1]), strict=True):
-            if np.any(part):
-                add(layer.operator.name, sees, seconds * part, seconds * part * whole.timed.measured, layer.beside)
-    sides = tuple(StepCost(layout, tokens, tuple(grids_of.values())) for grids_of in beside.values())
-    overlap = Overlap(hidden, sides, exchange) if hidden else None
-    return StepCost(layout, tokens, tuple(grids.values()), overlap)
-
-
-def _between(first: float, last: float) -> Floats:
-    """Both ends and the contexts of the grid between them."""
-    return np.concatenate([[first], CONTEXTS[(first < CONTEXTS) & (last > CONTEXTS)], [last]])
-
-
 def _floats(value: ArrayLike) -> Floats:
     return np.asarray(value, dtype=np.float64)
-
-
-def _cell(axis: Floats, query: Floats) -> tuple[np.ndarray, Floats]:
-    """Left neighbour and weight of the right one; the outermost cell goes on as a straight line."""
-    left = np.clip(np.searchsorted(axis, query, side="right") - 1, 0, len(axis) - 2)
-    return left, (query - axis[left]) / (axis[left + 1] - axis[left])
-
-
-def _linear(grid: Floats, axis: Floats, query: Floats) -> Floats:
-    """``grid`` (2, n) at ``query`` -> (2, ...)."""
-    i, w = _cell(axis, query)
-    low = grid.take(i, axis=1)
-    return low + (grid.take(i + 1, axis=1) - low) * w
-
-
-def _bilinear(grid: Floats, rows: Floats, columns: Floats, row: Floats, column: Floats) -> Floats:
-    """``grid`` (2, r, c) at (row, column) -> (2, ...)."""
-    i, u = _cell(rows, row)
-    j, v = _cell(columns, column)
-    flat, width = grid.reshape(len(grid), -1), grid.shape[2]
-    corner = i * width + j
-
-    def at(first: np.ndarray) -> Floats:
-        left = flat.take(first, axis=1)
-        return left + (flat.take(first + 1, axis=1) - left) * v
-
-    low = at(corner)
-    return low + (at(corner + width) - low) * u

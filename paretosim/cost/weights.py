@@ -8,18 +8,21 @@ from ..spec.layers import Attention, CompressedAttention, DenseFfn, Ffn, GqaAtte
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import BYTES_PER_ELEMENT, Precision
+from ..spec.settings import DEFAULT, EngineSettings
 
 PLAIN_BYTES = 2
-"""Embeddings, output head and routers stay in bf16 whatever the checkpoint's format."""
+"""Embeddings, output head, routers and image encoders stay in bf16 whatever the checkpoint's format."""
 
 
-def weight_bytes(model: ModelSpec, precision: Precision, layout: Parallelism, redundant: int = 0) -> dict[str, float]:
+def weight_bytes(
+    model: ModelSpec, precision: Precision, layout: Parallelism, settings: EngineSettings = DEFAULT
+) -> dict[str, float]:
     """Bytes by part: ``attention``, ``ffn`` (dense blocks and shared experts), ``experts``, ``head``, ``embedding``.
 
-    Parameters
-    ----------
-    redundant : expert slots of a layer beside one for each expert (EPLB), spread over the GPUs of `layout.moe_ep`.
+    Beside them ``vision``, the image encoder (cut over `layout.tp`), and ``draft``, the multi-token-prediction layers
+    of an engine that speculates; embedding and head are the model's own.
     """
+    redundant = settings.redundant_experts
     precision = precision.of_checkpoint(model.checkpoints)
     assert precision.projections is not None and precision.experts is not None
     projection, plain = BYTES_PER_ELEMENT[precision.projections], BYTES_PER_ELEMENT[precision.weights]
@@ -35,6 +38,19 @@ def weight_bytes(model: ModelSpec, precision: Precision, layout: Parallelism, re
     parts["head"] = table
     # The first stage holds the input table, the last the head; counted together only where both are one stage.
     parts["embedding"] = table if layout.pp == 1 and not model.tied_embeddings else 0.0
+    # The encoder sits beside the input table; with several stages that is as large as the head that is counted.
+    parts["vision"] = model.vision.params * PLAIN_BYTES / layout.tp if model.vision else 0.0
+    parts["draft"] = 0.0
+    if settings.draft_tokens and model.mtp is not None:
+        layers = min(settings.draft_tokens, model.mtp_layers)
+        attention = _attention_params(model.mtp.attention, model.hidden, layout.tp)
+        dense, routers, experts = _ffn_params(model.mtp.ffn, model.hidden, layout, redundant)
+        parts["draft"] = layers * (
+            attention * projection
+            + dense * plain
+            + (routers + 2 * model.hidden**2) * PLAIN_BYTES
+            + experts * BYTES_PER_ELEMENT[precision.experts]
+        )
     return parts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..cost.formats import format_problems
 from ..cost.idle import idle_settings
 from ..cost.stage import check_lanes, exchanges
 from ..errors import InputError, Problem, ProfileError, did_you_mean
@@ -93,6 +94,23 @@ def _layouts(scenario: Scenario) -> list[Parallelism]:
         Parallelism(tp, cp=cp, attn_dp=dp, moe_ep=ep)
         for tp in space.tp for cp in space.cp for dp in space.attn_dp for ep in space.moe_ep
     ]  # fmt: skip
+
+
+def check_formats(scenario: Scenario, engines: Engines) -> None:
+    """Every GPU must have kernels for the precision.
+
+    Raises
+    ------
+    InputError
+        Names each GPU that has none, and the formats it has.
+    """
+    problems = [
+        scenario.problem(("precision",), why)
+        for kernels in engines.kernels.values()
+        for _, why in format_problems(engines.model, scenario.precision, kernels)
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def compile_layouts(scenario: Scenario, engines: Engines, space: DesignSpace) -> None:

@@ -16,10 +16,11 @@ from ..analytic.chunked_pipeline import chunked_rate
 from ..analytic.colocated import colocated_rate
 from ..analytic.decode import decode_rate
 from ..analytic.prefill import prefill_rate
+from ..cost.compiling import compile_step
 from ..cost.kernels import Kernels
 from ..cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes, sharing_gpus
 from ..cost.memory import MemoryModel
-from ..cost.step import StepCost, compile_step
+from ..cost.step import StepCost
 from ..profiles.grid import Floats
 from ..profiles.sidecar import Provenance
 from ..profiles.store import Store
@@ -142,7 +143,7 @@ def prefill_points(
     """Evaluate a prefill pool; `smoothing` shapes the chunks of engines that pipeline them."""
     filling, batch = _Filling(len(pool)), np.array(pool.batch, dtype=np.float64)
     prefix = mix.isl * prefix_hit_rate
-    request = request_kv_bytes(engines.model, engines.precision, mix.isl)
+    request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
     for gpu, layout, where in engines.layouts(pool):
         kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
         step, gpu_sharers = engines.step(gpu, layout), sharing_gpus(engines.model, layout)
@@ -176,11 +177,12 @@ def prefill_points(
 def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo) -> Points:
     """Evaluate a decode pool."""
     filling, batch = _Filling(len(pool)), np.array(pool.batch, dtype=np.float64)
-    request = request_kv_bytes(engines.model, engines.precision, mix.isl)
+    request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
     for gpu, layout, where in engines.layouts(pool):
         kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
         rate = decode_rate(engines.step(gpu, layout), batch, mix.isl, mix.osl)
-        held, step_tokens = memory.reserved_tokens(mix.isl, mix.osl), np.ceil(batch / (layout.pp * layout.attn_dp))
+        held = memory.reserved_tokens(mix.isl, mix.osl)
+        step_tokens = np.ceil(batch / (layout.pp * layout.attn_dp)) * engines.settings.queries
         into = ingress_bytes_per_s(request, batch, rate.tpot_s, mix.osl, sharing_gpus(engines.model, layout))
         filling.put(
             where,

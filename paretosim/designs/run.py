@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..profiles.store import Store
 from ..spec.hardware import GpuSpec
 from ..spec.scenario import Scenario, load_scenario
-from .checks import check_memory, check_names, compile_layouts
+from .checks import check_formats, check_memory, check_names, compile_layouts
 from .compare import best_gain, mode_front
 from .cross import Scored, score_colocated, score_disaggregated
 from .execute import chosen, run_tasks
@@ -108,6 +108,7 @@ def sweep(
     model = check_names(scenario, store)
     space = DesignSpace.of(scenario.space, scenario.hardware)
     engines = Engines.of(store, model, scenario.precision, scenario.engine, scenario.hardware.names, scenario.settings)
+    check_formats(scenario, engines)
     tell(0, 1, "compiling layouts")
     compile_layouts(scenario, engines, space)
     check_memory(scenario, engines, space)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..cost.compiling import compile_step
 from ..cost.kernels import Kernels
 from ..cost.memory import MemoryModel
 from ..cost.pairing import HandOverCost
-from ..cost.step import compile_step
 from ..profiles.store import Store
 from ..spec.cluster import Policy, ServedPool
 from ..spec.deployment import Pool

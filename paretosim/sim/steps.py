@@ -100,7 +100,7 @@ class CompiledSteps:
         self._scalar = ScalarStep(step)
         self._shape = _Shape(step.layout.pp, step.layout.attn_dp, step.layout.cp)
         self._host, self._layers = host, layers
-        self.tokens_per_step = 1.0
+        self.tokens_per_step = step.tokens_per_step
         self.lanes = step.layout.attn_dp
         self._lines: dict[int, Line] = {}
         self._attention: dict[int, Line] = {}
@@ -131,7 +131,7 @@ class CompiledSteps:
         tokens, longest = _tokens(chunks)
         ranks = self._busy(len(chunks))
         share = max(tokens / (min(stages, len(chunks)) * ranks), longest)
-        rows = self._scalar.rows(micro / busy + share, micro + share * ranks, micro / busy + len(chunks) / ranks)
+        rows = self._scalar.step_rows(micro / busy, micro, share, share * ranks, len(chunks) / ranks)
         seconds = stages * (rows + self._scalar.prompts(chunks, ranks)) + stages * decode
         host = self._host
         extra = host.step_s + host.prefill_layer_s * self._layers + host.sequence_s * sequences
@@ -144,7 +144,7 @@ class CompiledSteps:
         share = max(tokens / ranks, longest)
         host = self._host
         if self._scalar.step.overlap is None:
-            rows = self._scalar.rows(share / self._shape.cp, tokens, len(chunks) / ranks)
+            rows = self._scalar.step_rows(0.0, 0.0, share / self._shape.cp, tokens, len(chunks) / ranks)
             rows += self._scalar.prompts(chunks, ranks)
         else:
             rows = float(self._scalar.step.prefill(len(chunks), *_alike(chunks)).seconds)
@@ -170,7 +170,7 @@ class CompiledSteps:
             stages = self._shape.stages
             micro = sequences / min(stages, sequences)
             rank = micro / self._busy(micro)
-            rows = self._scalar.rows(rank, micro, rank)
+            rows = self._scalar.step_rows(rank, micro, 0.0, 0.0, 0.0)
             seconds = [stages * (s - rows) for s in self._scalar.decode_knots(micro)]
             found = self._attention[sequences] = Line.through((CONTEXTS * sequences).tolist(), seconds)
         return found

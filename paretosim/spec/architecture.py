@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from .layers import DenseFfn, LayerGroup, Tokens
 from .precision import Format
+
+MOST_TILES = 16
+"""Tiles that cover one image at most (``max_patches`` of Llama-4's image processor, transformers 4.51)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,24 @@ class VisionSpec:
         chain = sum(a * b for a, b in zip(self.projector, self.projector[1:], strict=False))
         return embed + self.layers * layer + self.projectors * chain
 
-    def tokens(self, height_px: int, width_px: int) -> int:
-        """Language-model tokens of one image (of one tile, where the encoder has a tile size)."""
+    def tokens(self, height_px: Tokens, width_px: Tokens) -> Tokens:
+        """Language-model tokens of one image (of one tile, where the encoder has a tile size); numbers or arrays."""
         side = self.patch_px * self.merge
         if self.tile_px:
-            return (self.tile_px // side) ** 2
-        return max(1, round(height_px / side)) * max(1, round(width_px / side))
+            return (self.tile_px // side) ** 2 + 0 * self.tiles(height_px, width_px)
+        high, wide = (np.maximum(1, np.rint(np.asarray(px) / side)).astype(np.int64) for px in (height_px, width_px))
+        return high * wide
+
+    def tiles(self, height_px: Tokens, width_px: Tokens) -> Tokens:
+        """Tiles of one image: those that cover it, and a thumbnail of the whole beside more than one.
+
+        At most `MOST_TILES` cover an image; larger ones are scaled down to as many.
+        """
+        if not self.tile_px:
+            return np.ones(np.broadcast(height_px, width_px).shape, np.int64)
+        high, wide = (np.ceil(np.asarray(px) / self.tile_px).astype(np.int64) for px in (height_px, width_px))
+        cover = np.minimum(high * wide, MOST_TILES)
+        return cover + (cover > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +85,7 @@ class ModelSpec:
     max_context : longest context the model declares [token].
     layers : the layer kinds with their counts.
     mtp_layers : multi-token-prediction layers shipped beside the model; counted nowhere else.
+    mtp : kind of such a layer, None where there is none.
     vision : the image encoder, if any.
     checkpoints : what a published checkpoint is stored in, by the precision it is called: formats of ``weights`` and,
         where they differ, ``projections`` and ``experts`` (`Precision.of_checkpoint`).
@@ -80,6 +98,7 @@ class ModelSpec:
     max_context: int
     layers: tuple[LayerGroup, ...]
     mtp_layers: int = 0
+    mtp: LayerGroup | None = None
     vision: VisionSpec | None = None
     checkpoints: Mapping[str, Mapping[str, Format]] = field(default_factory=dict)
 

@@ -47,7 +47,8 @@ def read_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     top = Keys(config, "", where, problems)
     text = top.child("text_config") if top.has("text_config") else top
     hidden, count, mtp = text.number("hidden_size"), text.number("num_hidden_layers"), _mtp_layers(text)
-    groups = Counter(zip(_attention(text, count, hidden, mtp), _ffn(text, count), strict=True))
+    attention, ffn = _attention(text, count, hidden, mtp), _ffn(text, count)
+    groups = Counter(zip(attention, ffn, strict=True))
     spec = ModelSpec(
         name=name,
         hidden=hidden,
@@ -57,6 +58,7 @@ def read_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         max_context=text.number("model_max_length", "max_position_embeddings"),
         layers=tuple(LayerGroup(n, attention, ffn) for (attention, ffn), n in groups.items()),
         mtp_layers=mtp,
+        mtp=LayerGroup(mtp, _mtp_attention(text, attention), ffn[-1]) if mtp else None,
         vision=_vision(top.child("vision_config"), hidden) if top.has("vision_config") else None,
     )
     text.refuse_unread(INERT)
@@ -71,6 +73,15 @@ def _mtp_layers(keys: Keys) -> int:
     if keys.has("use_mtp"):  # MiniMax
         return keys.number("num_mtp_modules") * keys.number("mtp_transformer_layers")
     return keys.number("num_nextn_predict_layers", "mtp_num_hidden_layers", default=0)
+
+
+def _mtp_attention(keys: Keys, layers: list[Attention]) -> Attention:
+    """The last layer's kind, unless the file says more: DeepSeek-V4 lists one more ratio."""
+    last, ratios = layers[-1], keys.items("compress_ratios")
+    if isinstance(last, CompressedAttention) and len(ratios) > len(layers):
+        alike = [a for a in layers if isinstance(a, CompressedAttention) and a.ratio == ratios[len(layers)]]
+        return alike[0] if alike else replace(last, ratio=0, indexer=None)
+    return last
 
 
 def _attention(keys: Keys, count: int, hidden: int, mtp: int) -> list[Attention]:

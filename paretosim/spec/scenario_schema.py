@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -39,6 +40,7 @@ from .schema_values import (
     problems_at,
 )
 from .schema_workload import WorkloadKeys
+from .settings import EngineSettings
 from .simulation import Simulation
 from .workload import Slo
 from .yaml_marks import REFUSED, Marked
@@ -178,6 +180,11 @@ def _folder_name(name: str) -> str:
     return name
 
 
+class _Speculative(Keys):
+    draft_tokens: Whole
+    acceptance: Annotated[float, Field(ge=0, le=1)]
+
+
 class _File(Keys):
     """Every key that a scenario may have; each command reads those that concern it."""
 
@@ -196,6 +203,14 @@ class _File(Keys):
     moe: Moe = Moe()
     mla: Mla = Mla()
     two_batch_overlap: bool = False
+    speculative: _Speculative | None = ABSENT
+
+    def settings(self) -> EngineSettings:
+        drafting = self.speculative
+        found = engine_settings(self.moe, self.mla, self.two_batch_overlap)
+        if drafting is None:
+            return found
+        return replace(found, draft_tokens=drafting.draft_tokens, acceptance=drafting.acceptance)
 
     @field_validator("hardware")
     @classmethod
@@ -291,7 +306,7 @@ def checked(marked: Marked, path: Path) -> Scenario:
         space=found.space.space(),
         path=path,
         where=marked.where,
-        settings=engine_settings(found.moe, found.mla, found.two_batch_overlap),
+        settings=found.settings(),
     )
 
 
@@ -337,5 +352,5 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
         host=found.host_time.host() if found.host_time else HostTime(),
         path=path,
         where=marked.where,
-        settings=engine_settings(found.moe, found.mla, found.two_batch_overlap),
+        settings=found.settings(),
     )

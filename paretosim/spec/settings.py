@@ -31,6 +31,19 @@ class EngineSettings:
     draft_tokens: int = 0
     acceptance: float = 0.0
 
+    @property
+    def queries(self) -> int:
+        """Tokens of one sequence in a decode step: the last one and the proposed ones."""
+        return 1 + self.draft_tokens
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens that one decode step yields for a sequence: ``(1 - a^(k + 1)) / (1 - a)``.
+
+        Leviathan et al., "Fast Inference from Transformers via Speculative Decoding" (ICML 2023), equation 1.
+        """
+        return float(sum(self.acceptance**i for i in range(self.queries)))
+
 
 DEFAULT = EngineSettings()
 """As a plain launch command has it."""

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import paretosim as ps
+from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes, sharing_gpus
 from paretosim.cost.memory import MemoryModel
-from paretosim.cost.step import compile_step
 from paretosim.designs.front import comparable
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model

@@ -48,7 +48,7 @@ def test_what_was_not_captured_is_named(folder: Path, capsys: pytest.CaptureFixt
         f"estimate meta-llama/Llama-3.1-8B --gpu my_cpu --engine torch --profiles {folder} --context 8 --precision fp8"
     )
     assert main(argv.split()) == 2
-    assert "no usable fp8 GEMM lane for my_cpu" in capsys.readouterr().err
+    assert "--precision: my_cpu has no kernels for fp8" in capsys.readouterr().err
 
 
 def test_the_captured_machine_is_listed_with_its_errors(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

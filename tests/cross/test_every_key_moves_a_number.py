@@ -40,9 +40,17 @@ CHANGES = [
     {"space": "{tp: [1, 2], batch: [1, 8, 64, 512], workers: [1, 2, 3], serving: [disaggregated]}"},
     {"space": "{tp: [1, 2], batch: [1, 8, 64, 512], ctx_gen_ratio: [3.5]}"},
     {"space": "{tp: [1, 2], batch: [1, 8, 64, 512], ctx_gen_ratio: matched}"},
+    {"model": "Qwen/Qwen3.5-27B", "speculative": "{draft_tokens: 1, acceptance: 0.8}"},
+    {"model": "Qwen/Qwen3.5-27B", "speculative": "{draft_tokens: 1, acceptance: 0.5}"},
+    {"model": "Qwen/Qwen3.5-27B", "speculative": "{draft_tokens: 2, acceptance: 0.8}"},
 ]
 # What the first change of a pair is compared with, where it rests on another key.
-ALONE = {"{weights: fp8, attention: fp8}": {"precision": "{weights: fp8, attention: bf16}", "engine": "sglang"}}
+ALONE: dict[str, dict[str, str]] = {
+    "{weights: fp8, attention: fp8}": {"precision": "{weights: fp8, attention: bf16}", "engine": "sglang"},
+    "{draft_tokens: 1, acceptance: 0.8}": {"model": "Qwen/Qwen3.5-27B"},
+    "{draft_tokens: 1, acceptance: 0.5}": CHANGES[-3],
+    "{draft_tokens: 2, acceptance: 0.8}": CHANGES[-3],
+}
 
 STAGES = "tp: [1], pp: [2], batch: [1, 8, 64], workers: [1, 2, 3], max_gpus: 8, serving: [disaggregated]"
 PAIRS = [
@@ -67,7 +75,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("changed", CHANGES, ids=lambda c: " ".join(f"{k}={v}" for k, v in c.items())[:70])
 def test_the_answer_is_another(base: str, tmp_path: Path, changed: dict[str, str]) -> None:
-    other = ALONE.get(changed.get("precision", ""))
+    other = next((ALONE[value] for value in changed.values() if value in ALONE), None)
     assert answer(tmp_path, changed) != (base if other is None else answer(tmp_path, other))
 
 

@@ -15,8 +15,9 @@ import pytest
 
 from paretosim.analytic.chunked_pipeline import chunked_rate
 from paretosim.analytic.prefill import PrefillRate, prefill_rate
+from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import StepCost, compile_step
+from paretosim.cost.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism

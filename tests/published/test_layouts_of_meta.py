@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
+from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import compile_step
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism

@@ -13,11 +13,13 @@ import pandas as pd
 import pytest
 
 from docs.measured import layout_of, precision_of
+from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import StepCost, compile_step
+from paretosim.cost.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import illegal
+from paretosim.spec.settings import EngineSettings
 from tests.conftest import SHARED
 
 ROWS = SHARED / "data" / "measured_serving.csv.gz"
@@ -82,3 +84,36 @@ def test_no_model_is_off_by_more_than_a_third(estimates: pd.DataFrame) -> None:
     rows = estimates.query("not disagg and not spec_decode_inferred and client != 'vendor_sweep'")
     bias = rows.groupby("model")["ratio"].median()
     assert bias.between(0.75, 1.33).all(), bias
+
+
+def test_rows_that_look_like_speculation_are_explained_by_it(store: Store) -> None:
+    """57 rows of DeepSeek-R1 on B200 come in at 1.5 times their measured TPOT; drafts bring the median error down.
+
+    Acceptance 0.85 is the lower figure of the DeepSeek-V3 report (5.4.3) for the second token; how many tokens each
+    deployment drafted is not in its row.
+    """
+    if not ROWS.exists():
+        pytest.skip("the measured rows are not beside this clone")
+    rows = pd.read_csv(ROWS).query("spec_decode_inferred and not disagg")
+    model = load_model("deepseek-ai/DeepSeek-R1")
+    assert len(rows) == 57 and set(rows["model"]) == {model.name}
+    steps: dict[object, StepCost] = {}
+
+    def error(drafts: int) -> float:
+        settings = EngineSettings(draft_tokens=drafts, acceptance=0.85 if drafts else 0.0)
+        off = []
+        for row in rows.itertuples():
+            precision, layout = precision_of(row), layout_of(row, model)
+            key = (row.hardware, row.framework, precision, layout, drafts)
+            if key not in steps:
+                kernels = Kernels.of(store, row.hardware, row.framework)
+                steps[key] = compile_step(model, precision, kernels, layout, settings)
+            step, isl, osl = steps[key], 0.9 * row.isl, 0.9 * row.osl
+            tpot = float(step.decode_mean([row.concurrency], isl, isl + osl).seconds[0]) / step.tokens_per_step
+            tpot += row.concurrency / osl * float(step.prefill(layout.attn_dp, isl).seconds) / layout.attn_dp
+            off.append(abs(tpot * 1e3 / row.tpot_ms - 1))
+        return float(np.median(off))
+
+    plain = error(0)
+    for drafts in (1, 2, 3):
+        assert error(drafts) < 0.6 * plain

@@ -95,13 +95,19 @@ def wrong(argv: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
             {"pp": "[1]\n  attn_dp: [1, 2]"},
             r"space.attn_dp: no layout can have 2: attention DP 2: \S+ has no experts to share",
         ),
-        ({"precision": "fp4"}, r"scenario.yaml:\d+:\d+: hardware: no usable nvfp4 GEMM lane for h200_sxm"),
+        ({"precision": "fp4"}, r"scenario.yaml:\d+:\d+: precision: h200_sxm has no kernels for fp4 .*; it has bf16"),
         ({"precision": "{weights: fp8, kv_cache: int8}"}, r"precision.kv_cache: must be one of bf16, fp8, not 'int8'"),
-        ({"hardware": "[a100_sxm]"}, r"hardware: no usable fp8 GEMM lane for a100_sxm"),
+        ({"hardware": "[a100_sxm]"}, r"precision: a100_sxm has no kernels for fp8 .*; it has bf16, int8, int4"),
         ({"model": "meta-llama/Llama-3.1-405B", "tp": "[1]", "pp": "[1]"}, r"model: .*405B in fp8 fits no GPU of the "),
         ({"max_gpus": "1", "tp": "[2, 4]"}, r"space.max_gpus: the space is empty: max_gpus is 1, the smallest engine"),
         ({"slo": "{ttft_s: 0.001}"}, r"slo: mix 8192/1024: no design meets the targets; the best TTFT is 0\.\d+ s"),
         ({"serving": "[colocated, disagregated]"}, r"space.serving.1: .*did you mean 'disaggregated'"),
+        (
+            {"speculative": "{draft_tokens: 1, acceptance: 0.8}"},
+            r"scenario.yaml:\d+:\d+: speculative.draft_tokens: .*70B ships no multi-token-prediction layer",
+        ),
+        ({"speculative": "{draft_tokens: 1, acceptance: 1.8}"}, r"speculative.acceptance: .*1.8"),
+        ({"speculative": "{draft_tokens: 0, acceptance: 0.8}"}, r"speculative.draft_tokens: .*0"),
         ({"bacth": "4"}, r"scenario.yaml:\d+:\d+: bacth: unknown key"),
     ],
     ids=lambda v: str(v)[:40],
@@ -159,9 +165,42 @@ def test_estimate_of_a_prefill_reads_as_a_table(capsys: pytest.CaptureFixture[st
     assert re.search(r"total +\d+\.\d+  of 179\.1: fits", text)
 
 
+def test_estimate_of_a_speculating_step_says_what_it_yields(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = "estimate deepseek-ai/DeepSeek-R1 --gpu h200_sxm --precision fp8 --tp 8 --batch 8 --context 4096"
+    assert main([*argv.split(), "--draft-tokens", "1", "--acceptance", "0.8"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"1\.80 tokens of each sequence a step: \d+\.\d+ ms a token", text)
+    assert "draft projection" in text and re.search(r"  draft +1\.\d+", text)
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_estimate_of_an_encoder_reads_as_a_table_or_json(form: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    argv = "estimate Qwen/Qwen3-VL-8B-Instruct --gpu h200_sxm --phase encode --images 4 --height 1024 --width 512"
+    assert main([*argv.split(), *form]) == 0
+    text = capsys.readouterr().out
+    if form:
+        found = json.loads(text)
+        assert sum(found["operators"].values()) == pytest.approx(found["step_s"])
+        assert found["tokens"] == 4 * 32 * 16
+        assert found["memory_gib"]["weights"] == pytest.approx(1.07, abs=0.01)
+    else:
+        assert "4 images of 1024 x 512 px, 2048 tokens" in text
+        assert "patch embedding" in text and "projector" in text
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        ("--phase encode --images 1 --height 8", "--width: is needed for --phase encode"),
+        ("--phase encode --images 1 --height 8 --width 8", "MODEL: meta-llama/Llama-3.1-8B has no image encoder"),
+        ("--phase encode --context 8", "--context: says nothing for --phase encode"),
+        ("--context 8 --images 1", "--images: says nothing for --phase decode"),
+        ("--context 8 --draft-tokens 1", "--acceptance: is needed with --draft-tokens"),
+        ("--context 8 --acceptance 0.5", "--acceptance: says nothing without --draft-tokens"),
+        (
+            "--context 8 --draft-tokens 1 --acceptance 0.5",
+            "--draft-tokens: meta-llama/Llama-3.1-8B ships no multi",
+        ),
         ("--phase decode", "--context: is needed for --phase decode"),
         ("--context 8 --isl 8", "--isl: says nothing for --phase decode"),
         ("--phase prefill --isl 8 --prefix 8", "--prefix: must be at least 0 and below --isl, not 8"),

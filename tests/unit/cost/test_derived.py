@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
+from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import compile_step
 from paretosim.errors import ProfileError
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model

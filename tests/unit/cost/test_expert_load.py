@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.load import place
 from paretosim.cost.memory import MemoryModel
 from paretosim.cost.moe import ExpertShape, MoeTimes
-from paretosim.cost.step import compile_step
 from paretosim.errors import InputError
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model

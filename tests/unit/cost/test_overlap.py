@@ -7,9 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 
+from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.overlap import _positive_mean
-from paretosim.cost.step import StepCost, compile_step
+from paretosim.cost.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism
