@@ -6,13 +6,14 @@ engine's, a missing one is borrowed, and every such step is kept as a `Repair`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from ..errors import ProfileError
+from ..profiles.grid import Floats
 from ..profiles.hygiene import PAD_UP_FACTOR, Repair, fastest_kernel, launch_floor_s
 from ..profiles.sidecar import Provenance
 from ..profiles.store import Store, Table
@@ -48,7 +49,7 @@ class Kernels:
     engine: EngineSpec
     repairs: list[Repair] = field(default_factory=list)
     used: dict[tuple[str, str], Provenance] = field(default_factory=dict)
-    _built: dict[tuple[str, ...], object] = field(default_factory=dict, repr=False)
+    _built: dict[tuple[Hashable, ...], object] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, store: Store, gpu: str, engine: str) -> Kernels:
@@ -132,7 +133,12 @@ class Kernels:
         """Memory-bound kernels: measured where this engine has a table (captured profiles), else analytic."""
         return self._once(("elementwise",), self._build_elementwise)
 
-    def _once(self, key: tuple[str, ...], build: Callable[[], Times]) -> Times:
+    def timed(self, operator: Hashable, ask: str, *shapes: Floats) -> Any:
+        """What an operator answers to ``operator.<ask>(self, *shapes)``; asked once, for layouts share most of them."""
+        key = ("timed", ask, operator, *(shape.tobytes() for shape in shapes))
+        return self._once(key, lambda: getattr(operator, ask)(self, *shapes))
+
+    def _once(self, key: tuple[Hashable, ...], build: Callable[[], Times]) -> Times:
         if key not in self._built:
             self._built[key] = build()
         return cast(Times, self._built[key])

@@ -251,16 +251,16 @@ def compile_step(
         # Without data-parallel attention the engine's tokens are the rank's.
         sees = "tokens" if sees == "all tokens" and layout.attn_dp == 1 else sees
         for each in operators_of:
-            timed = each.operator.seconds(kernels, tokens)
+            timed = kernels.timed(each.operator, "seconds", tokens)
             seconds = monotone(timed.seconds) * each.count
             add(each.operator.name, sees, seconds, seconds * timed.measured)
     batches, contexts = np.meshgrid(BATCHES, CONTEXTS, indexing="ij")
     prompts, lengths = np.meshgrid(BATCHES, PROMPTS, indexing="ij")
     for layer in stage.attention:
-        timed = layer.operator.decode(kernels, batches, contexts)
+        timed = kernels.timed(layer.operator, "decode", batches, contexts)
         seconds = monotone(timed.seconds) * layer.count
         add(layer.operator.name, "decode", seconds, seconds * timed.measured)
-        whole = layer.operator.prefill(kernels, prompts, lengths)
+        whole = kernels.timed(layer.operator, "prefill", prompts, lengths)
         seconds = monotone(whole.timed.seconds) * layer.count
         for sees, part in zip(PREFILL, (whole.keys, whole.tokens, 1.0 - whole.keys - whole.tokens), strict=True):
             if np.any(part):
