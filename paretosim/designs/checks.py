@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..cost.stage import check_lanes
-from ..errors import InputError, Problem, ProfileError, did_you_mean
+from ..errors import InputError, Problem, did_you_mean
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, load_model
 from ..spec.parallelism import Parallelism, illegal_experts, illegal_pp, illegal_tp
@@ -74,27 +74,6 @@ def _useless_widths(scenario: Scenario, model: ModelSpec) -> Iterator[Problem]:
             why = [reason for layout, reason in reasons.items() if getattr(layout, name) == value]
             if all(why):
                 yield scenario.problem(("space", key), f"no layout can have {value}: {why[-1]}")
-
-
-def compile_layouts(scenario: Scenario, engines: Engines, space: DesignSpace) -> None:
-    """Compile every layout, so that a missing table is one clear problem and not a crash half-way.
-
-    Raises
-    ------
-    InputError
-        A table is missing for some GPU (each named), or an architecture has no cost model.
-    """
-    problems: list[Problem] = []
-    for pool in (space.colocated, space.prefill, space.decode):
-        for gpu, layout, _ in engines.layouts(pool):
-            try:
-                engines.step(gpu, layout)
-            except ProfileError as error:
-                problems += [scenario.problem(("hardware",), p.message) for p in error.problems]
-            except InputError as error:
-                problems += [scenario.problem(("model",), p.message) for p in error.problems]
-    if problems:
-        raise InputError(list(dict.fromkeys(problems)))
 
 
 def check_memory(scenario: Scenario, engines: Engines, space: DesignSpace) -> None:

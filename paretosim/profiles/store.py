@@ -13,7 +13,7 @@ from ..errors import ProfileError, did_you_mean
 from ..spec.engine import EngineSpec, load_engine
 from ..spec.hardware import GpuSpec, load_gpu
 from .schema import SCHEMAS, OpSchema
-from .sidecar import Provenance, read_sidecar
+from .sidecar import SUFFIX, Provenance, file_sha256, read_sidecar
 
 ENGINES_FOLDER = "engines"
 ENVIRONMENT = "PARETOSIM_PROFILES"
@@ -142,6 +142,29 @@ class Store:
                 raise ProfileError(f"no {op} table for {gpu} under {engine}; tables there: {have}")
             self._tables[key] = _load(path, SCHEMAS[op])
         return self._tables[key]
+
+    def provenance(self, gpu: str, engine: str, op: str) -> Provenance:
+        """Where a table comes from, without loading it."""
+        if (table := self._tables.get((gpu, engine, op))) is not None:
+            return table.provenance
+        path = self._find(f"{gpu}/{engine}/{op}.parquet")
+        assert path is not None
+        return read_sidecar(path)
+
+    def fingerprint(self, gpu: str, engines: Iterable[str]) -> tuple[str, ...]:
+        """What tables there are on a GPU for these engines, and for libraries that are no engine: path and sidecar hash.
+
+        A sidecar holds the hash of its table, so equal fingerprints are equal measurements, none of which is loaded.
+        """
+        others = set(self.engine_names()) - set(engines)
+        found = []
+        for engine in self.engines(gpu):
+            for op in self.operators(gpu, engine) if engine not in others else ():
+                table = self._find(f"{gpu}/{engine}/{op}.parquet")
+                assert table is not None
+                sidecar = table.with_name(op + SUFFIX)
+                found.append(f"{gpu}/{engine}/{op} {file_sha256(sidecar) if sidecar.exists() else ''}")
+        return tuple(found)
 
     def _find(self, relative: str) -> Path | None:
         return next((root / relative for root in self.roots if (root / relative).exists()), None)

@@ -26,7 +26,7 @@ def sweep_text(result: SweepResult) -> str:
         ]
     lines += [
         "",
-        f"{summary['designs']:,} designs, {summary['feasible_designs']:,} of them feasible and scored, from "
+        f"{summary['designs']:,} designs, {summary['feasible_designs']:,} of them feasible and scored or provably beaten, from "
         f"{summary['engine_points']:,} engine points in {summary['wall_s']:.1f} s.",
         f"{summary['measured_share']:.0%} of the frontier's predicted time rests on measured kernels.",
     ]
@@ -72,8 +72,8 @@ def _mix_lines(result: SweepResult, mix: str) -> list[str]:
 
 
 def _title(mix: str) -> str:
-    isl, osl = mix.split("/")
-    return f"ISL {isl} / OSL {osl}"
+    isl, slash, osl = mix.partition("/")
+    return f"ISL {isl} / OSL {osl}" if slash else "All mixes by weight, on one deployment"
 
 
 def _percent(ratio: float) -> str:

@@ -21,7 +21,7 @@ from pydantic import (
 from ..errors import InputError
 from .axis import small_fraction
 from .precision import FORMATS, CacheFormat, Format, Precision
-from .scenario import Hardware, Scenario, Serving, Space
+from .scenario import PLAIN, Hardware, Objective, Scenario, Serving, Space
 from .schema_messages import message, shown
 from .schema_values import (
     ABSENT,
@@ -189,6 +189,12 @@ def _folder_name(name: str) -> str:
     return name
 
 
+def _objectives(names: list[Objective]) -> list[Objective]:
+    if missing := [name for name in PLAIN if name not in names]:
+        raise problem(f"must name {' and '.join(missing)} too: every design is placed by them")
+    return [name for name in get_args(Objective) if name in names]
+
+
 class _Scenario(Keys):
     name: Annotated[str, AfterValidator(_folder_name)]
     model: Text
@@ -199,6 +205,7 @@ class _Scenario(Keys):
     usd_per_gpu_hour: dict[str, Positive] = Field(default_factory=dict)
     workload: _Workload
     slo: _Slo = _Slo()
+    objectives: Annotated[list[Objective], AfterValidator(once), AfterValidator(_objectives)] = Field(list(PLAIN))
 
     @field_validator("hardware")
     @classmethod
@@ -250,4 +257,5 @@ def checked(marked: Marked, path: Path) -> Scenario:
         space=found.space.space(),
         path=path,
         where=marked.where,
+        objectives=tuple(found.objectives),
     )
