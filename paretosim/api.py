@@ -49,9 +49,7 @@ class Sweep:
         draw_frontiers(self.fronts, Path(path), self.result.scenario.name, self.result.facts())
         return Path(path)
 
-    def write(
-        self, out: str | Path, keep_designs: bool = False, progress: Progress | None = None
-    ) -> dict[str, Path]:
+    def write(self, out: str | Path, keep_designs: bool = False, progress: Progress | None = None) -> dict[str, Path]:
         """Write frontier, picture, interactive page and summary into a folder; returns where each is.
 
         Parameters

@@ -91,6 +91,21 @@ class Cross:
         """Design of each pair."""
         return self.space.index("disaggregated", rows.point, rows.worker, columns.point, columns.worker)
 
+    def by_ratio(self, p: int, d: Ints) -> tuple[Side, Side, Ints]:
+        """Designs of one prefill point with each decode point in every ratio of GPUs, and their index."""
+        assert self.space.ratios is not None
+        d, ratio = (v.ravel() for v in np.meshgrid(d, range(len(self.space.ratios)), indexing="ij"))
+        here = np.full(len(d), p)
+        workers_p, workers_d = workers_of(self.space, self.prefill, self.decode, here, d, ratio)
+        gpus_p, gpus_d = self.engine_gpus["prefill"], self.engine_gpus["decode"]
+        rows = Side(
+            here, workers_p, workers_p * gpus_p[p], workers_p * self.prefill.rate_req_s[p], self.prefill.ttft_s[here]
+        )
+        columns = Side(
+            d, workers_d, workers_d * gpus_d[d], workers_d * self.decode.rate_req_s[d], self.decode.tpot_s[d]
+        )
+        return rows, columns, self.space.index("disaggregated", p, d, ratio)
+
     def legal(self, side: str) -> Ints:
         """Legal points of one pool on its GPU type, in the pair's range."""
         if side == "prefill":
@@ -125,7 +140,7 @@ def score_colocated(space: DesignSpace, points: Points, osl: float, gpu: int, go
     name = space.colocated.gpus[gpu]
     reached = Reached(
         comparable(rate * osl / gpus), 1 / points.tpot_s[point], points.ttft_s[point], rate * osl,
-        goal.usd_per_hour.get(name, 0.0) * gpus, goal.watts.get(name, 0.0) * gpus,
+        np.float64(goal.usd_per_hour.get(name, 0.0)) * gpus, np.float64(goal.watts.get(name, 0.0)) * gpus,
     )  # fmt: skip
     return Scored(int(allowed.sum()), len(point), goal.front(reached, space.index("colocated", point, worker)))
 
@@ -249,20 +264,14 @@ def workers_of(space: DesignSpace, prefill: Points, decode: Points, p: Ints, d: 
 def _score_ratios(cross: Cross) -> Scored:
     """Designs whose numbers of engines follow from a ratio: nothing to prune, for they depend on both points."""
     space, prefill, decode, goal = cross.space, cross.prefill, cross.decode, cross.goal
-    assert space.ratios is not None
-    gpus_p, gpus_d = space.prefill.engine_gpus(), space.decode.engine_gpus()
-    d, ratio = (v.ravel() for v in np.meshgrid(cross.legal("decode"), range(len(space.ratios)), indexing="ij"))
+    d = cross.legal("decode")
     designs, feasible, front = 0, 0, goal.empty()
     for p in cross.legal("prefill"):
-        here = np.full(len(d), p)
-        workers_p, workers_d = workers_of(space, prefill, decode, here, d, ratio)
-        rows = Side(here, workers_p, workers_p * gpus_p[p], workers_p * prefill.rate_req_s[p], prefill.ttft_s[here])
-        columns = Side(d, workers_d, workers_d * gpus_d[d], workers_d * decode.rate_req_s[d], decode.tpot_s[d])
+        rows, columns, index = cross.by_ratio(int(p), d)
         allowed = rows.gpus + columns.gpus <= space.max_gpus
-        ok = np.flatnonzero(allowed & prefill.feasible[p] & decode.feasible[d])
-        index = space.index("disaggregated", p, d[ok], ratio[ok])
+        ok = np.flatnonzero(allowed & prefill.feasible[p] & decode.feasible[columns.point])
         designs, feasible = designs + int(allowed.sum()), feasible + len(ok)
-        front = goal.merged(front, goal.front(cross.reached(rows.take(ok), columns.take(ok)), index))
+        front = goal.merged(front, goal.front(cross.reached(rows.take(ok), columns.take(ok)), index[ok]))
     return Scored(designs, feasible, front)
 
 

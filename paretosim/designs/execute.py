@@ -29,14 +29,15 @@ class Keyed(Protocol):
 
 
 Task = TypeVar("Task", bound=Keyed)
+Given = TypeVar("Given", contravariant=True)
 Answer = TypeVar("Answer")
 Tell = Callable[[int, int, str], None]
 
 
-class Work(Protocol[Task, Answer]):
+class Work(Protocol[Given, Answer]):
     """What all tasks of a kind share; travels to other processes once."""
 
-    def __call__(self, task: Task, /) -> Answer:
+    def __call__(self, task: Given, /) -> Answer:
         """Do one task; no side effects."""
 
     def packed(self, answer: Answer, /) -> Arrays:
@@ -137,7 +138,13 @@ def opened(executor: str, jobs: int | None, ray_address: str | None) -> Abstract
 
 
 def run_tasks(
-    work: Work[Task, Answer], tasks: Sequence[Task], runner: Runner, journal: Journal, tell: Tell, spent: Spent, what: str
+    work: Work[Task, Answer],
+    tasks: Sequence[Task],
+    runner: Runner,
+    journal: Journal,
+    tell: Tell,
+    spent: Spent,
+    what: str,
 ) -> list[Answer]:
     """Answers of `work` for each task, in the tasks' order; each is in the journal as soon as it is known.
 

@@ -35,17 +35,15 @@ class FrontOfMany:
         """Front of a set of points, in any order; an objective that is not finite is an error."""
         from moocore import is_nondominated
 
-        values, index = np.asarray(values, np.float64), np.asarray(index, np.int64)
-        if not np.isfinite(values).all():
+        points, design = np.asarray(values, np.float64), np.asarray(index, np.int64)
+        if not np.isfinite(points).all():
             raise ValueError("an objective that is not finite")
-        if not len(index):
-            return cls(values, index)
-        order = np.argsort(index, kind="stable")  # of equal rows the first, here the lowest index, is kept
-        values, index = values[order], index[order]
-        keep = is_nondominated(values, maximise=True)
-        values, index = values[keep], index[keep]
-        order = np.lexsort((index, *(-column for column in values.T[::-1])))
-        return cls(values[order], index[order])
+        if not len(design):
+            return cls(points, design)
+        order = np.argsort(design, kind="stable")  # of equal rows the first, here the lowest index, is kept
+        order = order[is_nondominated(points[order], maximise=True)]
+        order = order[np.lexsort((design[order], *(-column for column in points[order].T[::-1])))]
+        return cls(points[order], design[order])
 
     def __or__(self, other: FrontOfMany) -> FrontOfMany:
         """Front of both sets together."""

@@ -67,7 +67,7 @@ class Journal:
             self._file = os.open(self._own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
             fcntl.flock(self._file, fcntl.LOCK_EX)
         buffer, name = BytesIO(), key.encode()
-        np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(buffer, allow_pickle=False, **arrays)
         body = name + buffer.getvalue()
         record = HEAD.pack(MARK, len(name), len(body) - len(name), zlib.crc32(body)) + body
         while record:

@@ -182,9 +182,7 @@ def prefill_points(
     return filling.done()
 
 
-def decode_points(
-    engines: Engines, pool: Pool, mix: Mix, slo: Slo, places: Sequence[Place] | None = None
-) -> Points:
+def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo, places: Sequence[Place] | None = None) -> Points:
     """Evaluate a decode pool, or only the engines at `places`."""
     filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)
     request = request_kv_bytes(engines.model, engines.precision, mix.isl)
@@ -212,7 +210,9 @@ def decode_points(
 def colocated_points(
     engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo, places: Sequence[Place] | None = None
 ) -> Points:
-    """Evaluate a colocated pool, or only the engines at `places`; each point takes the setting with the lowest TPOT that meets every limit.
+    """Evaluate a colocated pool, or only the engines at `places`.
+
+    Each point takes the setting with the lowest TPOT that meets every limit.
 
     Of settings whose TPOT is the same within `ALIKE` the one with the lowest TTFT is taken: nobody waits seconds for
     the first token to save a thousandth of the others.

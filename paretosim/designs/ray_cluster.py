@@ -39,14 +39,16 @@ def cluster(address: str | None, jobs: int) -> Iterator[Runner]:
 
     mine = not ray.is_initialized()
     if mine:
-        quiet = {"logging_level": "ERROR", "log_to_driver": False}
+        quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
         try:
             if address or os.environ.get("RAY_ADDRESS"):
                 ray.init(address=address, **quiet)
             else:
                 ray.init(num_cpus=jobs, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ParetosimError(f"no Ray cluster at {address or os.environ.get('RAY_ADDRESS', 'all')}: {error}") from error
+            raise ParetosimError(
+                f"no Ray cluster at {address or os.environ.get('RAY_ADDRESS', 'all')}: {error}"
+            ) from error
     try:
         yield Tasks()
     finally:
@@ -88,7 +90,7 @@ class Tasks:
                         done = ray.get(one)
                     except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
                         raise ParetosimError(
-                            f"task {place} lost its Ray worker {RETRIES + 1} times ({error}); --resume goes on from here"
+                            f"task {place} lost its worker {RETRIES + 1} times ({error}); --resume goes on from here"
                         ) from error
                     yield done
         finally:

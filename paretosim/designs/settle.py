@@ -1,4 +1,4 @@
-"""Of designs that are equally good the lowest index is reported: found again after pruning, which only looks at values."""
+"""Of equally good designs the lowest index is reported: found again after pruning, which only looks at values."""
 
 from __future__ import annotations
 
@@ -51,9 +51,10 @@ def settled(cross: Cross, front: AnyFront, able_p: Ints, able_d: Ints, best_p: I
 
 def _equal(cross: Cross, rows: Side, columns: Side, wanted: Floats) -> tuple[Ints, Ints]:
     """Legal (row, column) places whose objectives are exactly these."""
-    down = Side(*(v[:, None] for v in (rows.point, rows.worker, rows.gpus, rows.rate_req_s, rows.latency_s)))
+    down = rows.take((slice(None), None))
     same = (cross.goal.values(cross.reached(down, columns)) == wanted).all(axis=-1)
-    return np.nonzero(same & (down.gpus + columns.gpus <= cross.space.max_gpus))
+    row, column = np.nonzero(same & (down.gpus + columns.gpus <= cross.space.max_gpus))
+    return row, column
 
 
 def _interactivity(cross: Cross, front: AnyFront) -> Floats | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +42,8 @@ class Side:
         rate = points.rate_req_s[point] * workers[worker]
         return cls(point, worker, gpus[place, worker], rate, latency_s[point])
 
-    def take(self, rows: Ints | slice) -> Side:
-        """Some of the pairs, in the order asked for."""
+    def take(self, rows: Any) -> Side:
+        """Some of the pairs, in the order asked for; whatever indexes an array."""
         return Side(self.point[rows], self.worker[rows], self.gpus[rows], self.rate_req_s[rows], self.latency_s[rows])
 
     def __len__(self) -> int:

@@ -130,7 +130,9 @@ class Evaluate:
         have = {layout for gpu, layout, _ in pool.engines() if gpu == task.gpu}
         return [layout for layout in task.layouts if layout in have]
 
-    def gathered(self, tasks: Sequence[SomeEngines], answers: Sequence[Evaluated], labels: Sequence[str]) -> dict[str, MixPoints]:
+    def gathered(
+        self, tasks: Sequence[SomeEngines], answers: Sequence[Evaluated], labels: Sequence[str]
+    ) -> dict[str, MixPoints]:
         """Points of whole pools from the answers to all tasks, by label of the mix."""
         whole: dict[str, MixPoints] = {}
         where = {
@@ -169,7 +171,7 @@ class Evaluate:
         points = {}
         for where, got in named.items():
             spent = int(got.pop("evaluations"))
-            points[where] = Points(**got | {"setting": got["setting"].astype(object)}, evaluations=spent)  # type: ignore[arg-type]
+            points[where] = Points(**got | {"setting": got["setting"].astype(object)}, evaluations=spent)
         return Evaluated(points, tuple(map(str, arrays["used"])), tuple(map(str, arrays["repairs"])))
 
 
@@ -247,7 +249,9 @@ class Score:
             return score_colocated(self.space, mix.colocated, mix.osl, task.pair.decode_gpu, self.goal)
         assert mix.prefill is not None
         assert mix.decode is not None
-        return score_disaggregated(Cross(self.space, mix.prefill, mix.decode, mix.osl, self.goal, task.pair), self.prune)
+        return score_disaggregated(
+            Cross(self.space, mix.prefill, mix.decode, mix.osl, self.goal, task.pair), self.prune
+        )
 
     @staticmethod
     def packed(answer: Scored) -> Arrays:

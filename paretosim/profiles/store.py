@@ -152,7 +152,7 @@ class Store:
         return read_sidecar(path)
 
     def fingerprint(self, gpu: str, engines: Iterable[str]) -> tuple[str, ...]:
-        """What tables there are on a GPU for these engines, and for libraries that are no engine: path and sidecar hash.
+        """Path and sidecar hash of every table on a GPU for these engines, and for libraries that are no engine.
 
         A sidecar holds the hash of its table, so equal fingerprints are equal measurements, none of which is loaded.
         """

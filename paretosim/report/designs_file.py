@@ -1,60 +1,64 @@
-"""``designs.parquet``: one row a feasible design of each mix, in the order of the index, streamed."""
+"""``designs.parquet``: one row a feasible design of each mix, streamed in row groups."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from ..designs.listing import COLUMNS, CODED, block_columns, blocks, count
+from ..designs.listing import ABSENT, COLUMNS, FLOATS, WORDS, Columns, listed, words
 from ..designs.run import Progress, SweepResult
 
 ROWS_A_GROUP = 1 << 20
 
 
 def write_designs(result: SweepResult, path: Path, progress: Progress | None = None) -> int:
-    """Write the file and return its rows; memory holds one row group, whatever the number of designs."""
+    """Write the file and return its rows; memory holds a few row groups, whatever the number of designs."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    words = {name: dictionary for name, dictionary in CODED(result).items()}
-    kinds = {"f4": pa.float32(), "i2": pa.int16(), "i4": pa.int32(), "i8": pa.int64()}
-    schema = pa.schema(
-        [(name, pa.dictionary(pa.int8(), pa.string()) if name in words else kinds[kind]) for name, kind in COLUMNS]
-    )
-    floats = [name for name, kind in COLUMNS if kind == "f4"]
-    total, done = count(result), 0
+    coded = {name: pa.array(values) for name, values in words(result).items()}
+
+    def kind(name: str) -> pa.DataType:
+        if name in WORDS:
+            return pa.dictionary(pa.int8(), pa.string())
+        return pa.float32() if name in FLOATS else pa.int64() if name == "design_id" else pa.int32()
+
+    def column(name: str, values: np.ndarray) -> pa.Array:
+        if name in FLOATS:
+            return pa.array(values)
+        found = pa.array(values, mask=values == ABSENT)
+        return pa.DictionaryArray.from_arrays(found, coded[name]) if name in WORDS else found
+
+    schema = pa.schema([(name, kind(name)) for name in COLUMNS])
+    total, done = result.summary["feasible_designs"], 0
+    split = dict.fromkeys(FLOATS, "BYTE_STREAM_SPLIT") | {"design_id": "DELTA_BINARY_PACKED"}
     with pq.ParquetWriter(
-        path, schema, compression="zstd", compression_level=1, use_dictionary=[n for n, _ in COLUMNS if n not in floats],
-        column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"), write_statistics=True,
+        path, schema, compression="zstd", compression_level=1, column_encoding=split,
+        use_dictionary=[name for name in COLUMNS if name not in split],
     ) as writer:  # fmt: skip
-        for columns in gathered(block_columns(result, block) for block in blocks(result)):
-            arrays = [
-                pa.DictionaryArray.from_arrays(pa.array(columns[n], pa.int8(), mask=columns[n] < 0), words[n])
-                if n in words else pa.array(columns[n], kinds[k], mask=columns[n] < 0 if k[0] == "i" else None)
-                for n, k in COLUMNS
-            ]  # fmt: skip
+        for group in gathered(listed(result), ROWS_A_GROUP):
+            arrays = [column(name, group[name]) for name in COLUMNS]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema), ROWS_A_GROUP)
-            done += len(columns["design_id"])
+            done += len(arrays[0])
             if progress is not None:
                 progress(done, total, "writing designs")
     return done
 
 
-def gathered(parts: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-    """Blocks of any size joined into row groups of at least `ROWS_A_GROUP`, but for the last."""
-    waiting: list[dict[str, np.ndarray]] = []
-    rows = 0
+def gathered(parts: Iterable[Columns], rows: int) -> Iterator[Columns]:
+    """Blocks of any size as groups of so many rows, but for the last."""
+    waiting: list[Columns] = []
+    held = 0
     for part in parts:
         waiting.append(part)
-        rows += len(part["design_id"])
-        if rows >= ROWS_A_GROUP:
-            yield _joined(waiting)
-            waiting, rows = [], 0
-    if rows:
-        yield _joined(waiting)
-
-
-def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        held += len(part["design_id"])
+        if held >= rows:
+            whole = {name: np.concatenate([one[name] for one in waiting]) for name in part}
+            for start in range(0, held - rows + 1, rows):
+                yield {name: values[start : start + rows] for name, values in whole.items()}
+            rest = held - held % rows
+            waiting, held = [{name: values[rest:] for name, values in whole.items()}], held % rows
+    if held:
+        yield {name: np.concatenate([one[name] for one in waiting]) for name in waiting[0]}

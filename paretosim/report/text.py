@@ -26,7 +26,7 @@ def sweep_text(result: SweepResult) -> str:
         ]
     lines += [
         "",
-        f"{summary['designs']:,} designs, {summary['feasible_designs']:,} of them feasible and scored or provably beaten, from "
+        f"{summary['designs']:,} designs, {summary['feasible_designs']:,} of them feasible, from "
         f"{summary['engine_points']:,} engine points in {summary['wall_s']:.1f} s.",
         f"{summary['measured_share']:.0%} of the frontier's predicted time rests on measured kernels.",
     ]
