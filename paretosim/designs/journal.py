@@ -41,13 +41,13 @@ class Journal:
     them. Those of a run that is still at work are locked and stay.
     """
 
-    def __init__(self, folder: Path | None, scenario_id: str, resume: bool = False):
-        self._folder, self._id = folder, scenario_id
+    def __init__(self, folder: str | Path | None, scenario_id: str, resume: bool = False):
+        self._folder, self._id = None if folder is None else Path(folder), scenario_id
         self._own: Path | None = None
         self._file: int | None = None
         self._kept: dict[str, bytes] = {}
-        if folder is not None and resume:
-            for path in sorted(folder.glob(f"{scenario_id}.*{SUFFIX}")):
+        if self._folder is not None and resume:
+            for path in sorted(self._folder.glob(f"{scenario_id}.*{SUFFIX}")):
                 self._kept |= records(path)
 
     def get(self, key: str) -> Arrays | None:

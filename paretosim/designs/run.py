@@ -96,7 +96,7 @@ class How:
     executor: str = "auto"
     jobs: int | None = None
     ray_address: str | None = None
-    journal: Path | None = None
+    journal: str | Path | None = None
     resume: bool = False
     prune: bool = True
     designs_a_task: int = DESIGNS_A_TASK
@@ -139,6 +139,8 @@ def sweep(
     evaluate = Evaluate(engines, space, mixes, scenario.workload.prefix_hit_rate, scenario.slo)
     to_evaluate = evaluate.tasks()
     executor = execute.chosen(asked, how.jobs, _seconds(space, to_evaluate, len(mixes), how.prune))
+    if executor == "ray":
+        engines.load()
     with (
         Journal(how.journal, scenario_id, how.resume) as journal,
         execute.opened(executor, how.jobs, how.ray_address) as runner,

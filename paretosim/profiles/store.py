@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,7 +124,7 @@ class Store:
 
     def has(self, gpu: str, engine: str, op: str) -> bool:
         """Whether a table exists."""
-        return self._find(f"{gpu}/{engine}/{op}.parquet") is not None
+        return (gpu, engine, op) in self._tables or self._find(f"{gpu}/{engine}/{op}.parquet") is not None
 
     def table(self, gpu: str, engine: str, op: str) -> Table:
         """Load a table, its provenance checked.
@@ -156,15 +156,24 @@ class Store:
 
         A sidecar holds the hash of its table, so equal fingerprints are equal measurements, none of which is loaded.
         """
-        others = set(self.engine_names()) - set(engines)
         found = []
-        for engine in self.engines(gpu):
-            for op in self.operators(gpu, engine) if engine not in others else ():
-                table = self._find(f"{gpu}/{engine}/{op}.parquet")
-                assert table is not None
-                sidecar = table.with_name(op + SUFFIX)
-                found.append(f"{gpu}/{engine}/{op} {file_sha256(sidecar) if sidecar.exists() else ''}")
+        for engine, op in self._askable(gpu, engines):
+            table = self._find(f"{gpu}/{engine}/{op}.parquet")
+            assert table is not None
+            sidecar = table.with_name(op + SUFFIX)
+            found.append(f"{gpu}/{engine}/{op} {file_sha256(sidecar) if sidecar.exists() else ''}")
         return tuple(found)
+
+    def load(self, gpu: str, engines: Iterable[str]) -> None:
+        """Load those tables, so that a copy of this store answers on a machine that has no such folders."""
+        for engine, op in self._askable(gpu, engines):
+            self.table(gpu, engine, op)
+
+    def _askable(self, gpu: str, engines: Iterable[str]) -> Iterator[tuple[str, str]]:
+        others = set(self.engine_names()) - set(engines)
+        for engine in self.engines(gpu):
+            if engine not in others:
+                yield from ((engine, op) for op in self.operators(gpu, engine))
 
     def _find(self, relative: str) -> Path | None:
         return next((root / relative for root in self.roots if (root / relative).exists()), None)
