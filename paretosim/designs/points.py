@@ -67,10 +67,10 @@ class Engines:
         kernels = self.kernels[gpu]
         return MemoryModel.of(self.model, self.precision, kernels.engine, layout, kernels.gpu)
 
-    def load(self) -> None:
-        """Read every table that a step may ask for, so that a copy works on a machine without the profiles."""
+    def carry(self) -> None:
+        """Hold every table that a step may ask for, so that a copy works on a machine without the profiles."""
         for gpu, kernels in self.kernels.items():
-            kernels.store.load(gpu, (kernels.engine.name, *kernels.engine.siblings))
+            kernels.store.carry(gpu, (kernels.engine.name, *kernels.engine.siblings))
 
     def forget(self) -> None:
         """Drop the compiled steps: what is needed of them has been evaluated."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,16 +40,16 @@ def cluster(address: str | None, jobs: int) -> Iterator[Runner]:
 
     mine = not ray.is_initialized()
     if mine:
+        where = address or os.environ.get("RAY_ADDRESS")
+        _check_answers(where)
         quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
         try:
-            if address or os.environ.get("RAY_ADDRESS"):
-                ray.init(address=address, **quiet)
+            if where:
+                ray.init(address=where, **quiet)
             else:
                 ray.init(num_cpus=jobs, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ParetosimError(
-                f"no Ray cluster at {address or os.environ.get('RAY_ADDRESS', 'all')}: {error}"
-            ) from error
+            raise ParetosimError(f"no Ray cluster at {where or 'this machine'}: {error}") from error
     try:
         yield Tasks()
     finally:
@@ -96,6 +97,17 @@ class Tasks:
         finally:
             for one in running:
                 ray.cancel(one, force=True)
+
+
+def _check_answers(where: str | None) -> None:
+    """Ray itself waits for ever for a cluster that is not there."""
+    host, _, port = (where or "").rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise ParetosimError(f"no Ray cluster at {where}: {error}") from error
 
 
 def _do(name: str, shared: list[Any], place: int, task: Any) -> Done:

@@ -140,7 +140,7 @@ def sweep(
     to_evaluate = evaluate.tasks()
     executor = execute.chosen(asked, how.jobs, _seconds(space, to_evaluate, len(mixes), how.prune))
     if executor == "ray":
-        engines.load()
+        engines.carry()
     with (
         Journal(how.journal, scenario_id, how.resume) as journal,
         execute.opened(executor, how.jobs, how.ray_address) as runner,
