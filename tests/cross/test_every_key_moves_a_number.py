@@ -30,6 +30,9 @@ CHANGES = [
     {"workload": "{mixes: [{isl: 4096, osl: 300}, {isl: 256, osl: 512}]}"},
     {"workload": "{mixes: [{isl: 4096, osl: 256, weight: 3}, {isl: 256, osl: 512}]}"},
     {"workload": "{mixes: [{isl: 4096, osl: 256}, {isl: 256, osl: 512}], prefix: {hit_rate: 0.5}}"},
+    {"objectives": "[throughput, interactivity, ttft]"},
+    {"objectives": "[throughput, interactivity, ttft, cost]", "hardware": "[h200_sxm, h100_sxm]"},
+    {"objectives": "[throughput, interactivity, power]", "hardware": "[h200_sxm, b200_sxm]"},
     {"slo": "{ttft_s: 0.1, tpot_s: 0.05}"},
     {"slo": "{ttft_s: 2.0, tpot_s: 0.008}"},
     {"space": "{tp: [1], batch: [1, 8, 64, 512], workers: [1, 2, 3], max_gpus: 8}"},
@@ -42,7 +45,14 @@ CHANGES = [
     {"space": "{tp: [1, 2], batch: [1, 8, 64, 512], ctx_gen_ratio: matched}"},
 ]
 # What the first change of a pair is compared with, where it rests on another key.
-ALONE = {"{weights: fp8, attention: fp8}": {"precision": "{weights: fp8, attention: bf16}", "engine": "sglang"}}
+ALONE = {
+    "[throughput, interactivity, ttft, cost]": {
+        "objectives": "[throughput, interactivity, ttft]",
+        "hardware": "[h200_sxm, h100_sxm]",
+    },
+    "[throughput, interactivity, power]": {"hardware": "[h200_sxm, b200_sxm]"},
+    "{weights: fp8, attention: fp8}": {"precision": "{weights: fp8, attention: bf16}", "engine": "sglang"},
+}
 
 
 def answer(folder: Path, changed: dict[str, str]) -> str:
@@ -59,7 +69,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("changed", CHANGES, ids=lambda c: " ".join(f"{k}={v}" for k, v in c.items())[:70])
 def test_the_answer_is_another(base: str, tmp_path: Path, changed: dict[str, str]) -> None:
-    other = ALONE.get(changed.get("precision", ""))
+    other = ALONE.get(changed.get("precision", changed.get("objectives", "")))
     assert answer(tmp_path, changed) != (base if other is None else answer(tmp_path, other))
 
 
