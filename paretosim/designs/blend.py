@@ -19,6 +19,7 @@ from .points import Points
 from .table import MixPoints
 
 BLEND = "all"
+OWN = "each mix's own"
 
 
 def blended(mixes: Sequence[Mix], points: Sequence[MixPoints]) -> MixPoints:
@@ -64,7 +65,6 @@ def _blended(parts: Sequence[Points], weights: Floats, osl: Floats) -> Points:
 
 
 def _settings(names: Sequence[np.ndarray]) -> np.ndarray:
-    """The setting that every mix chose, or each mix's own in turn: the engine is retuned as the traffic changes."""
+    """The setting that every mix chose, or that each mix has its own: the engine is retuned as the traffic changes."""
     same = np.logical_and.reduce([names[0] == other for other in names])
-    every = np.array([" | ".join(each) for each in zip(*names, strict=True)], dtype=object)
-    return np.where(same, names[0], every)
+    return np.where(same, names[0], OWN)

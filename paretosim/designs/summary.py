@@ -83,7 +83,7 @@ def summary(
         "version": __version__,
         "objectives": list(scenario.objectives),
         "feasible_designs_by_mix": {mix: feasible for mix, (_, feasible) in alone.items()},
-        "unreachable_mixes": unreachable(points, counts),
+        "unreachable_mixes": unreachable(points, alone),
         "weighted_gain": _weighted_gain(scenario, fronts),
         "measured_share": round(float(frontier["measured_share"].mean()), 4),
         "tasks": spent.tasks,
@@ -113,8 +113,6 @@ def _weighted_gain(scenario: Scenario, fronts: pd.DataFrame) -> float | None:
 
 def _why_none(found: MixPoints) -> str:
     """Why a mix has no feasible design: what its best engines reach."""
-    if found.label == BLEND:
-        return "no engine is feasible for every mix"
     pools = [p for p in (found.colocated, found.prefill, found.decode) if p is not None]
     fits = [p.legal & p.fits for p in pools]
     if not any(f.any() for f in fits):

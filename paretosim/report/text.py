@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..designs.blend import BLEND
 from ..designs.compare import best_gain, curve, levels, mode_front
 from ..designs.run import SweepResult
 from ..designs.table import deployment
@@ -18,6 +19,8 @@ def sweep_text(result: SweepResult) -> str:
     ]
     for mix in result.points:
         why = summary["unreachable_mixes"].get(mix)
+        if mix == BLEND and not summary["feasible_designs_for_every_mix"]:
+            why = "no engine is feasible for every mix"
         lines += ["", *(_mix_lines(result, mix) if why is None else [_title(mix), f"  {why}"])]
     if summary["weighted_gain"] is not None:
         lines += [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import paretosim as ps
-from paretosim.designs.blend import BLEND, blended
+from paretosim.designs.blend import BLEND, OWN, blended
 from paretosim.designs.points import Points
 from paretosim.designs.table import MixPoints
 from paretosim.spec.workload import Mix
@@ -39,7 +39,7 @@ def test_time_is_shared_by_weight_and_limits_hold_for_each_mix() -> None:
     np.testing.assert_allclose(found.tpot_s, (900 * 0.01 + 100 * 0.03) / 1000)
     np.testing.assert_array_equal(found.feasible, [True, False])
     np.testing.assert_allclose(found.memory_bytes, [4, 4])
-    assert found.setting.tolist() == ["chunked 512", "chunked 512 | in-flight 1"]
+    assert found.setting.tolist() == ["chunked 512", OWN]
     assert found.evaluations == 0
 
 
