@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .designs.run import Progress, SweepResult
+from .designs.run import How, Progress, SweepResult
 from .designs.run import sweep as run_sweep
 from .profiles.store import Store, default_roots
 from .spec.scenario import Scenario
@@ -49,11 +49,17 @@ class Sweep:
         draw_frontiers(self.fronts, Path(path), self.result.scenario.name, self.result.facts())
         return Path(path)
 
-    def write(self, out: str | Path) -> dict[str, Path]:
-        """Write frontier, picture, interactive page and summary into a folder; returns where each is."""
+    def write(self, out: str | Path, keep_designs: bool = False, progress: Progress | None = None) -> dict[str, Path]:
+        """Write frontier, picture, interactive page and summary into a folder; returns where each is.
+
+        Parameters
+        ----------
+        keep_designs : also write ``designs.parquet``, one row a feasible design of each mix.
+        progress : called with (done, total, what).
+        """
         from .report.write import write_sweep
 
-        return write_sweep(self.result, Path(out))
+        return write_sweep(self.result, Path(out), keep_designs, progress)
 
     def __str__(self) -> str:
         from .report.text import sweep_text
@@ -66,6 +72,7 @@ def sweep(
     profiles: Iterable[str | Path] = (),
     executor: str = "auto",
     progress: Progress | None = None,
+    **how: Any,
 ) -> Sweep:
     """Score every design of a scenario.
 
@@ -73,7 +80,8 @@ def sweep(
     ----------
     scenario : a YAML file, or a scenario loaded with `load_scenario`.
     profiles : folders of your own profiles, searched before the shipped ones.
-    executor : where tasks run.
+    executor : where tasks run: ``auto``, ``serial``, ``processes`` or ``ray``.
+    how : `paretosim.designs.run.How` in words: jobs, ray_address, journal, resume, prune.
     progress : called with (done, total, what).
 
     Raises
@@ -87,4 +95,4 @@ def sweep(
     >>> answer = ps.sweep("scenarios/quickstart.yaml")
     >>> best = answer.frontier.iloc[0]
     """
-    return Sweep(run_sweep(scenario, Store(default_roots(map(Path, profiles))), executor, progress))
+    return Sweep(run_sweep(scenario, Store(default_roots(map(Path, profiles))), How(executor, **how), progress))

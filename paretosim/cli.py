@@ -32,7 +32,13 @@ def build_parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser("sweep", help="score every design of a scenario, extract the frontier of each mix")
     sweep.add_argument("scenario", type=Path, metavar="SCENARIO.yaml")
     sweep.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<name>-<id>/")
-    sweep.add_argument("--executor", choices=("auto", "serial"), default="auto", help="where tasks run")
+    sweep.add_argument("--executor", choices=("auto", "serial", "processes", "ray"), default="auto",
+                       help="where tasks run (default: serial until processes pay)")  # fmt: skip
+    sweep.add_argument("--jobs", type=_positive, metavar="N", help="processes, or workers of a local Ray cluster")
+    sweep.add_argument("--ray-address", metavar="A", help="use this Ray cluster, e.g. auto or 10.0.0.1:6379")
+    sweep.add_argument("--resume", action="store_true", help="go on from what a stopped run of this scenario finished")
+    sweep.add_argument("--no-prune", action="store_true", help="score beaten designs too: the same answer, later")
+    sweep.add_argument("--keep-designs", action="store_true", help="also write every feasible design: designs.parquet")
     _common(sweep)
 
     simulate = commands.add_parser("simulate", help="one deployment under traffic, request by request")
@@ -117,7 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        resumable = args.command == "sweep"
+        print("interrupted; --resume goes on from here" if resumable else "interrupted", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader of our output is gone (`paretosim ... | head`): nothing is left to say.

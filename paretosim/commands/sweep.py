@@ -8,13 +8,21 @@ from pathlib import Path
 from ..api import sweep
 from ..report.progress import Bar
 
+RUNS = Path("runs")
+
 
 def run(args: argparse.Namespace) -> None:
     """Score, write, and print the one-screen answer."""
+    # Journals lie beside the folder of the answer, which only appears once it is whole.
+    journal = (args.out.parent if args.out else RUNS) / ".journal"
     with Bar(args.quiet) as bar:
-        answer = sweep(args.scenario, args.profiles, args.executor, bar)
-    result = answer.result
-    files = answer.write(args.out or Path("runs") / f"{result.scenario.name}-{result.scenario_id}")
+        answer = sweep(
+            args.scenario, args.profiles, args.executor, bar, jobs=args.jobs, ray_address=args.ray_address,
+            journal=journal, resume=args.resume, prune=not args.no_prune,
+        )  # fmt: skip
+        result = answer.result
+        out = args.out or RUNS / f"{result.scenario.name}-{result.scenario_id}"
+        files = answer.write(out, args.keep_designs, bar)
     print(answer)
     print()
     for what, path in files.items():

@@ -78,7 +78,7 @@ def _rows(found: _Collected, stage: Stage, kernels: Kernels, layout: Parallelism
         for each in operators:
             ranks = layout.attn_dp if sees == "all tokens" else 1
             rows, times = halves(tokens, ranks) if each.beside else (tokens, np.ones(()))
-            timed = each.operator.seconds(kernels, rows)
+            timed = kernels.timed(each.operator, "seconds", rows)
             seconds = monotone(timed.seconds * times) * each.count
             if each.beside and isinstance(each.operator, Exchange):
                 found.hidden, (out, taken) = each.operator.name, each.operator.split(kernels, rows)
@@ -98,11 +98,11 @@ def _attention(
     for layer in stage.attention:
         name = prefix + layer.operator.name
         each_batch, times = halves(batches) if layer.beside else (batches, np.ones(()))
-        timed = layer.operator.decode(kernels, each_batch, contexts, queries)
+        timed = kernels.timed(layer.operator, "decode", each_batch, contexts, queries)
         seconds = monotone(timed.seconds * times) * layer.count * passes
         found.add(name, "decode", seconds, seconds * timed.measured, layer.beside)
         # Prompts are halved without loss: their attention reads few weights beside its work.
-        whole = layer.operator.prefill(kernels, prompts, lengths).cut(layout.cp)
+        whole = kernels.timed(layer.operator, "prefill", prompts, lengths).cut(layout.cp)
         seconds = monotone(whole.timed.seconds) * layer.count
         pairs = 1.0 - whole.keys - whole.tokens
         anew, kept = (0.0, whole.keys) if settings.cache_expanded_latents else (whole.keys, 0.0)

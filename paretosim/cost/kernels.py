@@ -6,9 +6,9 @@ engine's, a missing one is borrowed, and every such step is kept as a `Repair`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class Kernels:
     repairs: list[Repair] = field(default_factory=list)
     used: dict[tuple[str, str], Provenance] = field(default_factory=dict)
     basis: Kernels | None = None
-    _built: dict[tuple[str, ...], object] = field(default_factory=dict, repr=False)
+    _built: dict[tuple[Hashable, ...], object] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, store: Store, gpu: str, engine: str) -> Kernels:
@@ -177,7 +177,14 @@ class Kernels:
         """Memory-bound kernels: measured where this engine has a table (captured profiles), else analytic."""
         return self._once(("elementwise",), lambda on: on._build_elementwise())
 
-    def _once(self, key: tuple[str, ...], build: Callable[[Kernels], Times]) -> Times:
+    def timed(self, operator: Hashable, ask: str, *query: Any) -> Any:
+        """What an operator answers to ``operator.<ask>(self, *query)``; asked once, for layouts share most of them."""
+        key = ("timed", ask, operator, *(q.tobytes() if isinstance(q, np.ndarray) else q for q in query))
+        if key not in self._built:
+            self._built[key] = getattr(operator, ask)(self, *query)
+        return self._built[key]
+
+    def _once(self, key: tuple[Hashable, ...], build: Callable[[Kernels], Times]) -> Times:
         if key not in self._built:
             basis = self.basis
             self._built[key] = (

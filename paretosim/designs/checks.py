@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..cost.formats import format_problems
 from ..cost.idle import idle_settings
 from ..cost.stage import check_lanes, exchanges
-from ..errors import InputError, Problem, ProfileError, did_you_mean
+from ..errors import InputError, Problem, did_you_mean
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, load_model
 from ..spec.parallelism import Parallelism, illegal_cp, illegal_experts, illegal_pp, illegal_tp
@@ -111,27 +111,6 @@ def check_formats(scenario: Scenario, engines: Engines) -> None:
     ]
     if problems:
         raise InputError(problems)
-
-
-def compile_layouts(scenario: Scenario, engines: Engines, space: DesignSpace) -> None:
-    """Compile every layout, so that a missing table is one clear problem and not a crash half-way.
-
-    Raises
-    ------
-    InputError
-        A table is missing for some GPU (each named), or an architecture has no cost model.
-    """
-    problems: list[Problem] = []
-    for pool in (space.colocated, space.prefill, space.decode):
-        for gpu, layout, _ in engines.layouts(pool):
-            try:
-                engines.step(gpu, layout)
-            except ProfileError as error:
-                problems += [scenario.problem(("hardware",), p.message) for p in error.problems]
-            except InputError as error:
-                problems += [scenario.problem(("model",), p.message) for p in error.problems]
-    if problems:
-        raise InputError(list(dict.fromkeys(problems)))
 
 
 def _mix_problems(scenario: Scenario) -> Iterator[Problem]:

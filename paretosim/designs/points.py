@@ -6,8 +6,8 @@ cross product. A point that breaks a limit (memory, latency target, NIC) is mark
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from ..cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes,
 from ..cost.memory import MemoryModel
 from ..cost.step import StepCost
 from ..profiles.grid import Floats
-from ..profiles.sidecar import Provenance
 from ..profiles.store import Store
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism, illegal
@@ -70,10 +69,14 @@ class Engines:
         kernels = self.kernels[gpu]
         return MemoryModel.of(self.model, self.precision, kernels.engine, layout, kernels.gpu, self.settings)
 
-    def tables(self) -> list[Provenance]:
-        """Provenance of every table behind the compiled steps, in a fixed order."""
-        used = {(gpu, *key): p for gpu, kernels in self.kernels.items() for key, p in kernels.used.items()}
-        return [used[key] for key in sorted(used)]
+    def carry(self) -> None:
+        """Hold every table that a step may ask for, so that a copy works on a machine without the profiles."""
+        for gpu, kernels in self.kernels.items():
+            kernels.store.carry(gpu, (kernels.engine.name, *kernels.engine.siblings))
+
+    def forget(self) -> None:
+        """Drop the compiled steps: what is needed of them has been evaluated."""
+        self._steps.clear()
 
     def layouts(self, pool: Pool) -> Iterator[tuple[str, Parallelism, slice]]:
         """Every layout of a pool that is legal for the model on that GPU, and where its points lie."""
@@ -116,6 +119,20 @@ class Points:
         """Points that may be part of a design."""
         return self.legal & self.fits & self.in_time & self.carried
 
+    @classmethod
+    def gathered(cls, size: int, parts: Iterable[tuple[Sequence[slice], Points]]) -> Points:
+        """Points of a whole pool from parts, each with the places that its runs of batches go to."""
+        filling, spent = _Filling(size).done(), 0
+        for places, part in parts:
+            to = np.concatenate([np.arange(where.start, where.stop) for where in places] or [np.empty(0, np.int64)])
+            for name in ARRAYS:
+                getattr(filling, name)[to] = getattr(part, name)
+            spent += part.evaluations
+        return replace(filling, evaluations=spent)
+
+
+ARRAYS = tuple(f.name for f in fields(Points) if f.name != "evaluations")
+
 
 class _Filling:
     """Points being filled in, layout by layout; what no layout reaches stays illegal."""
@@ -129,6 +146,10 @@ class _Filling:
         self.setting = np.full(size, "", dtype=object)
         self.evaluations = 0
 
+    @classmethod
+    def of(cls, pool: Pool, places: Sequence[Place] | None) -> _Filling:
+        return cls(len(pool) if places is None else max((where.stop for _, _, where in places), default=0))
+
     def put(self, where: slice, **values: np.ndarray | bool) -> None:
         for name, value in values.items():
             (self.number if name in self.number else self.flag)[name][where] = value
@@ -137,14 +158,22 @@ class _Filling:
         return Points(**self.number, **self.flag, setting=self.setting, evaluations=self.evaluations)
 
 
+Place = tuple[str, Parallelism, slice]
+"""GPU and layout of an engine, and where the points of its batches go."""
+
+
 def prefill_points(
-    engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo, smoothing: float = 0.0
-) -> Points:
-    """Evaluate a prefill pool; `smoothing` shapes the chunks of engines that pipeline them."""
-    filling, batch = _Filling(len(pool)), np.array(pool.batch, dtype=np.float64)
+    engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo, smoothing: float = 0.0,
+    places: Sequence[Place] | None = None,
+) -> Points:  # fmt: skip
+    """Evaluate a prefill pool, or only those engines of it that lie one after the other at `places`.
+
+    `smoothing` shapes the chunks of engines that pipeline them.
+    """
+    filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)
     prefix = mix.isl * prefix_hit_rate
     request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
-    for gpu, layout, where in engines.layouts(pool):
+    for gpu, layout, where in engines.layouts(pool) if places is None else places:
         kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
         step, gpu_sharers = engines.step(gpu, layout), sharing_gpus(engines.model, layout)
         budget = kernels.engine.token_budget
@@ -174,11 +203,11 @@ def prefill_points(
     return filling.done()
 
 
-def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo) -> Points:
-    """Evaluate a decode pool."""
-    filling, batch = _Filling(len(pool)), np.array(pool.batch, dtype=np.float64)
+def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo, places: Sequence[Place] | None = None) -> Points:
+    """Evaluate a decode pool, or only the engines at `places`."""
+    filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)
     request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
-    for gpu, layout, where in engines.layouts(pool):
+    for gpu, layout, where in engines.layouts(pool) if places is None else places:
         kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
         rate = decode_rate(engines.step(gpu, layout), batch, mix.isl, mix.osl)
         held = memory.reserved_tokens(mix.isl, mix.osl)
@@ -200,14 +229,18 @@ def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo) -> Points:
     return filling.done()
 
 
-def colocated_points(engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo) -> Points:
-    """Evaluate a colocated pool; each point takes the setting with the lowest TPOT that meets every limit.
+def colocated_points(
+    engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo, places: Sequence[Place] | None = None
+) -> Points:
+    """Evaluate a colocated pool, or only the engines at `places`.
+
+    Each point takes the setting with the lowest TPOT that meets every limit.
 
     Of settings whose TPOT is the same within `ALIKE` the one with the lowest TTFT is taken: nobody waits seconds for
     the first token to save a thousandth of the others.
     """
-    filling, batch = _Filling(len(pool)), np.array(pool.batch, dtype=np.float64)
-    for gpu, layout, where in engines.layouts(pool):
+    filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)
+    for gpu, layout, where in engines.layouts(pool) if places is None else places:
         kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
         rate = colocated_rate(
             engines.step(gpu, layout), batch, mix.isl, mix.osl, mix.isl * prefix_hit_rate, kernels.engine.token_budget

@@ -45,11 +45,14 @@ class MixPoints:
 
     Attributes
     ----------
-    mix : the lengths.
+    label : the mix's name in tables and pictures.
+    isl, osl : lengths [token]; means over the requests for a blend of mixes, which a table shows in whole tokens.
     colocated, prefill, decode : engine points; None where the scenario has no such serving mode.
     """
 
-    mix: Mix
+    label: str
+    isl: float
+    osl: float
     colocated: Points | None
     prefill: Points | None
     decode: Points | None
@@ -80,7 +83,7 @@ def describe(space: DesignSpace, points: MixPoints, gpus: Mapping[str, GpuSpec],
     if not frames:
         return pd.DataFrame(columns=list(COLUMNS))
     frame = pd.concat(frames, ignore_index=True)
-    frame["mix"], frame["isl"], frame["osl"] = label(points.mix), points.mix.isl, points.mix.osl
+    frame["mix"], frame["isl"], frame["osl"] = points.label, round(points.isl), round(points.osl)
     frame = frame.reindex(columns=list(COLUMNS))
     for column in WHOLE:
         frame[column] = frame[column].astype("Int64")
@@ -112,11 +115,11 @@ def _colocated(
     count = workers * space.colocated.engine_gpus()[at]
     rate = found.rate_req_s[at] * workers
     return {
-        **_latencies(found.ttft_s[at], found.tpot_s[at], rate, points.mix.osl, count),
+        **_latencies(found.ttft_s[at], found.tpot_s[at], rate, points.osl, count),
         **_pool("decode", space.colocated, at, workers),
         "scheduler": found.setting[at],
         "memory_gib_per_gpu_decode": found.memory_bytes[at] / GIB,
-        "usd_per_mtok": _usd_per_mtok(_fact(gpus, engine["gpu"], "usd_per_hour") * count, rate, points.mix.osl),
+        "usd_per_mtok": _usd_per_mtok(_fact(gpus, engine["gpu"], "usd_per_hour") * count, rate, points.osl),
         "watts_per_gpu": _fact(gpus, engine["gpu"], "tdp_w"),
         "measured_share": found.measured[at],
     }
@@ -144,7 +147,7 @@ def _disaggregated(
         return _fact(gpus, engine_p["gpu"], key) * gpus_p + _fact(gpus, engine_d["gpu"], key) * gpus_d
 
     return {
-        **_latencies(prefill.ttft_s[p], decode.tpot_s[d], rate, points.mix.osl, count),
+        **_latencies(prefill.ttft_s[p], decode.tpot_s[d], rate, points.osl, count),
         "ctx_gen_ratio": gpus_p / gpus_d,
         **_pool("prefill", space.prefill, p, workers_p),
         **_pool("decode", space.decode, d, workers_d),
@@ -152,13 +155,13 @@ def _disaggregated(
         "memory_gib_per_gpu_decode": decode.memory_bytes[d] / GIB,
         "kv_egress_gb_s_gpu": prefill.kv_bytes_per_s[p] / GB,
         "kv_ingress_gb_s_gpu": decode.kv_bytes_per_s[d] / GB,
-        "usd_per_mtok": _usd_per_mtok(both("usd_per_hour"), rate, points.mix.osl),
+        "usd_per_mtok": _usd_per_mtok(both("usd_per_hour"), rate, points.osl),
         "watts_per_gpu": both("tdp_w") / count,
         "measured_share": (prefill.measured[p] * gpus_p + decode.measured[d] * gpus_d) / count,
     }
 
 
-def _latencies(ttft_s: Floats, tpot_s: Floats, rate: Floats, osl: int, gpus: Ints) -> dict[str, np.ndarray]:
+def _latencies(ttft_s: Floats, tpot_s: Floats, rate: Floats, osl: float, gpus: Ints) -> dict[str, np.ndarray]:
     return {
         "interactivity_tok_s_user": 1 / tpot_s,
         "throughput_tok_s_gpu": rate * osl / gpus,
@@ -179,7 +182,7 @@ def _fact(gpus: Mapping[str, GpuSpec], names: np.ndarray, key: str) -> Floats:
     return np.array([getattr(gpus[name], key) for name in names], dtype=np.float64)
 
 
-def _usd_per_mtok(usd_per_hour: Floats, rate: Floats, osl: int) -> Floats:
+def _usd_per_mtok(usd_per_hour: Floats, rate: Floats, osl: float) -> Floats:
     """Price of a million output tokens at full load."""
     usd: Floats = usd_per_hour / 3600 / (rate * osl) * 1e6
     return usd

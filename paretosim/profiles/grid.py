@@ -49,8 +49,9 @@ class LogGrid:
         present = np.isfinite(grid)
         if not present.any():
             raise ValueError("a grid without a single measured value")
-        for axis in range(grid.ndim - 1, -1, -1) if not present.all() else ():
-            grid = _fill(grid, axis)
+        if not present.all():
+            for axis in range(grid.ndim - 1, -1, -1):
+                grid = _fill(grid, axis)
         return cls(tuple(np.asarray(a, dtype=np.float64) for a in axes), grid, present)
 
     def __call__(self, *query: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:

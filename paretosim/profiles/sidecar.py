@@ -119,8 +119,26 @@ def write_table(folder: Path, frame: pd.DataFrame, schema: OpSchema, provenance:
     return path
 
 
-def read_sidecar(table: Path) -> Provenance:
+def sidecar_bytes(table: Path) -> bytes:
+    """The sidecar of ``<op>.parquet`` as it lies on disk.
+
+    Raises
+    ------
+    ProfileError
+        There is none.
+    """
+    path = table.with_name(table.name.removesuffix(".parquet") + SUFFIX)
+    if not path.exists():
+        raise ProfileError(f"{table}: no provenance ({path.name} is missing); a table without it is not loaded")
+    return path.read_bytes()
+
+
+def read_sidecar(table: Path, content: bytes | None = None, sidecar: bytes | None = None) -> Provenance:
     """Provenance of ``<op>.parquet``.
+
+    Parameters
+    ----------
+    content, sidecar : bytes of both files where they were read already.
 
     Raises
     ------
@@ -128,15 +146,13 @@ def read_sidecar(table: Path) -> Provenance:
         No sidecar, unknown status, missing fact, or a table whose bytes are not those it describes.
     """
     path = table.with_name(table.name.removesuffix(".parquet") + SUFFIX)
-    if not path.exists():
-        raise ProfileError(f"{table}: no provenance ({path.name} is missing); a table without it is not loaded")
-    raw = yaml.safe_load(path.read_text()) or {}
+    raw = yaml.safe_load(sidecar_bytes(table) if sidecar is None else sidecar) or {}
     try:
         provenance = Provenance(**raw)
     except TypeError as error:
         raise ProfileError(f"{path}: {error}") from None
     if provenance.status not in STATUSES:
         raise ProfileError(f"{path}: status {provenance.status!r} is not one of {', '.join(STATUSES)}")
-    if provenance.table_sha256 != file_sha256(table):
+    if provenance.table_sha256 != hashlib.sha256(table.read_bytes() if content is None else content).hexdigest():
         raise ProfileError(f"{table}: bytes differ from the sha256 in {path.name}; import or capture it again")
     return provenance

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ..errors import ProfileError, did_you_mean
 from ..spec.engine import EngineSpec, load_engine
 from ..spec.hardware import GpuSpec, load_gpu
 from .schema import SCHEMAS, OpSchema
-from .sidecar import Provenance, read_sidecar
+from .sidecar import SUFFIX, Provenance, file_sha256, read_sidecar, sidecar_bytes
 
 ENGINES_FOLDER = "engines"
 ENVIRONMENT = "PARETOSIM_PROFILES"
@@ -78,6 +78,7 @@ class Store:
 
     roots: tuple[Path, ...] = field(default_factory=default_roots)
     _tables: dict[tuple[str, str, str], Table] = field(default_factory=dict, repr=False, compare=False)
+    _carried: dict[tuple[str, str, str], tuple[bytes, bytes]] = field(default_factory=dict, repr=False, compare=False)
 
     def gpus(self) -> tuple[str, ...]:
         """Names of all GPUs."""
@@ -124,7 +125,7 @@ class Store:
 
     def has(self, gpu: str, engine: str, op: str) -> bool:
         """Whether a table exists."""
-        return self._find(f"{gpu}/{engine}/{op}.parquet") is not None
+        return (gpu, engine, op) in self._carried or self._find(f"{gpu}/{engine}/{op}.parquet") is not None
 
     def table(self, gpu: str, engine: str, op: str) -> Table:
         """Load a table, its provenance checked.
@@ -135,24 +136,60 @@ class Store:
             It is missing, has no valid sidecar, or its columns are not the schema's.
         """
         key = (gpu, engine, op)
+        if key not in self._tables and key in self._carried:
+            self._tables[key] = _load(Path(gpu, engine, op), SCHEMAS[op], *self._carried[key])
         if key not in self._tables:
             path = self._find(f"{gpu}/{engine}/{op}.parquet")
             if path is None:
                 have = ", ".join(self.operators(gpu, engine)) or "none"
                 raise ProfileError(f"no {op} table for {gpu} under {engine}; tables there: {have}")
-            self._tables[key] = _load(path, SCHEMAS[op])
+            self._tables[key] = _load(path, SCHEMAS[op], path.read_bytes())
         return self._tables[key]
+
+    def provenance(self, gpu: str, engine: str, op: str) -> Provenance:
+        """Where a table comes from, without loading it."""
+        if (table := self._tables.get((gpu, engine, op))) is not None:
+            return table.provenance
+        path = self._find(f"{gpu}/{engine}/{op}.parquet")
+        assert path is not None
+        return read_sidecar(path)
+
+    def fingerprint(self, gpu: str, engines: Iterable[str]) -> tuple[str, ...]:
+        """Path and sidecar hash of every table on a GPU for these engines, and for libraries that are no engine.
+
+        A sidecar holds the hash of its table, so equal fingerprints are equal measurements, none of which is loaded.
+        """
+        found = []
+        for engine, op in self._askable(gpu, engines):
+            table = self._find(f"{gpu}/{engine}/{op}.parquet")
+            assert table is not None
+            sidecar = table.with_name(op + SUFFIX)
+            found.append(f"{gpu}/{engine}/{op} {file_sha256(sidecar) if sidecar.exists() else ''}")
+        return tuple(found)
+
+    def carry(self, gpu: str, engines: Iterable[str]) -> None:
+        """Hold the files of those tables, so that a copy of this store answers on a machine without the folders."""
+        for engine, op in self._askable(gpu, engines):
+            path = self._find(f"{gpu}/{engine}/{op}.parquet")
+            assert path is not None
+            self._carried[gpu, engine, op] = path.read_bytes(), sidecar_bytes(path)
+
+    def _askable(self, gpu: str, engines: Iterable[str]) -> Iterator[tuple[str, str]]:
+        others = set(self.engine_names()) - set(engines)
+        for engine in self.engines(gpu):
+            if engine not in others:
+                yield from ((engine, op) for op in self.operators(gpu, engine))
 
     def _find(self, relative: str) -> Path | None:
         return next((root / relative for root in self.roots if (root / relative).exists()), None)
 
 
-def _load(path: Path, schema: OpSchema) -> Table:
+def _load(path: Path, schema: OpSchema, content: bytes, sidecar: bytes | None = None) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    provenance = read_sidecar(path)
-    raw = pq.read_table(path)
+    provenance = read_sidecar(path, content, sidecar)
+    raw = pq.read_table(pa.BufferReader(content))
     expected = {"engine_version", *schema.columns}
     if set(raw.column_names) != expected:
         odd = ", ".join(sorted(set(raw.column_names) ^ expected))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..designs.blend import BLEND
 from ..designs.compare import best_gain, curve, mode_front
 from ..designs.front import Front
 from ..errors import InputError
@@ -106,7 +107,12 @@ def _panel(axis: Any, fronts: pd.DataFrame, mix: str, markers: Mapping[str, str]
     axis.set_ylim(bottom=0)
     axis.margins(0.05)
     isl, slash, osl = mix.partition("/")
-    axis.set_title(f"ISL {isl} / OSL {osl}" if slash else mix, fontsize=10, loc="left", parse_math=False)
+    axis.set_title(
+        f"ISL {isl} / OSL {osl}" if slash else f"{mix} mixes by weight" if mix == BLEND else mix,
+        fontsize=10,
+        loc="left",
+        parse_math=False,
+    )
     axis.grid(color="0.92", linewidth=0.8)
     axis.tick_params(labelsize=8, colors="0.3")
     for side in ("top", "right"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..designs.blend import BLEND
 from ..designs.compare import best_gain, curve, levels, mode_front
 from ..designs.run import SweepResult
 from ..designs.table import deployment
@@ -18,6 +19,8 @@ def sweep_text(result: SweepResult) -> str:
     ]
     for mix in result.points:
         why = summary["unreachable_mixes"].get(mix)
+        if mix == BLEND and not summary["feasible_designs_for_every_mix"]:
+            why = "no engine is feasible for every mix"
         lines += ["", *(_mix_lines(result, mix) if why is None else [_title(mix), f"  {why}"])]
     if summary["weighted_gain"] is not None:
         lines += [
@@ -26,7 +29,7 @@ def sweep_text(result: SweepResult) -> str:
         ]
     lines += [
         "",
-        f"{summary['designs']:,} designs, {summary['feasible_designs']:,} of them feasible and scored, from "
+        f"{summary['designs']:,} designs, {summary['feasible_designs']:,} of them feasible, from "
         f"{summary['engine_points']:,} engine points in {summary['wall_s']:.1f} s.",
         f"{summary['measured_share']:.0%} of the frontier's predicted time rests on measured kernels.",
     ]
@@ -72,8 +75,8 @@ def _mix_lines(result: SweepResult, mix: str) -> list[str]:
 
 
 def _title(mix: str) -> str:
-    isl, osl = mix.split("/")
-    return f"ISL {isl} / OSL {osl}"
+    isl, slash, osl = mix.partition("/")
+    return f"ISL {isl} / OSL {osl}" if slash else "All mixes by weight, on one deployment"
 
 
 def _percent(ratio: float) -> str:

@@ -15,6 +15,8 @@ from .workload import Slo, Workload
 from .yaml_marks import KeyPath, Where, read_marked
 
 Serving = Literal["colocated", "disaggregated"]
+Objective = Literal["throughput", "interactivity", "ttft", "cost", "power"]
+PLAIN: tuple[Objective, ...] = ("throughput", "interactivity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Scenario:
     usd_per_gpu_hour : prices that replace those of ``gpu.yaml``, by GPU [USD/h].
     workload, slo, space : traffic, targets, candidates.
     settings : how engines are run.
+    objectives : what a design of the frontier is not beaten in, throughput and interactivity first.
     path : the file it came from.
     where : finds ``file:line:col`` of a key.
     """
@@ -107,6 +110,7 @@ class Scenario:
     path: Path = field(compare=False)
     where: Where = field(compare=False, repr=False)
     settings: EngineSettings = DEFAULT
+    objectives: tuple[Objective, ...] = PLAIN
 
     @property
     def folder(self) -> Path:

@@ -22,7 +22,7 @@ from ..errors import InputError
 from .axis import small_fraction
 from .cluster import HostTime
 from .precision import FORMATS, CacheFormat, Format, Precision
-from .scenario import Hardware, Scenario, Serving, Space
+from .scenario import PLAIN, Hardware, Objective, Scenario, Serving, Space
 from .schema_deployment import DeploymentKeys, HostTimeKeys, StepTimeKeys
 from .schema_messages import message, shown
 from .schema_settings import Mla, Moe, engine_settings
@@ -185,6 +185,12 @@ class _Speculative(Keys):
     acceptance: Annotated[float, Field(ge=0, le=1)]
 
 
+def _objectives(names: list[Objective]) -> list[Objective]:
+    if missing := [name for name in PLAIN if name not in names]:
+        raise problem(f"must name {' and '.join(missing)} too: every design is placed by them")
+    return [name for name in get_args(Objective) if name in names]
+
+
 class _File(Keys):
     """Every key that a scenario may have; each command reads those that concern it."""
 
@@ -197,6 +203,7 @@ class _File(Keys):
     usd_per_gpu_hour: dict[str, Positive] = Field(default_factory=dict)
     workload: WorkloadKeys
     slo: _Slo = _Slo()
+    objectives: Annotated[list[Objective], AfterValidator(once), AfterValidator(_objectives)] = Field(list(PLAIN))
     step_time: StepTimeKeys = ABSENT
     host_time: HostTimeKeys = ABSENT
     deployment: DeploymentKeys = ABSENT
@@ -306,6 +313,7 @@ def checked(marked: Marked, path: Path) -> Scenario:
         space=found.space.space(),
         path=path,
         where=marked.where,
+        objectives=tuple(found.objectives),
         settings=found.settings(),
     )
 

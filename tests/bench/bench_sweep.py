@@ -1,11 +1,16 @@
-"""How fast is a sweep? Run ``python tests/bench/bench_sweep.py``; docs/performance.md holds the last figures.
+"""How fast is a sweep? ``python tests/bench/bench_sweep.py [--ray]``; docs/performance.md holds the last figures.
 
-Seconds of one machine say little about another, so each figure also stands as a ratio to a yardstick timed in the
-same run: one pass of ``np.minimum`` and a multiplication over a cache-sized block.
+Whole processes, their CPU seconds from the kernel. Seconds of one machine say little about another, so each figure also
+stands as a ratio to a yardstick timed in the same run: one pass of ``np.minimum`` and a multiplication over a
+cache-sized block. Spaces are made from a base scenario (argument ``--base``, default: the one below).
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -14,43 +19,70 @@ from pathlib import Path
 
 import numpy as np
 
-from paretosim import Store, load_scenario, sweep
-from paretosim.designs.checks import check_names, compile_layouts
-from paretosim.designs.cross import PIECE, Scored, score_disaggregated
-from paretosim.designs.front import Front
+from paretosim import Store, load_scenario
+from paretosim.designs.checks import check_names
+from paretosim.designs.cross import PIECE
 from paretosim.designs.points import Engines
 from paretosim.designs.space import DesignSpace
+from paretosim.designs.tasks import Evaluate
 
 ROOT = Path(__file__).parents[2]
 QUICK = ROOT / "scenarios" / "quickstart.yaml"
+BASE = """\
+name: deepseek-r1-gb200
+model: deepseek-ai/DeepSeek-R1
+precision: fp4
+engine: trtllm
+hardware: {prefill: [gb200, b200_sxm], decode: [gb200]}
+workload:
+  mixes:
+    - {isl: 16384, osl: 2048}
+    - {isl: 8192, osl: 1024}
+    - {isl: 2048, osl: 8192}
+slo: {ttft_s: 10.0, tpot_s: 0.2}
+space:
+  serving: [colocated, disaggregated]
+  tp: [1, 2, 4, 8]
+  pp: [1, 2, 4]
+  ep: [4, 8, 16, 32, 64]
+  attn_dp: [1, 2, 4, 8, 16, 32, 64]
+  batch: {from: 1, to: 2048, factor: 2}
+  workers: {from: 1, to: 16}
+  max_gpus: 288
+"""
+SPACES = {
+    "10^8": {"batch": "{from: 1, to: 256, factor: 2}", "workers": "{from: 1, to: 6}"},
+    "base": {},
+    "10^9": {"workers": "{from: 1, to: 40}"},
+    "10^9, batch by 8": {"batch": "{from: 1, to: 2048, step: 8}", "workers": "[1]"},
+}
+LONG = {"workers": "{from: 1, to: 40}", "max_gpus": "576"}
 
 
-def best(run, times: int = 5) -> float:
-    """Least CPU seconds of several runs."""
-    spent = []
-    for _ in range(times):
-        began = time.process_time()
-        run()
-        spent.append(time.process_time() - began)
-    return min(spent)
+def varied(base: str, changed: dict[str, str], path: Path) -> Path:
+    """The base scenario with some lines of its space replaced."""
+    for key, value in changed.items():
+        base = re.sub(rf"^  {key}:.*$", f"  {key}: {value}", base, flags=re.M)
+    path.write_text(base)
+    return path
 
 
 def yardstick_s_per_point() -> float:
+    """CPU seconds of the yardstick for one number, the best of five."""
     a, b = np.random.default_rng(0).random((2, PIECE))
-
-    def run() -> None:
+    spent = []
+    for _ in range(5):
+        began = time.process_time()
         for _ in range(1000):
             np.minimum(a, b) * b
+        spent.append(time.process_time() - began)
+    return min(spent) / (1000 * PIECE)
 
-    return best(run) / (1000 * PIECE)
 
-
-def process_s(*argv: str) -> tuple[float, float]:
-    """(wall, CPU) seconds of a whole process, the best of five."""
-    import resource
-
+def process(*argv: str, times: int = 1) -> tuple[float, float]:
+    """(wall, CPU) seconds of a whole process and its children, the best of some runs."""
     found = []
-    for _ in range(5):
+    for _ in range(times):
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         subprocess.run([sys.executable, "-m", "paretosim", *argv], check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -59,55 +91,71 @@ def process_s(*argv: str) -> tuple[float, float]:
     return min(found)
 
 
-def stages() -> None:
-    """Wall seconds of each part of the quickstart, in a process that has imported what it needs."""
-    scenario, store = load_scenario(QUICK), Store()
-    model = check_names(scenario, store)
-    space = DesignSpace.of(scenario.space, scenario.hardware)
-    engines = Engines.of(store, model, scenario.precision, scenario.engine, scenario.hardware.names)
-    again = Engines(model, scenario.precision, engines.kernels)
-    layouts = sum(1 for _ in engines.layouts(space.prefill))
-    answer = sweep(QUICK)
-    with tempfile.TemporaryDirectory() as out:
-        parts = {
-            "load tables and compile": lambda: compile_layouts(scenario, engines, space),
-            f"compile {layouts} (GPU, layout) pairs again": lambda: compile_layouts(scenario, again, space),
-            "the picture": lambda: answer.plot(Path(out) / "f.png"),
-            "all four files": lambda: answer.write(Path(out) / "run"),
-        }
-        for name, run in parts.items():
-            began = time.perf_counter()
-            run()
-            print(f"  {name}: {time.perf_counter() - began:.2f} s")
+def swept(scenario: Path, out: Path, *argv: str) -> tuple[float, float, dict]:
+    """(wall, CPU, summary) of one sweep as a process."""
+    wall, cpu = process("sweep", str(scenario), "--out", str(out), "--quiet", *argv)
+    return wall, cpu, json.loads((out / "summary.json").read_text())
+
+
+def engine_points(scenario_file: Path) -> tuple[int, float, float]:
+    """(points, CPU seconds to compile and evaluate, CPU seconds to evaluate alone) of all engines, tables loaded."""
+    scenario, store = load_scenario(scenario_file), Store()
+    model, space = check_names(scenario, store), DesignSpace.of(scenario.space, scenario.hardware)
+    engines = Engines.of(store, model, scenario.precision, scenario.engine, scenario.hardware.names, scenario.settings)
+    work = Evaluate(engines, space, scenario.workload.mixes, scenario.workload.prefix_hit_rate, scenario.slo)
+    tasks = work.tasks()
+    work(tasks[0])
+    compiling = evaluating = 0.0
+    points = 0
+    for task in tasks:
+        began = time.process_time()
+        for layout in task.layouts:
+            engines.step(task.gpu, layout)
+        middle = time.process_time()
+        points += sum(found.evaluations for found in work(task).points.values())
+        compiling += middle - began
+        evaluating += time.process_time() - middle
+    return points, compiling + evaluating, evaluating
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--base", type=Path, help="scenario to vary")
+    parser.add_argument("--ray", action="store_true", help="also time processes against Ray on a job of minutes")
+    args = parser.parse_args()
+    base = args.base.read_text() if args.base else BASE
     point = yardstick_s_per_point()
     print(f"yardstick: {1e-6 / point:.0f} M points/s")
-    with tempfile.TemporaryDirectory() as out:
-        for name, argv in (
-            ("--help", ["--help"]),
-            ("sweep quickstart", ["sweep", str(QUICK), "--out", out, "--quiet"]),
-        ):
-            wall, cpu = process_s(*argv)
-            print(f"{name}: {wall:.2f} s wall, {cpu:.2f} s CPU, whole process")
-    stages()
-    result = sweep(QUICK).result
-    mix = next(iter(result.points.values()))
-    space = result.space
-
-    def score() -> Scored:
-        total = Scored(0, 0, Front.empty())
-        for p in range(len(space.prefill.gpus)):
-            for d in range(len(space.decode.gpus)):
-                total += score_disaggregated(space, mix.prefill, mix.decode, mix.mix.osl, p, d)
-        return total
-
-    seconds, designs = best(score), score().feasible
-    rate = designs / seconds
-    print(
-        f"scoring with front: {rate / 1e6:.0f} M designs per CPU-second, {1 / (rate * point):.1f} yardstick points each"
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        print("--help: {:.2f} s wall, {:.2f} s CPU".format(*process("--help", times=3)))
+        quick = process("sweep", str(QUICK), "--out", str(out / "q"), "--quiet", times=3)
+        print("quickstart: {:.2f} s wall, {:.2f} s CPU".format(*quick))
+        for name, changed in SPACES.items():
+            scenario = varied(base, changed, out / "s.yaml")
+            for flag in ([], ["--no-prune"]) if "by 8" not in name else ([],):
+                wall, cpu, summary = swept(scenario, out / "x", *flag)
+                designs, engines = summary["designs"], summary["engine_points"]
+                print(
+                    f"{name} {' '.join(flag)}: {designs:,} designs, {summary['feasible_designs']:,} feasible, "
+                    f"{engines:,} engine points: {wall:.1f} s wall, {cpu:.1f} s CPU, {summary['peak_rss_mb']:.0f} MB; "
+                    f"{designs / cpu / 1e6:.0f} M designs and {engines / cpu / 1e3:.0f} k points per CPU-second, "
+                    f"{cpu / designs / point:.1f} yardstick points a design",
+                    flush=True,
+                )
+            points, both, alone = engine_points(scenario)
+            print(
+                f"  engines of it: {points:,} points, {points / both / 1e3:.0f} k per CPU-second with compiling, "
+                f"{points / alone / 1e3:.0f} k without",
+                flush=True,
+            )
+        if args.ray:
+            scenario = varied(base, LONG, out / "s.yaml")
+            for executor in ("processes", "ray"):
+                wall, _, summary = swept(
+                    scenario, out / executor, "--no-prune", "--executor", executor, "--jobs", "2"
+                )  # fmt: skip
+                print(f"{executor}: {summary['designs']:,} designs in {wall:.1f} s wall", flush=True)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ CHANGES = [
     {"workload": "{mixes: [{isl: 4096, osl: 300}, {isl: 256, osl: 512}]}"},
     {"workload": "{mixes: [{isl: 4096, osl: 256, weight: 3}, {isl: 256, osl: 512}]}"},
     {"workload": "{mixes: [{isl: 4096, osl: 256}, {isl: 256, osl: 512}], prefix: {hit_rate: 0.5}}"},
+    {"objectives": "[throughput, interactivity, ttft]"},
+    {"objectives": "[throughput, interactivity, ttft, cost]", "hardware": "[h200_sxm, h100_sxm]"},
+    {"objectives": "[throughput, interactivity, power]", "hardware": "[h200_sxm, b200_sxm]"},
     {"slo": "{ttft_s: 0.1, tpot_s: 0.05}"},
     {"slo": "{ttft_s: 2.0, tpot_s: 0.008}"},
     {"space": "{tp: [1], batch: [1, 8, 64, 512], workers: [1, 2, 3], max_gpus: 8}"},
@@ -46,6 +49,11 @@ CHANGES = [
 ]
 # What the first change of a pair is compared with, where it rests on another key.
 ALONE: dict[str, dict[str, str]] = {
+    "[throughput, interactivity, ttft, cost]": {
+        "objectives": "[throughput, interactivity, ttft]",
+        "hardware": "[h200_sxm, h100_sxm]",
+    },
+    "[throughput, interactivity, power]": {"hardware": "[h200_sxm, b200_sxm]"},
     "{weights: fp8, attention: fp8}": {"precision": "{weights: fp8, attention: bf16}", "engine": "sglang"},
     "{draft_tokens: 1, acceptance: 0.8}": {"model": "Qwen/Qwen3.5-27B"},
     "{draft_tokens: 1, acceptance: 0.5}": CHANGES[-3],

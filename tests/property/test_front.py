@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretosim.designs.front import Front, comparable
+from paretosim.designs.front_nd import FrontOfMany
 
 # Small integers make ties common.
 points = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=40)
@@ -73,3 +74,35 @@ def test_comparable_values_survive_a_detour_and_keep_their_order(values: list[fl
     assert (comparable(rounded) == rounded).all()
     # Scaled there and back, nearly every value ties with itself; a value beside a rounding edge may not.
     assert (comparable(rounded * times / times) == rounded).all()
+
+
+triples = st.lists(st.tuples(*[st.integers(0, 4)] * 3), max_size=40)
+quadruples = st.lists(st.tuples(*[st.integers(0, 3)] * 4), max_size=40)
+clouds = st.one_of(st.tuples(triples, triples), st.tuples(quadruples, quadruples))
+
+
+def of_many(rows: list[tuple[int, ...]], width: int, first: int = 0) -> FrontOfMany:
+    values = np.array(rows, float).reshape(len(rows), width)
+    return FrontOfMany.of(values, np.arange(first, first + len(rows)))
+
+
+@given(clouds)
+def test_a_front_of_many_objectives_is_what_brute_force_finds_and_merges_in_any_order(two) -> None:
+    a, b = two
+    width = len((a + b)[0]) if a + b else 3
+    rows = a + b
+    kept = {
+        (row, i) for i, row in enumerate(rows)
+        if not any(all(o >= v for o, v in zip(other, row, strict=True)) and (other != row or j < i)
+                   for j, other in enumerate(rows))
+    }  # fmt: skip
+    whole, one, two_ = of_many(rows, width), of_many(a, width), of_many(b, width, len(a))
+    assert {(tuple(v), i) for v, i in zip(whole.values.tolist(), whole.index.tolist(), strict=True)} == kept
+    for merged in (one | two_, two_ | one, whole | one, whole | FrontOfMany.empty(width)):
+        np.testing.assert_array_equal(merged.values, whole.values)
+        np.testing.assert_array_equal(merged.index, whole.index)
+
+
+def test_many_objectives_that_are_not_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        FrontOfMany.of([[1.0, np.inf, 0.0]], [0])

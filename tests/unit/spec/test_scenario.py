@@ -467,3 +467,27 @@ def test_several_problems_of_one_list_are_told_item_by_item(problems) -> None:
 def test_a_value_refused_by_yaml_has_one_problem_not_two(problems) -> None:
     assert len(problems(mixes="  mixes: [{isl: 1e3, osl: 2}]")) == 1
     assert len(problems(batch="  batch: 2:1")) == 1
+
+
+@pytest.mark.parametrize(
+    ("objectives", "said"),
+    [
+        ("[throughput, ttft]", "must name interactivity too"),
+        ("[throughput, interactivity, speed]", "speed"),
+        ("[throughput, interactivity, ttft, ttft]", "ttft"),
+    ],
+)
+def test_objectives_that_place_no_design_are_refused(tmp_path: Path, objectives: str, said: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text((ROOT / "scenarios" / "quickstart.yaml").read_text() + f"objectives: {objectives}\n")
+    with pytest.raises(InputError, match=said) as caught:
+        load_scenario(path)
+    assert "objectives" in str(caught.value)
+
+
+def test_objectives_have_one_order(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    text = (ROOT / "scenarios" / "quickstart.yaml").read_text()
+    assert load_scenario(ROOT / "scenarios" / "quickstart.yaml").objectives == ("throughput", "interactivity")
+    path.write_text(text + "objectives: [power, ttft, interactivity, throughput]\n")
+    assert load_scenario(path).objectives == ("throughput", "interactivity", "ttft", "power")

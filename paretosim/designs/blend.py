@@ -1,0 +1,70 @@
+"""One deployment that serves every mix at once, each by its weight: engine points of the blend from those of the mixes.
+
+An engine gives each kind of request its time: a request of mix i takes ``1/r_i`` engine-seconds, so the blend is served
+at ``1 / sum_i(w_i / r_i)`` requests a second, with weights that sum to 1. That is exact where kinds of request take
+turns, and an approximation where their sequences share a batch. A user's time per output token is the mean over all
+output tokens, ``sum_i(w_i osl_i tpot_i) / sum_i(w_i osl_i)``; time to first token is the mean over requests. Limits are
+per mix: a point is feasible for the blend if it is feasible for every mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..profiles.grid import Floats
+from ..spec.workload import Mix
+from .points import Points
+from .table import MixPoints
+
+BLEND = "all"
+OWN = "each mix's own"
+
+
+def blended(mixes: Sequence[Mix], points: Sequence[MixPoints]) -> MixPoints:
+    """Points of the blend of two mixes or more; no new engine is evaluated.
+
+    Parameters
+    ----------
+    mixes, points : each mix with its weight, and its points.
+    """
+    weights = np.array([mix.weight for mix in mixes])
+    weights = weights / weights.sum()
+    isl, osl = (np.array([getattr(mix, key) for mix in mixes], float) for key in ("isl", "osl"))
+
+    def pool(name: str) -> Points | None:
+        parts = [getattr(one, name) for one in points]
+        return None if parts[0] is None else _blended(parts, weights, osl)
+
+    return MixPoints(
+        BLEND, float(weights @ isl), float(weights @ osl), pool("colocated"), pool("prefill"), pool("decode")
+    )
+
+
+def _blended(parts: Sequence[Points], weights: Floats, osl: Floats) -> Points:
+    def stacked(name: str) -> np.ndarray:
+        return np.stack([getattr(part, name) for part in parts])
+
+    time = weights[:, None] / stacked("rate_req_s")  # engine-seconds of each mix in a mean request
+    tokens = weights * osl
+    return Points(
+        rate_req_s=1 / time.sum(axis=0),
+        ttft_s=weights @ stacked("ttft_s"),
+        tpot_s=tokens @ stacked("tpot_s") / tokens.sum(),
+        memory_bytes=stacked("memory_bytes").max(axis=0),
+        kv_bytes_per_s=stacked("kv_bytes_per_s").max(axis=0),
+        measured=(time * stacked("measured")).sum(axis=0) / time.sum(axis=0),
+        legal=np.logical_and.reduce(stacked("legal")),
+        fits=np.logical_and.reduce(stacked("fits")),
+        in_time=np.logical_and.reduce(stacked("in_time")),
+        carried=np.logical_and.reduce(stacked("carried")),
+        setting=_settings([part.setting for part in parts]),
+        evaluations=0,
+    )
+
+
+def _settings(names: Sequence[np.ndarray]) -> np.ndarray:
+    """The setting that every mix chose, or that each mix has its own: the engine is retuned as the traffic changes."""
+    same = np.logical_and.reduce([names[0] == other for other in names])
+    return np.where(same, names[0], OWN)

@@ -1,0 +1,106 @@
+"""What is a design to be good at? Two objectives by default, up to five; and the front under any choice of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..profiles.grid import Floats
+from ..spec.hardware import GpuSpec
+from ..spec.scenario import PLAIN
+from .front import Front, comparable
+from .front_nd import FrontOfMany
+
+AnyFront = Front | FrontOfMany
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What designs deliver, one entry each.
+
+    Attributes
+    ----------
+    throughput : output tokens a second and GPU, already `comparable`.
+    interactivity : tokens a second a user sees.
+    ttft_s : time to first token.
+    rate_tok_s : output tokens a second of the whole deployment.
+    usd_per_hour, watts : of the whole deployment.
+    """
+
+    throughput: Floats
+    interactivity: Floats
+    ttft_s: Floats
+    rate_tok_s: Floats
+    usd_per_hour: Floats
+    watts: Floats
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The objectives of a sweep, all turned so that more is better.
+
+    Attributes
+    ----------
+    names : of ``throughput``, ``interactivity``, ``ttft``, ``cost`` (USD a token) and ``power`` (joules a token).
+    usd_per_hour, watts : of one GPU, by name.
+    """
+
+    names: tuple[str, ...] = PLAIN
+    usd_per_hour: Mapping[str, float] = field(default_factory=dict)
+    watts: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], gpus: Mapping[str, GpuSpec]) -> Goal:
+        """With the facts of the candidate GPUs."""
+        return cls(
+            names, {n: float(g.usd_per_hour) for n, g in gpus.items()}, {n: float(g.tdp_w) for n, g in gpus.items()}
+        )
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is throughput against interactivity, which has a faster way."""
+        return self.names == PLAIN
+
+    @property
+    def waits(self) -> bool:
+        """Whether the time to first token is an objective."""
+        return "ttft" in self.names
+
+    def values(self, reached: Reached) -> Floats:
+        """Objectives as columns, shape (designs, objectives).
+
+        Cost and power of a token are monotone in the rate for given GPUs, and rounded like throughput.
+        """
+        columns = {
+            "throughput": lambda: reached.throughput,
+            "interactivity": lambda: reached.interactivity,
+            "ttft": lambda: -reached.ttft_s,
+            "cost": lambda: -comparable(reached.usd_per_hour / reached.rate_tok_s),
+            "power": lambda: -comparable(reached.watts / reached.rate_tok_s),
+        }
+        return np.stack(np.broadcast_arrays(*(columns[name]() for name in self.names)), axis=-1)
+
+    def empty(self) -> AnyFront:
+        """The front of no designs."""
+        return Front.empty() if self.plain else FrontOfMany.empty(len(self.names))
+
+    def front(self, reached: Reached, index: ArrayLike) -> AnyFront:
+        """Front of designs, in any order."""
+        if self.plain:
+            return Front.of(reached.interactivity, reached.throughput, index)
+        return FrontOfMany.of(self.values(reached), index)
+
+    def matrix(self, front: AnyFront) -> Floats:
+        """Objectives of a front's designs, as `values` gives them."""
+        return np.column_stack([front.y, front.x]) if isinstance(front, Front) else front.values
+
+    def merged(self, one: AnyFront, other: AnyFront) -> AnyFront:
+        """Front of both sets together."""
+        if isinstance(one, Front) and isinstance(other, Front):
+            return one | other
+        assert isinstance(one, FrontOfMany)
+        assert isinstance(other, FrontOfMany)
+        return one | other

@@ -1,0 +1,124 @@
+"""What ``summary.json`` holds: honest counts, what the run took, what the answer rests on."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._version import __version__
+from ..profiles.store import Store
+from ..spec.scenario import Scenario
+from .blend import BLEND
+from .compare import best_gain, mode_front
+from .execute import Spent
+from .table import MixPoints, label
+from .tasks import Evaluated
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Stopwatch:
+    """Started when made."""
+
+    wall: float = field(default_factory=time.perf_counter)
+    cpu: float = field(default_factory=time.process_time)
+
+    def read(self, spent: Spent) -> dict[str, float]:
+        """Wall and CPU seconds and peak memory, those of other processes included.
+
+        Memory adds up the peaks of all processes; pages that they share are counted in each.
+        """
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return {
+            "wall_s": round(time.perf_counter() - self.wall, 3),
+            "cpu_s": round(time.process_time() - self.cpu + spent.cpu_s, 3),
+            "peak_rss_mb": round((peak + sum(spent.peak_bytes.values())) / 1e6, 1),
+        }
+
+
+def rests_on(store: Store, answers: Sequence[Evaluated]) -> dict[str, Any]:
+    """Tables behind the engine points, and what was mended in them."""
+    profiles = []
+    for used in sorted({name for answer in answers for name in answer.used}):
+        p = store.provenance(*used.split())
+        profiles.append(
+            {"table": f"{p.gpu}/{p.engine}/{p.op}", "sha256": p.table_sha256, "status": p.status, "source": p.source}
+        )
+    return {"profiles": profiles, "repairs": sorted({name for answer in answers for name in answer.repairs})}
+
+
+def summary(
+    scenario: Scenario,
+    scenario_id: str,
+    executor: str,
+    counts: Mapping[str, tuple[int, int]],
+    points: Mapping[str, MixPoints],
+    fronts: pd.DataFrame,
+    spent: Spent,
+    profiles: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything but the seconds.
+
+    Parameters
+    ----------
+    counts : (designs, feasible designs) by mix; the blend's are the same deployments again and are not added up.
+    """
+    alone = {mix: count for mix, count in counts.items() if mix != BLEND}
+    frontier = fronts[fronts["pareto"] & (fronts["mix"] != BLEND)]
+    found = {
+        "scenario_id": scenario_id,
+        "scenario": scenario.name,
+        "designs": sum(designs for designs, _ in alone.values()),
+        "feasible_designs": sum(feasible for _, feasible in alone.values()),
+        "engine_points": sum(p.evaluations for p in points.values()),
+        "executor": executor,
+        "version": __version__,
+        "objectives": list(scenario.objectives),
+        "feasible_designs_by_mix": {mix: feasible for mix, (_, feasible) in alone.items()},
+        "unreachable_mixes": unreachable(points, alone),
+        "weighted_gain": _weighted_gain(scenario, fronts),
+        "measured_share": round(float(frontier["measured_share"].mean()), 4),
+        "tasks": spent.tasks,
+        "tasks_resumed": spent.resumed,
+        **profiles,
+    }
+    if BLEND in counts:
+        found["feasible_designs_for_every_mix"] = counts[BLEND][1]
+    return found
+
+
+def unreachable(points: Mapping[str, MixPoints], counts: Mapping[str, tuple[int, int]]) -> dict[str, str]:
+    """Mixes without a feasible design, and why."""
+    return {mix: _why_none(points[mix]) for mix, (_, feasible) in counts.items() if not feasible}
+
+
+def _weighted_gain(scenario: Scenario, fronts: pd.DataFrame) -> float | None:
+    """Disaggregation's best gain over colocated, the geometric mean over the mixes by their weight."""
+    logs, weights = [], []
+    for mix in scenario.workload.mixes:
+        both = (mode_front(fronts, label(mix), mode)[0] for mode in ("colocated", "disaggregated"))
+        if (gain := best_gain(*both)) is not None:
+            logs.append(np.log(gain.ratio))
+            weights.append(mix.weight)
+    return round(float(np.exp(np.average(logs, weights=weights))), 4) if logs else None
+
+
+def _why_none(found: MixPoints) -> str:
+    """Why a mix has no feasible design: what its best engines reach."""
+    pools = [p for p in (found.colocated, found.prefill, found.decode) if p is not None]
+    fits = [p.legal & p.fits for p in pools]
+    if not any(f.any() for f in fits):
+        return "no engine of the space holds one batch in memory; lower batch or widen tp and pp"
+    ttft, tpot = (
+        float(np.nanmin(np.concatenate([getattr(p, key)[f] for p, f in zip(pools, fits, strict=True)]), initial=np.inf))
+        for key in ("ttft_s", "tpot_s")
+    )
+    return f"no design meets the targets; the best TTFT is {ttft:.3g} s, the best TPOT {tpot:.3g} s"
