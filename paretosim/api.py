@@ -23,9 +23,11 @@ class Sweep:
     Attributes
     ----------
     result : everything that was computed.
+    store : where profiles came from.
     """
 
     result: SweepResult
+    store: Store
 
     @property
     def frontier(self) -> pd.DataFrame:
@@ -48,6 +50,18 @@ class Sweep:
 
         draw_frontiers(self.fronts, Path(path), self.result.scenario.name, self.result.facts())
         return Path(path)
+
+    def certify(self, progress: Progress | None = None, **how: Any) -> pd.DataFrame:
+        """Replay the frontier, and designs just below it, request by request at several loads; ``certified.csv``.
+
+        Parameters
+        ----------
+        how : as for `sweep`.
+        progress : called with (done, total, what).
+        """
+        from .designs.certify import certify
+
+        return certify(self.result, self.store, How(**how), progress)
 
     def write(self, out: str | Path, keep_designs: bool = False, progress: Progress | None = None) -> dict[str, Path]:
         """Write frontier, picture, interactive page and summary into a folder; returns where each is.
@@ -95,4 +109,5 @@ def sweep(
     >>> answer = ps.sweep("scenarios/quickstart.yaml")
     >>> best = answer.frontier.iloc[0]
     """
-    return Sweep(run_sweep(scenario, Store(default_roots(map(Path, profiles))), How(executor, **how), progress))
+    store = Store(default_roots(map(Path, profiles)))
+    return Sweep(run_sweep(scenario, store, How(executor, **how), progress), store)

@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
                        help="where tasks run (default: serial until processes pay)")  # fmt: skip
     sweep.add_argument("--jobs", type=_positive, metavar="N", help="processes, or workers of a local Ray cluster")
     sweep.add_argument("--ray-address", metavar="A", help="use this Ray cluster, e.g. auto or 10.0.0.1:6379")
+    sweep.add_argument("--certify", action="store_true", help="replay the frontier request by request at several loads")
     sweep.add_argument("--resume", action="store_true", help="go on from what a stopped run of this scenario finished")
     sweep.add_argument("--no-prune", action="store_true", help="score beaten designs too: the same answer, later")
     sweep.add_argument("--keep-designs", action="store_true", help="also write every feasible design: designs.parquet")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..api import sweep
+from ..report.certified import certified_text, write_certified
 from ..report.progress import Bar
 
 RUNS = Path("runs")
@@ -23,7 +24,15 @@ def run(args: argparse.Namespace) -> None:
         result = answer.result
         out = args.out or RUNS / f"{result.scenario.name}-{result.scenario_id}"
         files = answer.write(out, args.keep_designs, bar)
+        certified = None
+        if args.certify:
+            how = {"jobs": args.jobs, "ray_address": args.ray_address, "journal": journal, "resume": args.resume}
+            certified = answer.certify(bar, executor=args.executor, **how)
+            files |= write_certified(certified, out, result.scenario.name)
     print(answer)
+    if certified is not None:
+        print()
+        print(certified_text(certified))
     print()
     for what, path in files.items():
         print(f"{what:<17} {path}")

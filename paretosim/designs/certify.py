@@ -19,8 +19,12 @@ from ..sim.steady import Steady, steady
 from ..spec.arrivals import ClosedLoop
 from ..spec.scenario import Scenario
 from ..spec.workload import Mix
+from . import execute
 from .compare import mode_front
+from .execute import Tell
+from .journal import Journal
 from .replay import at_rate, simulation_of
+from .run import How, SweepResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +34,8 @@ MARGIN = 0.05
 """Designs of another mode or pair of GPUs are replayed too where they reach this share below the frontier."""
 WARM, MEASURED = 1.5, 3.0
 """Residence times of a request before the window and in it."""
+SECONDS = 1.5
+"""CPU time of one design, roughly, for choosing an executor [s]."""
 LEAST, MOST = 1500, 40_000
 """Requests of one replay; the window shrinks where the most are not enough for it."""
 COLUMNS = (
@@ -108,6 +114,32 @@ class Certify:
         start_s = min(WARM * residence_s, end_s / 2)
         found = steady(outcome, start_s, end_s, self.scenario.slo)
         return [rate, *_numbers(found, int(row["gpus"]))]
+
+
+def certify(result: SweepResult, store: Store, how: How | None = None, progress: Tell | None = None) -> pd.DataFrame:
+    """Replay the frontiers of a sweep under its scenario's traffic; the table of ``certified.csv``.
+
+    Parameters
+    ----------
+    store : where the sweep's profiles came from.
+    how : who runs it, and where finished replays are kept, as for the sweep.
+    progress : told about each finished design.
+    """
+    how, tell = how or How(), progress or (lambda done, total, what: None)
+    scenario = result.scenario
+    tasks = candidates(result.fronts, scenario.workload.mixes)
+    asked = execute.checked(how.executor, how.jobs, how.ray_address)
+    executor = execute.chosen(asked, how.jobs, SECONDS * len(tasks))
+    if executor == "ray":
+        for gpu in result.gpus:
+            store.carry(gpu, (scenario.engine, *store.engine(scenario.engine).siblings))
+    work = Certify(scenario, store, scenario.workload.seed)
+    with (
+        Journal(how.journal, result.scenario_id, how.resume) as journal,
+        execute.opened(executor, how.jobs, how.ray_address) as runner,
+    ):
+        answers = execute.run_tasks(work, tasks, runner, journal, tell, execute.Spent(), "replaying designs")
+    return certified(tasks, answers, scenario)
 
 
 def _numbers(found: Steady, gpus: int) -> list[float]:
