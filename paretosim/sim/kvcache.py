@@ -18,13 +18,14 @@ from .requests import Requests
 from .tiers import Tier
 
 
-def prompt_blocks(requests: Requests, request: int) -> list[int]:
-    """Ids of the complete blocks of a prompt.
+def prompt_blocks(requests: Requests, request: int, merged: int = 1) -> list[int]:
+    """Ids of the complete blocks of a prompt, each of `merged` hashed blocks: the last one's id stands for all of them.
 
     At most the first ``(isl - 1) // block_tokens`` can save work: the last token is computed for its logits.
     """
     start = requests.hash_starts[request]
-    return requests.hash_ids[start : start + requests.isl[request] // requests.block_tokens].tolist()
+    complete = start + requests.isl[request] // requests.block_tokens
+    return requests.hash_ids[start + merged - 1 : complete : merged].tolist()
 
 
 @dataclass(frozen=True, slots=True)
