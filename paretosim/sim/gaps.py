@@ -64,9 +64,8 @@ def _of_engine(engine: Intake) -> Gaps:
         log.column(name) for name in ("start_s", "end_s", "steps", "sequences", "stalled", "context", "late")
     )
     decoding = np.flatnonzero(n > 0)
-    first_s = _first_steps(
-        engine, decoding, n[decoding], context[decoding], steps[decoding], (end_s - start_s)[decoding]
-    )
+    run_s = (end_s - start_s)[decoding]
+    first_s = _first_steps(engine, decoding, n[decoding], context[decoding], steps[decoding], run_s)
     mean_s = run_s / steps[decoding]
     waited = _stalls(start_s, end_s, n, stalled)
     # Those whose first gap is told apart take theirs out of the group.

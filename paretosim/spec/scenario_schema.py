@@ -301,8 +301,8 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
     cluster = found.deployment.cluster(gpu_of)
     limited = any(pool is not None and pool.kv_blocks for pool in (cluster.prefill, cluster.decode))
     if formula is not None and found.deployment.block_tokens is not None and not limited:
-        where = ("deployment", "block_tokens")
-        problems.append(marked.where.problem(where, "changes nothing: no pool has 'kv_blocks'"))
+        why = "changes nothing: no pool has 'kv_blocks'"
+        problems.append(marked.where.problem(("deployment", "block_tokens"), why))
     for phase, pool in (("prefill", cluster.prefill), ("decode", cluster.decode)):
         if formula is None and found.hardware and pool and not all(kind.gpu for kind in pool.engines):
             where = ("deployment", phase) if cluster.prefill else ("deployment",)
