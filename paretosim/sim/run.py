@@ -80,14 +80,12 @@ def simulate(
     cluster = builder.cluster(requests, seed)
     if progress is not None:
         cluster.progress = progress
+    names = ("prefill", "decode") if len(cluster.stages) == 2 else ("colocated",)
+    # Before the run: at its end some may be out of service.
+    pools = {name: tuple(e.number for e in stage.engines) for name, stage in zip(names, cluster.stages, strict=True)}
     began = time.process_time()
     outcome = cluster.run()
     cpu_s = time.process_time() - began
-    pools, place = {}, 0
-    names = ("prefill", "decode") if len(cluster.stages) == 2 else ("colocated",)
-    for name, stage in zip(names, cluster.stages, strict=True):
-        pools[name] = tuple(range(place, place + len(stage.engines)))
-        place += len(stage.engines)
     summary = summarize(outcome, simulation.cluster.gpus, simulation.slo) | {
         "scenario": simulation.name,
         "seed": seed,

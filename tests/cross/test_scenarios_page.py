@@ -73,9 +73,12 @@ def test_conversations_are_found_again_in_every_store(simulated) -> None:
 
 
 def test_engines_fail_and_their_requests_go_on_elsewhere(simulated) -> None:
-    summary = simulated("failures").summary
+    answer = simulated("failures")
+    summary = answer.summary
     assert summary["preempted"] > 0
     assert summary["completed"] > 0.9 * summary["requests"]
+    # Also those that are out of service at the end belong to their pool.
+    assert answer.result.pools == {"prefill": (0, 1, 2), "decode": (3, 4, 5)}
 
 
 def test_the_page_names_every_key() -> None:
