@@ -52,6 +52,10 @@ class PromptCache:
         self.blocks.release(self._used.pop(request, []))
         self._settle()
 
+    def lose(self) -> None:
+        """The engine has failed and serves nobody: only shared stores keep what they have."""
+        self.blocks.lose()
+
     def _settle(self) -> None:
         """Tell the memory what sharing saves, and the cache what is free."""
         memory = self._memory

@@ -200,11 +200,14 @@ class Cluster:
             if source is engine:
                 del self._on_way[request]
                 if request not in gone:
+                    engine.release(request, now_s)
                     gone.append(request)
             elif target is engine:
                 del self._on_way[request]
                 if not source.computes(request):  # the cache is still there
                     self._send(source, request, now_s)
+        if engine.cache is not None:
+            engine.cache.lose()
         for request in gone:
             self.log.preemptions[request] += 1
             first_s = self.log.first_token_s[request]

@@ -172,6 +172,15 @@ class PrefixCache:
         self.room = blocks
         self._evict()
 
+    def lose(self) -> None:
+        """Idle blocks are gone, and those in stores of its own."""
+        while self.idle:
+            del self._uses[self._order.victim()]
+            self.idle -= 1
+        for tier in self.tiers:
+            if not tier.spec.shared:
+                tier.lose()
+
     def _pin(self, block: int) -> None:
         uses = self._uses.get(block)
         if uses is None:

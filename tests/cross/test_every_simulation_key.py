@@ -92,6 +92,20 @@ SWAPPED = MODEL | {
     "deployment": {"serving": "colocated", "kv_blocks": 120, "preemption": "swap"},
     "workload": FORMULA["workload"] | {"mixes": [{"isl": {"uniform": [300, 900]}, "osl": {"uniform": [50, 200]}}]},
 }
+TALKS = COLOCATED | SESSIONS
+MIXED = COLOCATED | {
+    "workload": {
+        "mixes": [
+            {"isl": {"uniform": [300, 900]}, "osl": {"uniform": [10, 60]}},
+            {"isl": 1000, "osl": 20, "weight": 1.0},
+        ],
+        "arrivals": {"kind": "poisson", "rate_req_s": 45},
+        "requests": 150,
+    }
+}
+GROUPED = CACHED | {
+    "workload": FORMULA["workload"] | {"prefix": {"groups": {"count": 4, "share": 0.5}}},
+}
 
 # What is changed: the base, the key, and its other value (None leaves it out).
 CHANGES: list[tuple[Mapping[str, Any], str, Any]] = [
@@ -103,6 +117,21 @@ CHANGES: list[tuple[Mapping[str, Any], str, Any]] = [
     (COLOCATED, "step_time.decode.per_context_token", 8e-8),
     (COLOCATED, "step_time.mixed", "max"),
     (COLOCATED, "slo.percentile", 95),
+    (COLOCATED, "slo.ttft_s", 0.05),
+    (COLOCATED, "slo.tpot_s", 0.01),
+    (COLOCATED, "workload.requests", 151),
+    (COLOCATED, "workload.seed", 1),
+    (COLOCATED, "workload.arrivals.rate_req_s", 21),
+    (COLOCATED, "workload.arrivals", {"kind": "closed_loop", "concurrency": 8}),
+    (MIXED, "workload.mixes.1.priority", 1),
+    (MIXED, "workload.mixes.1.name", "chat"),
+    (MIXED, "workload.mixes.1.weight", 2.0),
+    (TALKS, "workload.sessions", None),
+    (TALKS, "workload.sessions.turns", 4),
+    (TALKS, "workload.sessions.think_s", 2),
+    (TALKS, "workload.sessions.grows", False),
+    (GROUPED, "workload.prefix.groups.count", 8),
+    (GROUPED, "workload.prefix.groups.share", 0.25),
     (COLOCATED, "deployment.workers", 3),
     (COLOCATED, "deployment.tp", 2),
     (COLOCATED, "deployment.pp", 2),

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+from paretosim.sim.cache import PromptCache
 from paretosim.sim.clock import Clock
 from paretosim.sim.cluster import Cluster, Stage
 from paretosim.sim.controllers import Failures
 from paretosim.sim.engine import Engine
+from paretosim.sim.eviction import LeastRecentlyUsed
 from paretosim.sim.fabric import Fabric
 from paretosim.sim.gaps import gaps_of
 from paretosim.sim.intake import Intake
+from paretosim.sim.kvcache import PrefixCache
 from paretosim.sim.metrics import summarize
 from paretosim.sim.prefill import PrefillEngine
 from paretosim.sim.requests import Requests
 from paretosim.sim.routers import RoundRobin
 from paretosim.sim.schedulers import ChunkedPrefill, Fcfs
 from paretosim.sim.steps import FormulaSteps, ScaledSteps
+from paretosim.sim.tiers import Tier
 from paretosim.sim.transfer import BulkTransfer, Transfers
 from paretosim.spec.cluster import StepFormula
+from paretosim.spec.kv_cache import TierSpec
 from paretosim.spec.workload import Slo
 from tests.clusters import DYADIC, NIC, cluster_of, dyadic_requests
 
@@ -160,3 +166,22 @@ def test_an_engine_says_when_it_can_begin_another_prompt() -> None:
     cluster.clock.at(2.0**-10, lambda _: seen.append([engine.busy_until_s for engine in cluster.engines]))
     cluster.run()
     assert seen == [[PREFILL.stage_s([(0, 128)]), 2.0**-10]]
+
+
+@pytest.mark.parametrize(
+    ("shared", "fails", "cached"), [(False, False, 112), (False, True, 0), (True, True, 112)],
+    ids=["no failure", "own stores", "a shared store"],
+)  # fmt: skip
+def test_an_engine_that_fails_loses_the_prompts_that_it_kept_but_not_a_shared_store(shared, fails, cached) -> None:
+    twice = Requests.of(np.array([0.0, 1.0]), np.array([128, 128]), np.array([4, 4]))
+    twice = replace(twice, block_tokens=16, hash_starts=np.array([0, 8, 16]), hash_ids=np.tile(np.arange(8), 2))
+    cluster = cluster_of(twice)
+    (engine,) = cluster.engines
+    tier = Tier(TierSpec("store", shared=shared), 1.0, LeastRecentlyUsed)
+    # Room for three of eight blocks; the others are in the tier.
+    engine.cache = PromptCache(PrefixCache(3, tiers=[tier]), twice, None)
+    if fails:
+        cluster.clock.at(0.5, lambda _: (cluster.fail(engine, 0.5), cluster.restore(engine)))
+    log = cluster.run().log
+    assert np.isfinite(log.column("finish_s")).all()
+    assert log.column("cached_tokens")[1] == pytest.approx(cached, abs=16)
