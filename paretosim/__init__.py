@@ -11,27 +11,31 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .api import Sweep, sweep
+    from .api import Simulated, Sweep, simulate, sweep
     from .designs.front import Front
     from .errors import InputError, ParetosimError
     from .profiles.store import Store
     from .spec.model import load_model
     from .spec.scenario import load_scenario
+    from .spec.simulation import load_simulation
 
 _HOME = {
     "Front": ".designs.front",
     "InputError": ".errors",
     "ParetosimError": ".errors",
+    "Simulated": ".api",
     "Store": ".profiles.store",
     "Sweep": ".api",
     "load_model": ".spec.model",
     "load_scenario": ".spec.scenario",
+    "load_simulation": ".spec.simulation",
+    "simulate": ".api",
     "sweep": ".api",
 }
 
 __all__ = [
-    "Front", "InputError", "ParetosimError", "Store", "Sweep", "__version__", "load_model", "load_scenario",
-    "sweep",
+    "Front", "InputError", "ParetosimError", "Simulated", "Store", "Sweep", "__version__", "load_model",
+    "load_scenario", "load_simulation", "simulate", "sweep",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What a notebook calls: `sweep`, and its answer as frames, pictures and files."""
+"""What a notebook calls: `sweep` and `simulate`, and their answers as frames, pictures and files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from .designs.run import How, Progress, SweepResult
 from .designs.run import sweep as run_sweep
 from .profiles.store import Store, default_roots
+from .sim.run import SimulationResult
+from .sim.run import simulate as run_simulation
 from .spec.scenario import Scenario
+from .spec.simulation import Simulation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,3 +114,77 @@ def sweep(
     """
     store = Store(default_roots(map(Path, profiles)))
     return Sweep(run_sweep(scenario, store, How(executor, **how), progress), store)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulation's answer.
+
+    Attributes
+    ----------
+    result : everything that happened; the runs of steps of each engine are in ``result.outcome.engines``.
+    """
+
+    result: SimulationResult
+
+    @property
+    def requests(self) -> pd.DataFrame:
+        """One row a request, in the order of their ids; the columns of ``requests.csv``."""
+        from .report.simulation import requests_frame
+
+        return requests_frame(self.result)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``summary.json`` holds; NaN where nothing could be computed."""
+        return self.result.summary
+
+    def plot(self, path: str | Path = "simulation.png") -> Path:
+        """Draw queues, engines and latencies over time into a PNG."""
+        from .report.simulation_figure import draw_simulation
+
+        draw_simulation(self.result, Path(path))
+        return Path(path)
+
+    def write(self, out: str | Path, timeline: bool = False) -> dict[str, Path]:
+        """Write requests, picture, summary and, if asked for, a timeline into a folder; returns where each is."""
+        from .report.simulation import write_simulation
+
+        return write_simulation(self.result, Path(out), timeline)
+
+    def __str__(self) -> str:
+        from .report.simulation import simulation_text
+
+        return simulation_text(self.result)
+
+
+def simulate(
+    scenario: Simulation | str | Path,
+    seed: int | None = None,
+    profiles: Iterable[str | Path] = (),
+    allow_plugins: bool = False,
+    progress: Progress | None = None,
+) -> Simulated:
+    """Run one deployment under its traffic, request by request.
+
+    Parameters
+    ----------
+    scenario : a YAML file with a ``deployment``, or one loaded with `load_simulation`.
+    seed : of everything random, 0 or more; the scenario's own unless given.
+    profiles : folders of your own profiles, searched before the shipped ones.
+    allow_plugins : whether policies named ``module:Class`` may be imported.
+    progress : called with (ended requests, all, what) now and then.
+
+    Raises
+    ------
+    InputError
+        The scenario is wrong; every problem at once.
+
+    Examples
+    --------
+    >>> import paretosim as ps
+    >>> answer = ps.simulate("scenarios/simulate_disaggregated.yaml", seed=1)
+    >>> late = answer.requests.query("ttft_s > 1")
+    """
+    store = Store(default_roots(map(Path, profiles)))
+    return Simulated(run_simulation(scenario, store, seed, allow_plugins, progress))

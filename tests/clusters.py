@@ -56,6 +56,7 @@ def cluster_of(
     output_share: float = 0.0,
     swap_s_per_token: float | None = None,
     prefill_engines: int = 0,
+    prefill_blocks: int | None = None,
     stages: int = 1,
     longest_run: float = inf,
     network: bool = False,
@@ -65,18 +66,20 @@ def cluster_of(
     cluster = Cluster(clock, requests)
     steps = steps or FormulaSteps(DYADIC)
 
-    def memory() -> KvMemory | None:
+    def memory(blocks: int | None) -> KvMemory | None:
         return None if blocks is None else KvMemory(blocks, 16, output_share)
 
     if prefill_engines:
         first = [
-            PrefillEngine(i, clock, steps, Fcfs(2048), None, None, cluster.log, cluster, stages=stages)
+            PrefillEngine(
+                i, clock, steps, Fcfs(2048), memory(prefill_blocks), None, cluster.log, cluster, stages=stages
+            )
             for i in range(prefill_engines)
         ]
         cluster.add_stage(Stage(list(first), RoundRobin()))
     second = [
         Engine(
-            prefill_engines + i, clock, steps, scheduler(), memory(), None, cluster.log, cluster,
+            prefill_engines + i, clock, steps, scheduler(), memory(blocks), None, cluster.log, cluster,
             swap_s_per_token=swap_s_per_token, longest_run=longest_run,
         )
         for i in range(engines)

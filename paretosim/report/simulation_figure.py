@@ -10,7 +10,7 @@ import numpy as np
 from ..sim.metrics import Latencies, Series, series
 from ..sim.run import SimulationResult
 
-COLOURS = {"prefill": "#D55E00", "decode": "#0072B2", "engine": "#0072B2"}
+COLOURS = {"prefill": "#D55E00", "decode": "#0072B2", "colocated": "#0072B2"}
 """Okabe and Ito's palette, as the fronts have it."""
 
 
@@ -35,14 +35,22 @@ def draw_simulation(result: SimulationResult, path: Path) -> None:
     axes[5].set_xlabel("arrival [s]", fontsize=9)
     title = (
         f"{result.simulation.name}: {summary['completed']:,} of {summary['requests']:,} requests, "
-        f"{summary['throughput_tok_s_gpu']:,.0f} output tok/s/GPU, targets met by {summary['slo_attainment']:.0%}"
+        f"{summary['throughput_tok_s_gpu']:,.0f} output tok/s/GPU"
     )
+    if np.isfinite(summary["slo_attainment"]) and np.isfinite([slo.ttft_s, slo.tpot_s]).any():
+        title += f", targets met by {summary['slo_attainment']:.0%}"
     figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left", parse_math=False)
     FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
 
 
 def _plain(axis: Any, title: str) -> None:
+    """Title on the left and legend on the right above the plot, where no data is."""
     axis.set_title(title, fontsize=9, loc="left")
+    if names := axis.get_legend_handles_labels()[1]:
+        axis.legend(
+            fontsize=7, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(names),
+            borderaxespad=0, columnspacing=1.2, handlelength=1.6,
+        )  # fmt: skip
     axis.grid(color="0.92", linewidth=0.8)
     axis.tick_params(labelsize=8, colors="0.3")
     for side in ("top", "right"):
@@ -55,22 +63,20 @@ def _queues(axis: Any, over_time: dict[str, Series]) -> None:
         if s.sequences.any():
             axis.plot(s.at_s, s.sequences, color=COLOURS[name], linewidth=1.4, label=f"{name}: running")
     axis.set_ylim(bottom=0)
-    axis.legend(fontsize=7, frameon=False, loc="upper right")
-    _plain(axis, "requests waiting and running")
+    _plain(axis, "requests")
 
 
 def _work(axis: Any, over_time: dict[str, Series]) -> None:
     for name, s in over_time.items():
         axis.plot(s.at_s, s.busy, color=COLOURS[name], linewidth=1.4, label=name)
     axis.set_ylim(0, 1.05)
-    axis.legend(fontsize=7, frameon=False, loc="lower right")
     _plain(axis, "share of time in a step")
 
 
 def _tokens(axis: Any, over_time: dict[str, Series], result: SimulationResult) -> None:
     for name, s in over_time.items():
         if s.context.any():
-            axis.plot(s.at_s, s.context, color=COLOURS[name], linewidth=1.4, label=f"{name}: tokens in the KV cache")
+            axis.plot(s.at_s, s.context, color=COLOURS[name], linewidth=1.4, label=name)
     capacity = sum(
         engine.memory.capacity * engine.memory.block_tokens
         for engine in result.outcome.engines[-len(result.pools[list(result.pools)[-1]]) :]
@@ -80,7 +86,6 @@ def _tokens(axis: Any, over_time: dict[str, Series], result: SimulationResult) -
     if capacity and capacity < 3 * top:
         axis.axhline(capacity, color="0.35", linewidth=1, linestyle="--", label="capacity")
     axis.set_ylim(bottom=0)
-    axis.legend(fontsize=7, frameon=False, loc="upper right")
     _plain(axis, "KV cache of running requests [token]")
 
 
@@ -91,5 +96,4 @@ def _latency(axis: Any, arrival_s: Any, values: Any, target: float, title: str, 
     if np.isfinite(target):
         axis.axhline(target, color="#D55E00", linewidth=1.2, label=f"target {target:.3g}")
     axis.set_ylim(bottom=0)
-    axis.legend(fontsize=7, frameon=False, loc="upper right")
     _plain(axis, title)

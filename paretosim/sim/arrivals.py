@@ -53,6 +53,14 @@ def requests_of(workload: Workload, seed: int, folder: Path) -> Requests:
     return found
 
 
+def hashed_tokens(workload: Workload) -> int:
+    """Tokens of a hashed block of the prompts that `requests_of` makes, 0 if it does not hash them."""
+    if isinstance(workload.arrivals, Trace):
+        return MOONCAKE_BLOCK_TOKENS if workload.arrivals.format == "mooncake" else 0
+    grows = workload.sessions is not None and workload.sessions.grows
+    return workload.block_tokens if grows or workload.groups is not None else 0
+
+
 def _generated(workload: Workload, seed: int) -> Requests:
     start_s, turns = _starts(workload, seed)
     count, sessions = int(turns.sum()), len(turns)

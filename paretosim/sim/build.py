@@ -96,14 +96,16 @@ class Builder:
         if kept is None or not kept.prefix_caching or not requests.block_tokens:
             return
         engines = cluster.stages[0].engines
+        merged = max(1, kept.block_tokens // requests.block_tokens)
         block_bytes = 0.0
         if self.simulation.step_time is None:
             layout = kinds[engines[0].number].layout
-            block_bytes = self._token_bytes(kinds[engines[0].number], requests) * requests.block_tokens * layout.gpus
+            size = merged * requests.block_tokens
+            block_bytes = self._token_bytes(kinds[engines[0].number], requests) * size * layout.gpus
         for engine, blocks in zip(
             engines, caches(kept, len(engines), block_bytes or 1.0, allow_plugins=self.allow_plugins), strict=True
         ):
-            engine.cache = PromptCache(blocks, requests, engine.memory)
+            engine.cache = PromptCache(blocks, requests, engine.memory, merged)
 
     def _connect(self, cluster: Cluster, requests: Requests, kinds: Mapping[int, Pool]) -> None:
         """The network between the pools, unless the hand-over takes no time."""

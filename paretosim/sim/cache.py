@@ -16,22 +16,23 @@ class PromptCache:
     ----------
     blocks : the cache and the stores below it.
     memory : of the engine, None if it has no limit.
+    merged : hashed blocks of a prompt in one block of the cache.
     """
 
-    def __init__(self, blocks: PrefixCache, requests: Requests, memory: KvMemory | None):
+    def __init__(self, blocks: PrefixCache, requests: Requests, memory: KvMemory | None, merged: int = 1):
         self.blocks = blocks
-        self._requests, self._memory = requests, memory
-        self._size = requests.block_tokens
+        self._requests, self._memory, self._merged = requests, memory, merged
+        self._size = requests.block_tokens * merged
         self._used: dict[int, list[int]] = {}
         self._fresh: dict[int, list[int]] = {}
 
     def cached(self, request: int) -> int:
         """Tokens of a request's prompt that are here, in whichever store; changes nothing."""
-        return self.blocks.match(prompt_blocks(self._requests, request)).blocks * self._size
+        return self.blocks.match(prompt_blocks(self._requests, request, self._merged)).blocks * self._size
 
     def begin(self, request: int, now_s: float) -> tuple[int, float]:
         """A prompt begins: tokens that need not be computed, and seconds until those from lower stores are there."""
-        ids = prompt_blocks(self._requests, request)
+        ids = prompt_blocks(self._requests, request, self._merged)
         found = self.blocks.match(ids).blocks
         ready_s = self.blocks.acquire(ids, found, now_s)
         self._used[request], self._fresh[request] = ids[:found], ids[found:]
@@ -50,6 +51,10 @@ class PromptCache:
         self._fresh.pop(request, None)
         self.blocks.release(self._used.pop(request, []))
         self._settle()
+
+    def lose(self) -> None:
+        """The engine has failed and serves nobody: only shared stores keep what they have."""
+        self.blocks.lose()
 
     def _settle(self) -> None:
         """Tell the memory what sharing saves, and the cache what is free."""

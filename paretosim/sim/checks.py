@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ..cost.idle import idle_settings
 from ..errors import InputError, Problem
-from ..spec.cluster import Policy
+from ..spec.cluster import Policy, ServedPool
 from ..spec.deployment import Pool
+from ..spec.kv_cache import KvCacheSpec
 from ..spec.parallelism import illegal
 from ..spec.yaml_marks import KeyPath
+from .arrivals import hashed_tokens
 from .build import Builder
 from .controllers import CONTROLLERS
 from .eviction import EVICTIONS
@@ -49,8 +51,8 @@ def _problems(builder: Builder) -> Iterator[Problem]:
         yield from _tried(builder, (*where, "router"), "router", pool.router, ROUTERS)
         if not has_model and pool.preemption == "swap":
             yield simulation.problem((*where, "preemption"), "swap needs a model: bytes of cache are unknown here")
-        for kind in pool.engines if has_model else ():
-            yield from _illegal(builder, where, kind)
+        for kind in pool.engines:
+            yield from _illegal(builder, where, kind) if has_model else _idle_keys(builder, where, pool, kind)
     yield from _hand_over_problems(builder, has_model)
     for i, policy in enumerate(spec.controllers):
         yield from _tried(builder, ("deployment", "controllers", i), "controller", policy, CONTROLLERS)
@@ -67,7 +69,8 @@ def _hand_over_problems(builder: Builder, has_model: bool) -> Iterator[Problem]:
             for key, given in (("bytes_per_token", spec.transfer.bytes_per_token), ("gb_s", spec.transfer.nic)):
                 if not given:
                     yield builder.simulation.problem(where, f"needs {key!r}: no model or GPU says it here")
-    if spec.kv_cache is not None:
+    if spec.kv_cache is not None and spec.kv_cache.prefix_caching:
+        yield from _cache_problems(builder, spec.kv_cache)
         try:
             named("eviction policy", spec.kv_cache.eviction, EVICTIONS, builder.allow_plugins)
         except InputError as error:
@@ -76,6 +79,26 @@ def _hand_over_problems(builder: Builder, has_model: bool) -> Iterator[Problem]:
         if not has_model and spec.kv_cache.tiers:
             kept = ("deployment", "kv_cache", "tiers")
             yield builder.simulation.problem(kept, "needs a model: bytes of cache are unknown here")
+
+
+def _cache_problems(builder: Builder, kept: KvCacheSpec) -> Iterator[Problem]:
+    where, hashed = ("deployment", "kv_cache"), hashed_tokens(builder.simulation.workload)
+    if not hashed:
+        message = "changes nothing: no prompts begin alike without sessions that grow, groups, or a mooncake trace"
+        yield builder.simulation.problem(where, message)
+    elif kept.block_tokens % hashed:
+        message = f"must be a multiple of {hashed}, the tokens of a hashed block of the prompts"
+        yield builder.simulation.problem((*where, "block_tokens"), message)
+
+
+def _idle_keys(builder: Builder, where: tuple[str, ...], pool: ServedPool, kind: Pool) -> Iterator[Problem]:
+    """Keys of a pool that a formula for step times does not look at."""
+    if kind.gpu:
+        yield builder.simulation.problem((*where, "gpu"), "changes nothing: 'step_time' holds all of a step")
+    if kind.layout.moe_ep > 1:
+        yield builder.simulation.problem((*where, "ep"), "changes nothing: a formula knows no experts")
+    if pool.output_share is not None and pool.kv_blocks is None:
+        yield builder.simulation.problem((*where, "output_share"), "changes nothing without 'kv_blocks'")
 
 
 def _tried(builder: Builder, where: KeyPath, kind: str, policy: Policy, known: Mapping[str, type]) -> Iterator[Problem]:

@@ -32,7 +32,7 @@ class Stage:
 
 
 class Cluster:
-    """Runs requests through stages; the last one decodes.
+    """Runs requests through stages; the last one decodes, the one before it prefills, others before that may encode.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Cluster:
         self.fabric: Fabric | None = None
         self.endpoints: dict[int, int] = {}
         self.progress: Callable[[int, int, str], None] | None = None
-        self._ended = 0
+        self._ended, self._end_s = 0, 0.0
         self.first_token_after = first_token_after
         self._stage_of: dict[int, int] = {}
         self._on_way: dict[int, tuple[Intake, Intake, HandOver | None, int]] = {}
@@ -71,7 +71,7 @@ class Cluster:
     def engines(self) -> tuple[Intake, ...]:
         """Engines of all stages, retired ones too, by their number."""
         found = [engine for stage in self.stages for engine in stage.engines]
-        return tuple(sorted(found + self._retired, key=lambda engine: engine.number))
+        return tuple(sorted(dict.fromkeys(found + self._retired), key=lambda engine: engine.number))
 
     @property
     def over(self) -> bool:
@@ -89,7 +89,8 @@ class Cluster:
         finally:
             if collects:
                 gc.enable()
-        return Outcome(self.log, self.engines, self.clock.now, self.clock.calls)
+        # A controller's last call may come long after the last request.
+        return Outcome(self.log, self.engines, self._end_s, self.clock.calls)
 
     # -- a request's way -----------------------------------------------------------------------------------------------
 
@@ -104,7 +105,7 @@ class Cluster:
 
     def prompt_step(self, engine: Intake, request: int, begin_s: float, end_s: float, tokens: int, last: bool) -> None:
         """See `Owner`: the engine that will decode is chosen with the first step, so that its cache can be sent."""
-        if self.log.osl[request] == 1:
+        if self.log.osl[request] == 1 and self._stages_after(engine) == 1:
             return
         on_way = self._on_way.get(request) or self._open(engine, request, begin_s)
         if on_way is not None and (hand_over := on_way[2]) is not None:
@@ -136,10 +137,14 @@ class Cluster:
 
     def prompt_done(self, engine: Intake, request: int, now_s: float) -> bool:
         """See `Owner`."""
-        log, place = self.log, self._stage_of[engine.number] + 1
+        log, after = self.log, self._stages_after(engine)
+        if after > 1:
+            if request not in self._on_way:
+                self._send(engine, request, now_s)
+            return False
         if log.prefill_end_s[request] != log.prefill_end_s[request]:
             log.prefill_end_s[request] = now_s
-        last, only = place == len(self.stages), log.osl[request] == 1
+        last, only = after == 0, log.osl[request] == 1
         if log.first_token_s[request] != log.first_token_s[request] and (
             last or only or self.first_token_after == "prefill"
         ):
@@ -155,10 +160,14 @@ class Cluster:
         return False
 
     def _arrived(self, request: int, number: int, now_s: float) -> None:
-        """The cache of a prompt is where it will be decoded, unless one of the two engines failed meanwhile."""
+        """What one engine made of a prompt is where the next one works, unless one of the two failed meanwhile."""
         if request not in self._on_way or self._on_way[request][3] != number:
             return
         engine, target, _, _ = self._on_way.pop(request)
+        if self._stages_after(target):
+            engine.release(request, now_s)
+            target.submit(request, now_s)
+            return
         self.log.ready_s[request] = now_s
         if self.first_token_after == "hand_over" and self.log.first_token_s[request] != self.log.first_token_s[request]:
             self.log.first_token_s[request] = now_s
@@ -168,6 +177,7 @@ class Cluster:
     def finished(self, engine: Intake | None, request: int, now_s: float) -> None:
         """See `Owner`."""
         self._ended = ended = self._ended + 1
+        self._end_s = now_s
         if ended % 1000 == 0 and self.progress is not None:
             self.progress(ended, len(self.log.requests), "requests")
         self.client.ended(request, now_s)
@@ -190,11 +200,14 @@ class Cluster:
             if source is engine:
                 del self._on_way[request]
                 if request not in gone:
+                    engine.release(request, now_s)
                     gone.append(request)
             elif target is engine:
                 del self._on_way[request]
                 if not source.computes(request):  # the cache is still there
                     self._send(source, request, now_s)
+        if engine.cache is not None:
+            engine.cache.lose()
         for request in gone:
             self.log.preemptions[request] += 1
             first_s = self.log.first_token_s[request]
@@ -209,14 +222,23 @@ class Cluster:
                 elsewhere.submit(request, now_s)
 
     def retire(self, engine: Intake) -> None:
-        """Send an engine no more requests; it ends those that it has."""
-        self.stages[self._stage_of[engine.number]].engines.remove(engine)
+        """Send an engine no more requests; it ends those that it has.
+
+        Who retires an engine also restores it: one that a planner has retired and that fails besides is back when both
+        have restored it.
+        """
+        if engine not in self._retired:
+            self.stages[self._stage_of[engine.number]].engines.remove(engine)
         self._retired.append(engine)
 
     def restore(self, engine: Intake) -> None:
         """Send requests to an engine that was retired or has failed."""
         self._retired.remove(engine)
-        self.stages[self._stage_of[engine.number]].engines.append(engine)
+        if engine not in self._retired:
+            self.stages[self._stage_of[engine.number]].engines.append(engine)
+
+    def _stages_after(self, engine: Intake) -> int:
+        return len(self.stages) - 1 - self._stage_of[engine.number]
 
     def _pick(self, place: int, request: int, now_s: float) -> Intake | None:
         stage = self.stages[place]

@@ -1,8 +1,8 @@
 """What changes a cluster while it runs: failures, planners. A controller is one small class; it is found by its name.
 
 A controller is started once and then lives by calls of the clock. It may look at everything and do what `Cluster`
-offers: ``fail``, ``retire``, ``restore``; it may set an engine's ``steps`` (slower, balanced) or its memory's
-``capacity`` and then `replan` it. It must not ask for another call once `Cluster.over` is true, or a run never ends.
+offers: ``fail``, ``retire``, ``restore``; it may `retime` an engine (slower, balanced), or set the ``capacity`` of its
+memory and then `replan` it. It must not ask for another call once `Cluster.over` is true, or a run never ends.
 """
 
 from __future__ import annotations

@@ -84,7 +84,20 @@ class Engine(Intake):
 
     def replan(self, now_s: float) -> None:
         """See `Intake`."""
-        self._wake(now_s, False)
+        if self._planned:
+            self._shorten(now_s)
+        else:
+            self._begin(now_s)
+
+    @property
+    def busy_until_s(self) -> float:
+        """See `Intake`; a run without prompts makes room at its next step."""
+        return self._end_s if self._planned and self._chunks else self.clock.now
+
+    @property
+    def under_way(self) -> bool:
+        """See `Intake`."""
+        return self._planned > 0
 
     def _wake(self, now_s: float, behind_others: bool) -> None:
         """Begin, or end the run at its next step, unless a newcomer must wait behind others that wait for a place."""
@@ -96,6 +109,11 @@ class Engine(Intake):
             and not behind_others
             and len(self.running) < self.scheduler.max_sequences
         ):
+            self._shorten(now_s)
+
+    def _shorten(self, now_s: float) -> None:
+        """End the run with the step under way."""
+        if self._planned > 1 and not self._cut:
             self._cut = True
             line, context, growth = self._line, self.context, len(self.running) * self._growth
             steps = line.boundary(context, growth, now_s - self._from_s) + self.scheduler.delay
@@ -122,7 +140,8 @@ class Engine(Intake):
         chunks: list[tuple[int, int]] = []
         self._decodes, self._blocked, self._cut = True, False, False
         if self.waiting or self.prompts:
-            chunks, self._decodes = self.scheduler.compose(self, now_s)
+            chunks, decodes = self.scheduler.compose(self, now_s)
+            self._decodes = decodes or not chunks
             self._blocked = not chunks and not self.prompts
         self._chunks, self._start_s = chunks, now_s
         self._from_s = now_s + swap_s
@@ -344,6 +363,7 @@ class Engine(Intake):
         self._chunks = []
         self._epoch += 1
         self._planned = self.load = 0
+        self.earlier_steps = [(min(rows, len(self.log)), steps) for rows, steps in self.earlier_steps]
         return gone + running
 
     def admit(self, request: int, now_s: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..profiles.grid import Floats
 from .intake import Intake
@@ -64,8 +64,9 @@ def _of_engine(engine: Intake) -> Gaps:
         log.column(name) for name in ("start_s", "end_s", "steps", "sequences", "stalled", "context", "late")
     )
     decoding = np.flatnonzero(n > 0)
-    first_s = _first_steps(engine, n[decoding], context[decoding], steps[decoding], (end_s - start_s)[decoding])
-    mean_s = (end_s - start_s)[decoding] / steps[decoding]
+    run_s = (end_s - start_s)[decoding]
+    first_s = _first_steps(engine, decoding, n[decoding], context[decoding], steps[decoding], run_s)
+    mean_s = run_s / steps[decoding]
     waited = _stalls(start_s, end_s, n, stalled)
     # Those whose first gap is told apart take theirs out of the group.
     apart = late[decoding].copy()
@@ -85,13 +86,18 @@ def _of_engine(engine: Intake) -> Gaps:
     )
 
 
-def _first_steps(engine: Intake, n: Floats, context: Floats, steps: Floats, run_s: Floats) -> Floats:
-    """Seconds of the first step of each run; a run of one step is that step."""
+def _first_steps(
+    engine: Intake, decoding: NDArray[np.int64], n: Floats, context: Floats, steps: Floats, run_s: Floats
+) -> Floats:
+    """Seconds of the first step of each run, by its row in the log; a run of one step is that step."""
     first_s = run_s.copy()
     several = np.flatnonzero(steps > 1)
-    for size in np.unique(n[several]):
-        rows = several[n[several] == size]
-        line = engine.steps.line(int(size))
+    until = np.array([rows for rows, _ in engine.earlier_steps], np.int64)
+    timed_by = np.searchsorted(until, decoding[several], side="right")
+    every_steps = [*(earlier for _, earlier in engine.earlier_steps), engine.steps]
+    for which, size in np.unique(np.stack([timed_by, n[several].astype(np.int64)]), axis=1).T.tolist():
+        rows = several[(timed_by == which) & (n[several] == size)]
+        line = every_steps[which].line(size)
         piece = np.searchsorted(np.array(line.ends), context[rows])
         first_s[rows] = np.array(line.a)[piece] + np.array(line.c)[piece] * context[rows]
     return first_s

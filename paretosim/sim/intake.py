@@ -50,11 +50,12 @@ class Intake:
     watched : whether the cluster wants to know of every step of a prompt.
     isl, osl : lengths of all requests, by id [token].
     log, columns : runs of steps of this engine; the log of all requests.
+    earlier_steps : step times before the present ones, each with the rows of `log` up to which they hold.
     """
 
     __slots__ = (
-        "_computed", "_load_s", "_priority", "cache", "clock", "columns", "isl", "load", "log", "memory", "number",
-        "osl", "owner", "prompts", "running", "scheduler", "steps", "waiting", "watched",
+        "_computed", "_load_s", "_priority", "cache", "clock", "columns", "earlier_steps", "isl", "load", "log",
+        "memory", "number", "osl", "owner", "prompts", "running", "scheduler", "steps", "waiting", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +70,7 @@ class Intake:
         self.running: dict[int, int] = {}
         self.load = 0
         self.watched = False
+        self.earlier_steps: list[tuple[int, Steps]] = []
         self._computed: dict[int, int] = {}
         self._load_s = 0.0
         self._priority = columns.priority
@@ -84,6 +86,22 @@ class Intake:
     def replan(self, now_s: float) -> None:
         """Plan anew at the next step, because something that the plan rests on has changed."""
         raise NotImplementedError
+
+    def retime(self, steps: Steps, now_s: float) -> None:
+        """Steps take other times from the next one on: other weights, other clocks."""
+        self.earlier_steps.append((len(self.log) + self.under_way, self.steps))
+        self.steps = steps
+        self.replan(now_s)
+
+    @property
+    def busy_until_s(self) -> float:
+        """When an engine can begin another prompt at the earliest, as far as its present step says [s]."""
+        raise NotImplementedError
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a run of steps is under way that `log` does not show yet."""
+        return False
 
     def release(self, request: int, now_s: float) -> None:
         """The cache of a prompt has left this engine."""

@@ -18,13 +18,14 @@ from .requests import Requests
 from .tiers import Tier
 
 
-def prompt_blocks(requests: Requests, request: int) -> list[int]:
-    """Ids of the complete blocks of a prompt.
+def prompt_blocks(requests: Requests, request: int, merged: int = 1) -> list[int]:
+    """Ids of the complete blocks of a prompt, each of `merged` hashed blocks: the last one's id stands for all of them.
 
     At most the first ``(isl - 1) // block_tokens`` can save work: the last token is computed for its logits.
     """
     start = requests.hash_starts[request]
-    return requests.hash_ids[start : start + requests.isl[request] // requests.block_tokens].tolist()
+    complete = start + requests.isl[request] // requests.block_tokens
+    return requests.hash_ids[start + merged - 1 : complete : merged].tolist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,15 @@ class PrefixCache:
         """Running requests have left this much room for idle blocks."""
         self.room = blocks
         self._evict()
+
+    def lose(self) -> None:
+        """Idle blocks are gone, and those in stores of its own."""
+        while self.idle:
+            del self._uses[self._order.victim()]
+            self.idle -= 1
+        for tier in self.tiers:
+            if not tier.spec.shared:
+                tier.lose()
 
     def _pin(self, block: int) -> None:
         uses = self._uses.get(block)

@@ -55,6 +55,11 @@ class PrefillEngine(Intake):
         if self._idle and self.waiting:
             self._begin(now_s)
 
+    @property
+    def busy_until_s(self) -> float:
+        """See `Intake`."""
+        return max(self._free_s[0], self.clock.now)
+
     def _begin(self, now_s: float) -> None:
         """Let the next step enter the first stage."""
         chunks, _ = self.scheduler.compose(self, now_s) if self.waiting or self.prompts else ([], False)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..errors import InputError
+from ..errors import InputError, Problem
 from ..profiles.store import Store
 from ..spec.arrivals import Trace
 from ..spec.scenario import plain
@@ -76,19 +76,16 @@ def simulate(
         simulation = replace(simulation, workload=replace(simulation.workload, seed=seed))
     seed = simulation.workload.seed
     builder = Builder(simulation, store or Store(), allow_plugins)
-    check(builder)
-    requests = _requests(simulation)
+    requests = _checked(builder)
     cluster = builder.cluster(requests, seed)
     if progress is not None:
         cluster.progress = progress
+    names = ("prefill", "decode") if len(cluster.stages) == 2 else ("colocated",)
+    # Before the run: at its end some may be out of service.
+    pools = {name: tuple(e.number for e in stage.engines) for name, stage in zip(names, cluster.stages, strict=True)}
     began = time.process_time()
     outcome = cluster.run()
     cpu_s = time.process_time() - began
-    pools, place = {}, 0
-    names = ("prefill", "decode") if len(cluster.stages) == 2 else ("engine",)
-    for name, stage in zip(names, cluster.stages, strict=True):
-        pools[name] = tuple(range(place, place + len(stage.engines)))
-        place += len(stage.engines)
     summary = summarize(outcome, simulation.cluster.gpus, simulation.slo) | {
         "scenario": simulation.name,
         "seed": seed,
@@ -110,6 +107,23 @@ def identify(simulation: Simulation, builder: Builder) -> str:
     if isinstance(simulation.workload.arrivals, Trace):
         facts.append(hashlib.sha256((simulation.folder / simulation.workload.arrivals.path).read_bytes()).hexdigest())
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
+
+
+def _checked(builder: Builder) -> Requests:
+    """Requests of the workload, unless anything is wrong with it or with the deployment: then everything that is."""
+    problems: list[Problem] = []
+    requests = None
+    try:
+        check(builder)
+    except InputError as error:
+        problems += error.problems
+    try:
+        requests = _requests(builder.simulation)
+    except InputError as error:
+        problems += error.problems
+    if problems or requests is None:
+        raise InputError(problems)
+    return requests
 
 
 def _requests(simulation: Simulation) -> Requests:

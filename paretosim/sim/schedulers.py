@@ -29,7 +29,7 @@ class Scheduler(Protocol):
     delay: int
 
     def compose(self, engine: Intake, now_s: float) -> Composed:
-        """Chunks for the step that begins now; none if no prompt is to be worked on."""
+        """Chunks for the step that begins now; none if no prompt is to be worked on, and then what runs decodes."""
         ...
 
 
@@ -178,7 +178,7 @@ class Fcfs:
             part = int(min(engine.prompts[request], self.chunk_tokens))
             chunks.append((request, part))
             room -= part
-        return chunks, False
+        return chunks, not chunks
 
 
 SCHEDULERS = {

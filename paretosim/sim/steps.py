@@ -80,6 +80,33 @@ class FormulaSteps:
         return seconds
 
 
+class ScaledSteps:
+    """Steps that take a multiple of the time of others: a throttled GPU, weights in another format.
+
+    Parameters
+    ----------
+    steps : the others.
+    factor : above 1 is slower.
+    """
+
+    def __init__(self, steps: Steps, factor: float):
+        self._steps, self._factor = steps, factor
+        self.tokens_per_step, self.lanes = steps.tokens_per_step, steps.lanes
+
+    def line(self, sequences: int) -> Line:
+        """See `Steps`."""
+        line = self._steps.line(sequences)
+        return Line(line.ends, [a * self._factor for a in line.a], [c * self._factor for c in line.c])
+
+    def mixed_s(self, sequences: int, context: float, chunks: Chunks) -> float:
+        """See `Steps`."""
+        return self._factor * self._steps.mixed_s(sequences, context, chunks)
+
+    def stage_s(self, chunks: Chunks) -> float:
+        """See `Steps`."""
+        return self._factor * self._steps.stage_s(chunks)
+
+
 @dataclass(frozen=True, slots=True)
 class _Shape:
     """How a layout spreads a step: pipeline stages, ranks of different sequences, GPUs that share a prompt's tokens."""

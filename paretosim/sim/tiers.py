@@ -74,6 +74,11 @@ class Tier:
         self.statistics.evictions += len(gone)
         return gone
 
+    def lose(self) -> None:
+        """Everything is gone."""
+        while self._blocks:
+            del self._blocks[self._order.victim()]
+
     def take(self, block: int) -> None:
         """A block moves up: a private store gives it away, a shared one keeps it for the others."""
         self._order.used(block)

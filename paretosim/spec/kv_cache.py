@@ -35,7 +35,7 @@ class KvCacheSpec:
 
     Attributes
     ----------
-    block_tokens : tokens of one block; only complete blocks are found again. 0 for the blocks of the trace.
+    block_tokens : tokens of one block; only complete blocks are found again. 0 for the hashed blocks of the prompts.
     prefix_caching : whether blocks outlive their request at all.
     eviction : one of `EVICTIONS`, or ``module:Class``, in every tier.
     tiers : below the GPU's memory, fastest first.

@@ -333,6 +333,10 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
         for key, given in (("model", found.model), ("hardware", found.hardware)):
             if given is None:
                 problems.append(marked.where.problem((key,), "is required, unless 'step_time' gives a formula"))
+    else:
+        for key in ("hardware", "precision", "engine"):
+            if key in found.model_fields_set:
+                problems.append(marked.where.problem((key,), "changes nothing: 'step_time' holds all of a step"))
 
     def gpu_of(phase: str) -> str:
         names: tuple[str, ...] = getattr(found.hardware, phase) if found.hardware and formula is None else ("",)
@@ -341,6 +345,10 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
         return names[0]
 
     cluster = found.deployment.cluster(gpu_of)
+    limited = any(pool is not None and pool.kv_blocks for pool in (cluster.prefill, cluster.decode))
+    if formula is not None and found.deployment.block_tokens is not None and not limited:
+        why = "changes nothing: no pool has 'kv_blocks'"
+        problems.append(marked.where.problem(("deployment", "block_tokens"), why))
     for phase, pool in (("prefill", cluster.prefill), ("decode", cluster.decode)):
         if formula is None and found.hardware and pool and not all(kind.gpu for kind in pool.engines):
             where = ("deployment", phase) if cluster.prefill else ("deployment",)

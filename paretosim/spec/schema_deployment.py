@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
 from ..units import GB
 from .cluster import HostTime, Policy, ServedCluster, ServedPool, StepFormula
@@ -90,36 +91,50 @@ class _Engines(Keys):
 
 
 class _Pool(_Engines):
+    """A pool of either kind; one that only prefills has nothing to preempt, and sets no output aside."""
+
     engines: Annotated[list[_Engines], Field(min_length=1)] = ABSENT
     scheduler: PolicyKeys = Policy("")
     router: PolicyKeys = ABSENT
-    preemption: Literal["recompute", "swap"] = "recompute"
-    host_gb_s: Positive = 50.0
     kv_blocks: Whole = ABSENT
-    output_share: Share = ABSENT
 
     def served(self, gpu: str, router: Policy | None) -> ServedPool:
         pools = tuple(e.pool(gpu) for e in self.engines) if self.engines else (self.pool(gpu),)
-        return ServedPool(
-            pools, self.scheduler, self.router or router or Policy("least_loaded"), self.preemption,
-            self.host_gb_s * GB, self.kv_blocks, self.output_share,
-        )  # fmt: skip
+        router = self.router or router or Policy("least_loaded")
+        return ServedPool(pools, self.scheduler, router, kv_blocks=self.kv_blocks)
 
 
-def _one_way_to_say_engines(pool: _Pool) -> _Pool:
+class _DecodingPool(_Pool):
+    preemption: Literal["recompute", "swap"] = "recompute"
+    host_gb_s: Positive = ABSENT
+    output_share: Share = ABSENT
+
+    @field_validator("host_gb_s")
+    @classmethod
+    def _something_is_swapped(cls, host_gb_s: float, info: ValidationInfo) -> float:
+        if info.data.get("preemption") == "recompute":
+            raise problem("changes nothing without 'preemption: swap'")
+        return host_gb_s
+
+    def served(self, gpu: str, router: Policy | None) -> ServedPool:
+        pool = replace(super().served(gpu, router), preemption=self.preemption, output_share=self.output_share)
+        return pool if self.host_gb_s is None else replace(pool, host_bytes_per_s=self.host_gb_s * GB)
+
+
+AnyPool = TypeVar("AnyPool", bound=_Pool)
+
+
+def _one_way_to_say_engines(pool: AnyPool) -> AnyPool:
     if pool.engines and pool.model_fields_set & set(_Engines.model_fields):
         raise problem("give either 'engines', or one kind of engine by its own keys, not both")
     return pool
 
 
-PoolKeys = Annotated[_Pool, AfterValidator(_one_way_to_say_engines)]
-
-
-class Colocated(_Pool):
+class Colocated(_DecodingPool):
     """One pool that does both phases."""
 
     serving: Literal["colocated"]
-    block_tokens: Whole = 16
+    block_tokens: Whole = ABSENT
     kv_cache: KvCacheKeys = ABSENT
     controllers: list[PolicyKeys] = []  # noqa: RUF012
 
@@ -128,7 +143,7 @@ class Colocated(_Pool):
         _one_way_to_say_engines(self)
         kept = self.kv_cache.kv_cache() if self.kv_cache else None
         return ServedCluster(
-            self.served(gpu_of("decode"), None), block_tokens=self.block_tokens, kv_cache=kept,
+            self.served(gpu_of("decode"), None), block_tokens=self.block_tokens or 16, kv_cache=kept,
             controllers=tuple(self.controllers),
         )  # fmt: skip
 
@@ -137,11 +152,11 @@ class Disaggregated(Keys):
     """A prefill and a decode pool."""
 
     serving: Literal["disaggregated"]
-    prefill: PoolKeys
-    decode: PoolKeys
+    prefill: Annotated[_Pool, AfterValidator(_one_way_to_say_engines)]
+    decode: Annotated[_DecodingPool, AfterValidator(_one_way_to_say_engines)]
     router: PolicyKeys = ABSENT
     first_token_after: Literal["prefill", "hand_over"] = "prefill"
-    block_tokens: Whole = 16
+    block_tokens: Whole = ABSENT
     kv_transfer: TransferKeys = ABSENT
     kv_cache: KvCacheKeys = ABSENT
     controllers: list[PolicyKeys] = []  # noqa: RUF012
@@ -155,7 +170,7 @@ class Disaggregated(Keys):
         transfer = self.kv_transfer.transfer() if self.kv_transfer else None
         kept = self.kv_cache.kv_cache() if self.kv_cache else None
         return ServedCluster(
-            decode, prefill, self.first_token_after, self.block_tokens, transfer, kept, tuple(self.controllers)
+            decode, prefill, self.first_token_after, self.block_tokens or 16, transfer, kept, tuple(self.controllers)
         )
 
 

@@ -61,7 +61,7 @@ class TransferKeys(Keys):
             raise problem("changes nothing without 'page_bytes': large writes are not bound by operations")
         return value
 
-    @field_validator("latency_us")
+    @field_validator("latency_us", "ops_per_s")
     @classmethod
     def _of_something(cls, value: float, info: ValidationInfo) -> float:
         if info.data.get("nic") is None and info.data.get("gb_s") is None:

@@ -19,13 +19,14 @@ from tests.clusters import cluster_of, dyadic_requests
     blocks=st.sampled_from([None, 90]),
     swap=st.sampled_from([None, 2.0**-20]),
     network=st.booleans(),
+    prefill_blocks=st.sampled_from([None, 60]),
 )
 def test_every_request_ends_once_whatever_fails(
-    seed, mean_time_s, prefill_engines, stages, blocks, swap, network
+    seed, mean_time_s, prefill_engines, stages, blocks, swap, network, prefill_blocks
 ) -> None:
     cluster = cluster_of(
         dyadic_requests(seed, 80, 60.0, 400, 100), engines=3, prefill_engines=prefill_engines, stages=stages,
-        blocks=blocks, swap_s_per_token=swap, network=network,
+        blocks=blocks, swap_s_per_token=swap, network=network, prefill_blocks=prefill_blocks,
     )  # fmt: skip
     Failures(mean_time_s, 0.05).start(cluster, np.random.default_rng(seed))
     done = cluster.run()

@@ -64,6 +64,7 @@ def test_caches_below_the_gpu() -> None:
         ({"page_bytes": 4096}, ("page_bytes",), "neither 'nic' nor 'ops_per_s'"),
         ({"gb_s": 50, "page_bytes": 4096}, ("page_bytes",), "neither 'nic' nor 'ops_per_s'"),
         ({"gb_s": 50, "ops_per_s": 1e6}, ("ops_per_s",), "changes nothing without 'page_bytes'"),
+        ({"page_bytes": 4096, "ops_per_s": 1e6}, ("ops_per_s",), "needs 'nic' or 'gb_s'"),
         ({"nic": "cx8"}, ("nic",), "must be one of efa, cx7"),
         ({"gbs": 50}, ("gbs",), "did you mean 'gb_s'"),
         ({"codec": {"ratio": 0.5}}, ("codec", "ratio"), "at least 1"),
