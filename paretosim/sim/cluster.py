@@ -158,6 +158,10 @@ class Cluster:
         """The cache of a prompt is where it will be decoded, unless one of the two engines failed meanwhile."""
         if request not in self._on_way or self._on_way[request][3] != number:
             return
+        if self._on_way[request][0].computes(request):
+            # Nothing was left to send, and the step that completes the prompt ends at this very instant: after it.
+            self.clock.at(now_s, partial(self._arrived, request, number), now_s)
+            return
         engine, target, _, _ = self._on_way.pop(request)
         self.log.ready_s[request] = now_s
         if self.first_token_after == "hand_over" and self.log.first_token_s[request] != self.log.first_token_s[request]:
