@@ -154,7 +154,8 @@ class CompiledSteps:
         host = self._host
         rows = self._scalar.rows(share, min(share * ranks, tokens), len(chunks) / side_by_side)
         rows += self._scalar.prompts(chunks, side_by_side)
-        return rows + (host.step_s + host.prefill_layer_s * self._layers + host.token_s * tokens / parts) / self._shape.stages
+        extra = host.step_s + host.prefill_layer_s * self._layers + host.token_s * tokens / parts
+        return rows + extra / self._shape.stages
 
     def _busy(self, sequences: float) -> int:
         """Ranks that have any of them."""
