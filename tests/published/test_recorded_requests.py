@@ -12,7 +12,7 @@ from docs.recorded_requests import errors, fit, halves, runs, simulated
 from tests.conftest import SHARED
 
 FILE = SHARED / "data" / "llmservingsim_vllm_requests.csv.gz"
-BENT = "probably linear in the batch where experts are not: TTFT p50 +23 %, TPOT mean -7 % with two ranks that share experts"
+BENT = "TTFT p50 +23 %, TPOT mean -7 % with two ranks that share experts: probably not linear in the batch"
 CASES = {
     "RTX4090/Llama-3.1-8B": 2600,  # the best of those that docs/accuracy.py tries
     "RTXPRO6000/Llama-3.1-8B": None,
