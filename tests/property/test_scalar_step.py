@@ -79,3 +79,18 @@ def test_a_step_of_running_sequences_and_one_chunk(case: str, batch: int, contex
     pp = step.layout.pp
     expected = pp * step.mixed(batch / min(pp, batch), context, 1, past + new, past).seconds
     assert steps.mixed_s(batch, batch * context, [(past, new)]) == same(expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    case=case, micro=st.integers(1, 64), context=lengths, past=st.one_of(st.just(0), lengths), new=st.integers(1, 8192)
+)
+def test_a_step_with_a_chunk_on_every_lane(case: str, micro: int, context: int, past: int, new: int) -> None:
+    """Every rank of every micro-batch has its own: no more than a step with one; alone, they follow each other."""
+    step, _, steps = compiled(case)
+    pp, ranks = step.layout.pp, step.layout.attn_dp
+    batch, chunks = micro * pp, [(past, new)] * steps.lanes
+    mixed = step.mixed(micro, context, ranks, past + new, past).seconds
+    assert steps.mixed_s(batch, batch * context, chunks) == same(pp * mixed)
+    alone = step.prefill(ranks, past + new, past).seconds
+    assert steps.mixed_s(0, 0, chunks) == same((2 * pp - 1) * alone)
