@@ -51,7 +51,7 @@ ENGINES = (
     ("DeepSeek-V3", Parallelism(1, attn_dp=8, moe_ep=8)),
 )
 TRAFFIC = ((1024, 256), (4096, 1024), (2048, 2048))
-BATCHES = (1, 8, 32, 64, 128, 256)
+BATCHES = (1, 8, 64, 256)
 
 
 def ids(value: object) -> str:
@@ -147,7 +147,7 @@ def test_chunked_engines_deliver_what_the_evaluator_says(model: str, layout: Par
     compared = 0
     for _, _, isl, osl, batch, chunk in chunked_cases(((model, layout),)):
         name = f"chunked {chunk}"
-        if batch < 4 * steps.lanes or np.isnan(setting(colocated_rate(step, [batch], isl, osl, 0, 1e9), name)):
+        if batch < steps.lanes or np.isnan(setting(colocated_rate(step, [batch], isl, osl, 0, 1e9), name)):
             continue
         places = batch + steps.lanes  # the evaluator's batch has the prompts in work beside it
         found, running = colocated(model, layout, batch, isl, osl, Together(chunk, places))
@@ -155,7 +155,7 @@ def test_chunked_engines_deliver_what_the_evaluator_says(model: str, layout: Par
         if not np.isnan(expected):
             assert found == pytest.approx(expected, rel=0.03), (isl, osl, batch, chunk, running)
             compared += 1
-    assert compared >= 15
+    assert compared >= 12
 
 
 def whole_prompts(model: str, layout: Parallelism, pick: str) -> list[tuple[float, float]]:
@@ -164,7 +164,7 @@ def whole_prompts(model: str, layout: Parallelism, pick: str) -> list[tuple[floa
     pairs = []
     for isl, osl in TRAFFIC:
         for batch in BATCHES:
-            if batch < 4 * steps.lanes:
+            if batch < steps.lanes:
                 continue
             scheduler: Scheduler = Together(isl, batch, alone=True)
             if pick == "in_flight":
@@ -271,7 +271,7 @@ def test_rate_matched_pools_deliver_the_slower_ones_rate(
     """The hand-over takes no time; the tokens of the middle of the run are counted."""
     (p_step, p_steps), (d_step, d_steps) = compiled(model, ahead), compiled(model, behind)
     for isl, osl in TRAFFIC:
-        for batch in (8, 64, 256):
+        for batch in (8, 256):
             r_p = prefill_rate(p_step, [prompts], isl, 0, BUDGET).rate_req_s[0]
             r_d = decode_rate(d_step, [batch], isl, osl).rate_req_s[0]
             n_p, n_d = (int(n) for n in matched_workers(r_p, r_d, most=16))
