@@ -1,7 +1,8 @@
-"""Rewrite the tables of docs/accuracy.md: ``python docs/accuracy.py [--rows measured_serving.csv.gz]``.
+"""Rewrite the tables of docs/accuracy.md: ``python docs/accuracy.py [--rows FILE] [--requests FILE]``.
 
 With ``--rows`` (a file with the columns of the published serving samples) the table of raw decode steps is
-rewritten too; without it, that table stays as it is.
+rewritten too, with ``--requests`` (recorded requests of real runs) only that of predicted requests; without them,
+these tables stay as they are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from measured import layout_of, precision_of
+from recorded_requests import KV_BLOCKS, METRICS, SHARES, errors, fit, halves, runs, simulated
 
 from paretosim import Store, load_model
 from paretosim.cost.accuracy import lane_errors
@@ -106,6 +108,28 @@ def step_rows(store: Store, path: Path) -> Iterator[str]:
         yield f"| {' | '.join(key)} | all | | | | {len(group)} | {error:.1%} |" + " |" * len(BANDS)
 
 
+def request_rows(path: Path) -> Iterator[str]:
+    """One line a recorded run and metric: error of the half that was not looked at; then the fitted formula."""
+    yield "| run | metric | " + " | ".join(SHARES) + " |"
+    yield "|---|---|" + "---:|" * len(SHARES)
+    fitted = ["| run | step | prompt token | sequence | context token | KV blocks | delay |", "|---|" + "---:|" * 6]
+    for case, rows in runs(path):
+        mine, others = halves(rows)
+        found = fit(rows, mine, KV_BLOCKS.get(case, (None,)))
+        off = errors(rows, simulated(rows, found.formula, found.blocks, found.delay), others)
+        for name in METRICS:
+            label = name.removesuffix("_ms").upper()
+            yield f"| {case} | {label} | " + " | ".join(f"{value:+.1%}" for value in off[name].values()) + " |"
+        step, *rest = found.formula
+        fitted.append(
+            f"| {case} | {1e3 * step:.1f} ms | "
+            + " | ".join(f"{1e6 * value:.3g} us" for value in rest)
+            + f" | {found.blocks or ''} | {found.delay} |"
+        )
+    yield ""
+    yield from fitted
+
+
 def replaced(page: str, name: str, lines: Iterator[str]) -> str:
     """The page with the block between ``<!-- name -->`` and ``<!-- /name -->`` rewritten."""
     block = "\n".join([f"<!-- {name} -->", "", *lines, "", f"<!-- /{name} -->"])
@@ -115,8 +139,13 @@ def replaced(page: str, name: str, lines: Iterator[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=Path, help="measured serving rows")
+    parser.add_argument("--requests", type=Path, help="recorded requests of real runs")
     args = parser.parse_args()
-    store, page = Store(), PAGE.read_text()
+    page = PAGE.read_text()
+    if args.requests:
+        PAGE.write_text(replaced(page, "requests", request_rows(args.requests)))
+        return
+    store = Store()
     page = replaced(page, "kernels", kernel_rows(store))
     page = replaced(page, "repairs", repair_rows(store))
     if args.rows:

@@ -39,8 +39,8 @@ for mix in answer.fronts["mix"].unique():
 # A `StepCost` is the compiled cost of one engine; any batch and context can be asked, arrays in, arrays out.
 
 # %%
+from paretosim.cost.compiling import compile_step  # noqa: E402
 from paretosim.cost.kernels import Kernels  # noqa: E402
-from paretosim.cost.step import compile_step  # noqa: E402
 from paretosim.spec.parallelism import Parallelism  # noqa: E402
 from paretosim.spec.precision import Precision  # noqa: E402
 

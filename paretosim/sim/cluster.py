@@ -163,6 +163,10 @@ class Cluster:
         """What one engine made of a prompt is where the next one works, unless one of the two failed meanwhile."""
         if request not in self._on_way or self._on_way[request][3] != number:
             return
+        if self._on_way[request][0].computes(request):
+            # Nothing was left to send, and the step that completes the prompt ends at this very instant: after it.
+            self.clock.at(now_s, partial(self._arrived, request, number), now_s)
+            return
         engine, target, _, _ = self._on_way.pop(request)
         if self._stages_after(target):
             engine.release(request, now_s)

@@ -35,7 +35,7 @@ class Engine(Intake):
         "_arrivals", "_base", "_blocked", "_chunks", "_count", "_cut", "_decodes", "_end_s", "_epoch", "_finish",
         "_from_s", "_growth", "_joined", "_joined_with", "_late", "_line", "_longest",
         "_planned", "_queued", "_ready", "_short", "_start_s", "_step", "_swap_s_per_token", "_swapped", "_tokens",
-        "context",
+        "_waking", "context",
     )  # fmt: skip
 
     def __init__(self, *intake: Any, swap_s_per_token: float | None = None, longest_run: float = inf):
@@ -56,7 +56,7 @@ class Engine(Intake):
         self._chunks: list[tuple[int, int]] = []
         self._joined: dict[int, int] = {}  # context with which each running sequence joined
         self._joined_with = 0  # their sum
-        self._decodes = self._cut = self._blocked = self._short = False
+        self._decodes = self._cut = self._blocked = self._short = self._waking = False
 
     # -- what comes in -------------------------------------------------------------------------------------------------
 
@@ -102,7 +102,10 @@ class Engine(Intake):
     def _wake(self, now_s: float, behind_others: bool) -> None:
         """Begin, or end the run at its next step, unless a newcomer must wait behind others that wait for a place."""
         if not self._planned:
-            self._begin(now_s)
+            # A step sees all that comes in at the instant at which it begins.
+            if not self._waking:
+                self._waking = True
+                self.clock.at(now_s, self._start, self._epoch, BOUNDARY)
         elif (
             self._planned > 1
             and not self._cut
@@ -127,12 +130,16 @@ class Engine(Intake):
         self._epoch += 1
         self.clock.at(end_s, self._boundary, self._epoch, BOUNDARY)
 
+    def _start(self, epoch: int) -> None:
+        if self._waking and epoch == self._epoch:
+            self._begin(self.clock.now)
+
     def _begin(self, now_s: float) -> None:
         """Plan the next run: who joins, who must leave, what the scheduler adds."""
         if self._arrivals:
             self._see(now_s)
         swap_s = 0.0
-        self._short = False
+        self._short = self._waking = False
         if self.memory is not None and self.running:
             swap_s = self._make_room(now_s)
         if self._ready and not self._short:
@@ -322,21 +329,35 @@ class Engine(Intake):
         """Steps, up to `steps`, until a sequence would not find its next block."""
         memory = self.memory
         assert memory is not None
-        if memory.taken - memory.shared + self._grown_at_most(growth * steps) <= memory.capacity:
+        if memory.taken - memory.shared + self._grown_at_most(growth * (steps - 1)) <= memory.capacity:
             return steps
         return max(1, memory.steps_until_full(self._contexts(), self._growth, steps))
 
     def _make_room(self, now_s: float) -> float:
-        """Preempt the youngest sequences until the others find their next block; seconds of moving them out."""
-        memory, running = self.memory, self.running
+        """Preempt the youngest until the others find their next block; seconds of moving them out.
+
+        Prompts in work are younger than all that runs (vLLM v1 keeps both in one list and takes its last).
+        """
+        memory, running, prompts = self.memory, self.running, self.prompts
         assert memory is not None
         seconds = 0.0
         while running:
-            needed = memory.taken - memory.shared + self._grown_at_most(len(running) * self._growth)
+            needed = memory.taken - memory.shared + self._grown_at_most(0.0)
             if needed <= memory.capacity or memory.steps_until_full(self._contexts(), self._growth, 1):
                 break
-            seconds += self._preempt(next(reversed(running)), now_s)
+            if prompts:
+                self._put_back(next(reversed(prompts)))
+            else:
+                seconds += self._preempt(next(reversed(running)), now_s)
         return seconds
+
+    def _put_back(self, request: int) -> None:
+        """Let a prompt in work begin anew later."""
+        self._short = True
+        self.columns.preemptions[request] += 1
+        del self.prompts[request], self._computed[request]
+        self.release(request, self.clock.now)
+        self.waiting.appendleft(request)
 
     def _lose(self, request: int, context: float, now_s: float) -> None:
         """Note what a sequence has that leaves the batch before its end."""
@@ -364,6 +385,7 @@ class Engine(Intake):
         self._epoch += 1
         self._planned = self.load = 0
         self.earlier_steps = [(min(rows, len(self.log)), steps) for rows, steps in self.earlier_steps]
+        self._waking = False
         return gone + running
 
     def admit(self, request: int, now_s: float) -> bool:

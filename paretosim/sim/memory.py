@@ -34,7 +34,7 @@ class KvMemory:
 
     def wanted(self, prompt: int, output: int) -> int:
         """Blocks that a request takes at admission."""
-        return self.blocks(prompt + max(1, ceil(self.output_share * output)))
+        return self.blocks(prompt + ceil(self.output_share * output))
 
     def ever_fits(self, prompt: int, output: int) -> bool:
         """Whether an empty engine could serve it to its end."""
@@ -67,14 +67,17 @@ class KvMemory:
         return gained / self.block_tokens + sequences if self.output_share < 1 else 0.0
 
     def steps_until_full(self, contexts: Mapping[int, float], growth: float, most: int) -> int:
-        """Steps, up to `most`, for which every running sequence still finds its blocks; 0 if not even for one."""
+        """Steps, up to `most`, for which every running sequence still finds its blocks; 0 if not even for one.
+
+        A step stores the newest token of each context, and what it generates is stored by the next one (vLLM v1).
+        """
         room = self.capacity - self.taken + self.shared
-        if self.grown(contexts, growth * most) <= room:
+        if self.grown(contexts, growth * (most - 1)) <= room:
             return most
         low, high = 0, most
         while high - low > 1:
             middle = (low + high) // 2
-            if self.grown(contexts, growth * middle) <= room:
+            if self.grown(contexts, growth * (middle - 1)) <= room:
                 low = middle
             else:
                 high = middle

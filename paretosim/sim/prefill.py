@@ -38,7 +38,9 @@ class PrefillEngine(Intake):
             return
         self.enqueue(request)
         if self._idle:
-            self._begin(now_s)
+            # A step sees all that comes in at the instant at which it begins.
+            self._idle = False
+            self.clock.at(now_s, self._next, self._epoch, BOUNDARY)
 
     def output_left(self, request: int) -> int:
         """A prefill engine makes one token."""

@@ -164,7 +164,7 @@ class Fcfs:
     def compose(self, engine: Intake, now_s: float) -> Composed:
         """See `Scheduler`."""
         chunks: list[tuple[int, int]] = []
-        room = self.max_batch_tokens * engine.steps.lanes
+        room = self.max_batch_tokens * engine.steps.ranks
         for request, tokens in engine.prompts.items():
             part = int(min(tokens, self.chunk_tokens))
             chunks.append((request, part))

@@ -22,10 +22,12 @@ class Steps(Protocol):
     Attributes
     ----------
     tokens_per_step : tokens that a sequence gains in a decode step on average; above 1 with speculative decoding.
-    lanes : prompts that one step carries side by side (attention-data-parallel ranks).
+    ranks : prompts that one step of a stage carries side by side (attention-data-parallel ranks).
+    lanes : prompts that one step of an engine that also decodes carries side by side: those of every stage.
     """
 
     tokens_per_step: float
+    ranks: int
     lanes: int
 
     def line(self, sequences: int) -> Line:
@@ -44,7 +46,7 @@ class Steps(Protocol):
 class FormulaSteps:
     """The linear step times of a scenario's ``step_time``."""
 
-    lanes = 1
+    ranks = lanes = 1
 
     def __init__(self, formula: StepFormula):
         self.formula = formula
@@ -91,7 +93,7 @@ class ScaledSteps:
 
     def __init__(self, steps: Steps, factor: float):
         self._steps, self._factor = steps, factor
-        self.tokens_per_step, self.lanes = steps.tokens_per_step, steps.lanes
+        self.tokens_per_step, self.ranks, self.lanes = steps.tokens_per_step, steps.ranks, steps.lanes
 
     def line(self, sequences: int) -> Line:
         """See `Steps`."""
@@ -120,7 +122,8 @@ class CompiledSteps:
     """Steps of one layout from its compiled cost, host time on top.
 
     A decode batch runs as ``min(stages, batch)`` micro-batches, one a stage, so that a token takes `stages` stage
-    times; prompts that are mixed in spread over them. Sequences spread evenly over attention-data-parallel ranks.
+    times; prompts that are mixed in spread over them. Micro-batches cannot overtake each other, so one with a prompt
+    holds up the others in every stage. Sequences spread evenly over attention-data-parallel ranks.
     """
 
     def __init__(self, step: StepCost, layers: int, host: HostTime):
@@ -128,7 +131,8 @@ class CompiledSteps:
         self._shape = _Shape(step.layout.pp, step.layout.attn_dp, step.layout.cp)
         self._host, self._layers = host, layers
         self.tokens_per_step = step.tokens_per_step
-        self.lanes = step.layout.attn_dp
+        self.ranks = step.layout.attn_dp
+        self.lanes = step.layout.attn_dp * step.layout.pp
         self._lines: dict[int, Line] = {}
         self._attention: dict[int, Line] = {}
 
@@ -146,36 +150,47 @@ class CompiledSteps:
     def mixed_s(self, sequences: int, context: float, chunks: Chunks) -> float:
         """See `Steps`."""
         stages = self._shape.stages
+        parts = min(stages, len(chunks))  # micro-batches that have a chunk
         if not sequences:
-            return stages * self.stage_s(chunks)
+            return (stages - 1 + parts) * self._prompts_s(chunks, parts)
         if self._scalar.step.overlap is not None:
             return self._overlapped_s(sequences, context, chunks)
         lanes = min(stages, sequences)
         micro = sequences / lanes
         busy = self._busy(micro)
         decode = self._decode_attention(sequences).step_s(context) / stages
-        # Chunks beyond one a micro-batch share them.
         tokens, longest = _tokens(chunks)
-        ranks = self._busy(len(chunks))
-        share = max(tokens / (min(stages, len(chunks)) * ranks), longest)
-        rows = self._scalar.step_rows(micro / busy, micro, share, share * ranks, len(chunks) / ranks)
-        seconds = stages * (rows + self._scalar.prompts(chunks, ranks)) + stages * decode
+        ranks = self._busy(len(chunks) / parts)
+        side_by_side = parts * ranks
+        share = max(tokens / side_by_side, longest)
+        rows = self._scalar.step_rows(
+            micro / busy, micro, share, min(share * ranks, tokens), len(chunks) / side_by_side
+        )
+        seconds = stages * (rows + self._scalar.prompts(chunks, side_by_side)) + stages * decode
         host = self._host
         extra = host.step_s + host.prefill_layer_s * self._layers + host.sequence_s * sequences
         return seconds + extra + host.token_s * tokens
 
     def stage_s(self, chunks: Chunks) -> float:
         """See `Steps`."""
+        return self._prompts_s(chunks, 1)
+
+    def _prompts_s(self, chunks: Chunks, parts: int) -> float:
+        """A stage's time for one of `parts` micro-batches over which chunks spread."""
         tokens, longest = _tokens(chunks)
-        ranks = self._busy(len(chunks))
-        share = max(tokens / ranks, longest)
+        ranks = self._busy(len(chunks) / parts)
+        side_by_side = parts * ranks
+        share = max(tokens / side_by_side, longest)
         host = self._host
         if self._scalar.step.overlap is None:
-            rows = self._scalar.step_rows(0.0, 0.0, share / self._shape.cp, tokens, len(chunks) / ranks)
-            rows += self._scalar.prompts(chunks, ranks)
+            rows = self._scalar.step_rows(
+                0.0, 0.0, share / self._shape.cp, min(share * ranks, tokens), len(chunks) / side_by_side
+            )
+            rows += self._scalar.prompts(chunks, side_by_side)
         else:
-            rows = float(self._scalar.step.prefill(len(chunks), *_alike(chunks)).seconds)
-        return rows + (host.step_s + host.prefill_layer_s * self._layers + host.token_s * tokens) / self._shape.stages
+            rows = float(self._scalar.step.prefill(len(chunks) / parts, *_alike(chunks)).seconds)
+        extra = host.step_s + host.prefill_layer_s * self._layers + host.token_s * tokens / parts
+        return rows + extra / self._shape.stages
 
     def _overlapped_s(self, sequences: int, context: float, chunks: Chunks) -> float:
         """A mixed step in two overlapping halves; its chunks are taken to be alike."""
