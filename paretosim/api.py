@@ -139,6 +139,20 @@ class Simulated:
         """What ``summary.json`` holds; NaN where nothing could be computed."""
         return self.result.summary
 
+    @property
+    def series(self) -> pd.DataFrame:
+        """What each pool did over time; the columns of ``series.csv``."""
+        from .report.simulation import series_frame
+
+        return series_frame(self.result)
+
+    @property
+    def links(self) -> pd.DataFrame:
+        """What each engine's network cards carried; the columns of ``links.csv``, no row without a network."""
+        from .report.simulation import links_frame
+
+        return links_frame(self.result)
+
     def plot(self, path: str | Path = "simulation.png") -> Path:
         """Draw queues, engines and latencies over time into a PNG."""
         from .report.simulation_figure import draw_simulation
@@ -147,7 +161,7 @@ class Simulated:
         return Path(path)
 
     def write(self, out: str | Path, timeline: bool = False) -> dict[str, Path]:
-        """Write requests, picture, summary and, if asked for, a timeline into a folder; returns where each is."""
+        """Write requests, series, links, picture, summary and, if asked for, a timeline; returns where each is."""
         from .report.simulation import write_simulation
 
         return write_simulation(self.result, Path(out), timeline)

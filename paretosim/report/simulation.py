@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..sim.run import SimulationResult
+from ..sim.series import series
+from ..sim.traffic import links_of
 from .simulation_figure import draw_simulation
 from .timeline import write_timeline
 from .whole import appearing_in
@@ -18,7 +20,13 @@ from .whole import appearing_in
 if TYPE_CHECKING:
     import pandas as pd
 
-FILES = {"requests": "requests.csv", "picture": "simulation.png", "summary": "summary.json"}
+FILES = {
+    "requests": "requests.csv",
+    "series": "series.csv",
+    "picture": "simulation.png",
+    "summary": "summary.json",
+}
+LINKS, TIMELINE = {"links": "links.csv"}, {"timeline": "timeline.json"}
 LATENCIES = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
 
 
@@ -62,11 +70,43 @@ def _worker(numbers: NDArray[np.int64]) -> pd.Series[Any]:
     return pd.Series(numbers, dtype="Int64").mask(pd.Series(numbers) < 0)
 
 
+def series_frame(result: SimulationResult) -> pd.DataFrame:
+    """What each pool did over time, under the columns of ``series.csv``."""
+    import pandas as pd
+
+    over_time = {name: series(result.outcome, places) for name, places in result.pools.items()}
+    return pd.concat(
+        [
+            pd.DataFrame({
+                "pool": name,
+                "at_s": s.at_s,
+                "busy_share": s.busy,
+                "running": s.sequences,
+                "waiting": s.waiting,
+                "kv_tokens": s.context,
+                "prompt_tok_s": s.prompt_tok_s,
+            })
+            for name, s in over_time.items()
+        ],
+        ignore_index=True,
+    )  # fmt: skip
+
+
+def links_frame(result: SimulationResult) -> pd.DataFrame:
+    """What each engine's cards carried in each direction, under the columns of ``links.csv``."""
+    import pandas as pd
+
+    return pd.DataFrame(links_of(result.outcome, result.pools))
+
+
 def write_simulation(result: SimulationResult, out: Path, timeline: bool = False) -> dict[str, Path]:
     """Write every file into `out`, which is made; returns what each file is, and where."""
-    files = FILES | ({"timeline": "timeline.json"} if timeline else {})
+    files = FILES | (LINKS if result.outcome.links is not None else {}) | (TIMELINE if timeline else {})
     with appearing_in(out) as stage:
         requests_frame(result).to_csv(stage / FILES["requests"], index=False, float_format="%.9g")
+        series_frame(result).to_csv(stage / FILES["series"], index=False, float_format="%.6g")
+        if "links" in files:
+            links_frame(result).to_csv(stage / files["links"], index=False, float_format="%.6g")
         draw_simulation(result, stage / FILES["picture"])
         (stage / FILES["summary"]).write_text(json.dumps(_json(result.summary), indent=2) + "\n")
         if timeline:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..sim.metrics import Latencies, Series, series
+from ..sim.metrics import Latencies
 from ..sim.run import SimulationResult
+from ..sim.series import Series, series
 
 COLOURS = {"prefill": "#D55E00", "decode": "#0072B2", "colocated": "#0072B2"}
 """Okabe and Ito's palette, as the fronts have it."""
@@ -21,7 +22,7 @@ def draw_simulation(result: SimulationResult, path: Path) -> None:
 
     figure = Figure(figsize=(11, 7.6), dpi=130, layout="constrained")
     axes = figure.subplots(3, 2, sharex="col").T.ravel()
-    over_time = {name: series(result.outcome, list(places)) for name, places in result.pools.items()}
+    over_time = {name: series(result.outcome, places) for name, places in result.pools.items()}
     _queues(axes[0], over_time)
     _work(axes[1], over_time)
     _tokens(axes[2], over_time, result)

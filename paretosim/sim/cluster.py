@@ -90,7 +90,8 @@ class Cluster:
             if collects:
                 gc.enable()
         # A controller's last call may come long after the last request.
-        return Outcome(self.log, self.engines, self._end_s, self.clock.calls)
+        links = self.fabric.links() if self.fabric is not None else None
+        return Outcome(self.log, self.engines, self._end_s, self.clock.calls, links, self.endpoints)
 
     # -- a request's way -----------------------------------------------------------------------------------------------
 

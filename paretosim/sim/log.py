@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ..profiles.grid import Floats
 from .requests import Requests
 
 if TYPE_CHECKING:
+    from .fabric import LinkColumns
     from .intake import Intake
 
 TIMES = (
@@ -116,9 +118,13 @@ class Outcome:
     engines : with their step logs, in the order of their numbers.
     end_s : when the last request finished.
     events : calls of the clock.
+    links : what every card of the network carried, None without one.
+    endpoints : places of the engines in the network, by their number.
     """
 
     log: RequestLog
     engines: tuple[Intake, ...]
     end_s: float
     events: int
+    links: LinkColumns | None = None
+    endpoints: Mapping[int, int] = field(default_factory=dict)

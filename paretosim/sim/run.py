@@ -24,6 +24,7 @@ from .checks import check
 from .log import Outcome
 from .metrics import summarize
 from .requests import Requests
+from .traffic import caches_of, transfers_of, work_of
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
@@ -87,6 +88,9 @@ def simulate(
     outcome = cluster.run()
     cpu_s = time.process_time() - began
     summary = summarize(outcome, simulation.cluster.gpus, simulation.slo) | {
+        "pools": work_of(outcome, pools),
+        **({"kv_transfer": transfers_of(outcome, pools)} if outcome.links is not None else {}),
+        **({"kv_cache": cached} if (cached := caches_of(outcome)) else {}),
         "scenario": simulation.name,
         "seed": seed,
         "events": outcome.events,

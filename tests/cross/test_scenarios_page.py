@@ -102,4 +102,5 @@ def test_the_page_names_every_column_and_key_of_the_answer(simulated) -> None:
     answer = simulated("failures")
     ends = PAGE[PAGE.index("## Columns of requests.csv") :]
     words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", ends))))
-    assert set(answer.requests.columns) | set(answer.summary) <= words
+    columns = set(answer.requests.columns) | set(answer.series.columns) | set(answer.links.columns)
+    assert columns | set(answer.summary) <= words

@@ -68,7 +68,8 @@ def run(path: Path, out: Path, *flags: str) -> Path:
 
 def test_a_simulation_writes_its_files_and_nothing_else(write, tmp_path: Path, capsys) -> None:
     out = run(write(), tmp_path / "out")
-    assert {p.name for p in out.iterdir()} == {"requests.csv", "simulation.png", "summary.json"}
+    names = {"requests.csv", "series.csv", "links.csv", "simulation.png", "summary.json"}
+    assert {p.name for p in out.iterdir()} == names
     assert {p.name for p in tmp_path.iterdir()} == {"out", "scenario.yaml"}
     frame = pd.read_csv(out / "requests.csv")
     assert list(frame.columns[: len(COLUMNS)]) == COLUMNS
@@ -180,7 +181,7 @@ def test_the_seed_decides_every_byte_whatever_the_hash_seed(write, tmp_path: Pat
         argv = [sys.executable, "-m", "paretosim", "simulate", str(path), "--out", str(tmp_path / name), "--quiet"]
         environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
         subprocess.run([*argv, "--timeline", *flags], check=True, env=environment, capture_output=True)
-        files = ("requests.csv", "simulation.png", "timeline.json")
+        files = ("requests.csv", "series.csv", "links.csv", "simulation.png", "timeline.json")
         found[name] = [(tmp_path / name / file).read_bytes() for file in files]
     assert found["a"] == found["b"] == found["d"]  # 0 is the scenario's own
     assert found["a"][0] != found["c"][0]
