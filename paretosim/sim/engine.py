@@ -255,7 +255,7 @@ class Engine(Intake):
             generated = had if request in self._swapped else had + 1
             tokens = self.isl[request] + generated
             if self.memory is not None and not self.memory.admit(
-                request, self.memory.wanted(tokens, self.osl[request] - generated), self.grown()
+                request, self.memory.wanted(tokens, self.osl[request] - generated), self.grown_at_most(), self.grown
             ):
                 break
             ready.popleft()
@@ -284,12 +284,12 @@ class Engine(Intake):
 
     def grown(self) -> int:
         """See `Intake`."""
-        if self.memory is None or not self._grown_at_most(0.0):
+        if self.memory is None or not self.grown_at_most():
             return 0
         return self.memory.grown(self._contexts())
 
-    def _grown_at_most(self, growth: float) -> float:
-        """Upper bound of the blocks grown into when the batch has `growth` more tokens."""
+    def grown_at_most(self, growth: float = 0.0) -> float:
+        """See `Intake`."""
         assert self.memory is not None
         return self.memory.grown_at_most(self.context - self._joined_with + growth, len(self.running))
 
@@ -301,7 +301,7 @@ class Engine(Intake):
         """Steps, up to `steps`, until a sequence would not find its next block."""
         memory = self.memory
         assert memory is not None
-        if memory.taken - memory.shared + self._grown_at_most(growth * steps) <= memory.capacity:
+        if memory.taken - memory.shared + self.grown_at_most(growth * steps) <= memory.capacity:
             return steps
         return max(1, memory.steps_until_full(self._contexts(), self._growth, steps))
 
@@ -311,7 +311,7 @@ class Engine(Intake):
         assert memory is not None
         seconds = 0.0
         while running:
-            needed = memory.taken - memory.shared + self._grown_at_most(len(running) * self._growth)
+            needed = memory.taken - memory.shared + self.grown_at_most(len(running) * self._growth)
             if needed <= memory.capacity or memory.steps_until_full(self._contexts(), self._growth, 1):
                 break
             seconds += self._preempt(next(reversed(running)), now_s)
