@@ -82,7 +82,7 @@ def simulate(
     if progress is not None:
         cluster.progress = progress
     began = time.process_time()
-    outcome = cluster.run()
+    outcome = seen_by_client(cluster.run(), builder.calibration.client_lag_s)
     cpu_s = time.process_time() - began
     pools, place = {}, 0
     names = ("prefill", "decode") if len(cluster.stages) == 2 else ("engine",)
@@ -98,6 +98,13 @@ def simulate(
         "version": __version__,
     }
     return SimulationResult(simulation, identify(simulation, builder), outcome, pools, summary)
+
+
+def seen_by_client(outcome: Outcome, lag_s: float) -> Outcome:
+    """The run with every token `lag_s` later at its client [s]; what the engines did stays as it was."""
+    for name in ("first_token_s", "finish_s"):
+        outcome.log.column(name)[:] += lag_s
+    return replace(outcome, end_s=outcome.end_s + lag_s)
 
 
 def identify(simulation: Simulation, builder: Builder) -> str:

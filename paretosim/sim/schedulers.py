@@ -116,11 +116,13 @@ class PrefillFirst:
     ----------
     token_budget : tokens of one step of a rank; longer prompts are cut.
     max_sequences, delay : as `Scheduler`.
+    poll : steps between two looks at what waits, while sequences run (SGLang's ``scheduler-recv-interval``).
     """
 
     token_budget: int = 8192
     max_sequences: int = 1024
     delay: int = 0
+    poll: int = 1
 
     def compose(self, engine: Intake, now_s: float) -> Composed:
         """See `Scheduler`."""

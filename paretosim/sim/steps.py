@@ -92,11 +92,20 @@ class CompiledSteps:
     """Steps of one layout from its compiled cost, host time on top.
 
     A decode batch runs as ``min(stages, batch)`` micro-batches, one a stage, so that a token takes `stages` stage
-    times; prompts that are mixed in spread over them. Sequences spread evenly over attention-data-parallel ranks.
+    times; prompts that are mixed in spread over them. Sequences spread evenly over attention-data-parallel ranks, each
+    with a host process of its own.
+
+    Parameters
+    ----------
+    layers : of the model, all stages together.
+    kernel_scale, prompt_scale : deployed over measured kernel time; the second beside the first, with prompts.
     """
 
-    def __init__(self, step: StepCost, layers: int, host: HostTime):
+    def __init__(
+        self, step: StepCost, layers: int, host: HostTime, kernel_scale: float = 1.0, prompt_scale: float = 1.0
+    ):
         self._scalar = ScalarStep(step)
+        self._kernels, self._prompts = kernel_scale, kernel_scale * prompt_scale
         self._shape = _Shape(step.layout.pp, step.layout.attn_dp)
         self._host, self._layers = host, layers
         self.tokens_per_step = 1.0
@@ -110,8 +119,8 @@ class CompiledSteps:
         if found is None:
             stages, host = self._shape.stages, self._host
             micro = sequences / min(stages, sequences)
-            extra = host.step_s + host.decode_layer_s * self._layers + host.sequence_s * sequences
-            seconds = [stages * s + extra for s in self._scalar.decode_knots(micro)]
+            extra = host.step_s + host.decode_layer_s * self._layers + self._rank(host.sequence_s * sequences)
+            seconds = [stages * self._kernels * s + extra for s in self._scalar.decode_knots(micro)]
             found = self._lines[sequences] = Line.through((CONTEXTS * sequences).tolist(), seconds)
         return found
 
@@ -131,8 +140,8 @@ class CompiledSteps:
         rows = self._scalar.rows(micro / busy + share, micro + share * ranks, micro / busy + len(chunks) / ranks)
         seconds = stages * (rows + self._scalar.prompts(chunks, ranks)) + stages * decode
         host = self._host
-        extra = host.step_s + host.prefill_layer_s * self._layers + host.sequence_s * sequences
-        return seconds + extra + host.token_s * tokens
+        extra = host.step_s + host.prefill_layer_s * self._layers
+        return self._prompts * seconds + extra + self._rank(host.sequence_s * sequences + host.token_s * tokens)
 
     def stage_s(self, chunks: Chunks) -> float:
         """See `Steps`."""
@@ -141,7 +150,12 @@ class CompiledSteps:
         share = max(tokens / ranks, longest)
         host = self._host
         rows = self._scalar.rows(share, tokens, len(chunks) / ranks) + self._scalar.prompts(chunks, ranks)
-        return rows + (host.step_s + host.prefill_layer_s * self._layers + host.token_s * tokens) / self._shape.stages
+        extra = host.step_s + host.prefill_layer_s * self._layers + self._rank(host.token_s * tokens)
+        return self._prompts * rows + extra / self._shape.stages
+
+    def _rank(self, seconds: float) -> float:
+        """Host time that the ranks share."""
+        return seconds / self._shape.ranks
 
     def _busy(self, sequences: float) -> int:
         """Ranks that have any of them."""
