@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measured import layout_of, precision_of
 
 from paretosim import Store, load_model
 from paretosim.cost.accuracy import lane_errors
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.step import StepCost, compile_step
+from paretosim.measured.deployment import layout_of, precision_of
+from paretosim.measured.rows import read_frame, rows_of
 from paretosim.profiles.hygiene import Repair
 
 PAGE = Path(__file__).with_name("accuracy.md")
@@ -64,26 +65,25 @@ def repair_rows(store: Store) -> Iterator[str]:
 
 def step_rows(store: Store, path: Path) -> Iterator[str]:
     """Raw decode step (plus, colocated, its share of prefill) over measured TPOT, by concurrency."""
-    rows = pd.read_csv(path).query("not spec_decode_inferred")
-    models = {name: load_model(name) for name in rows["model"].unique()}
-    kernels = {key: Kernels.of(store, *key) for key in set(zip(rows["hardware"], rows["framework"], strict=True))}
+    rows = [row for row in rows_of(read_frame(path), str(path)) if not row.speculative]
+    models = {name: load_model(name) for name in {row.model for row in rows}}
+    kernels = {key: Kernels.of(store, *key) for key in {(row.gpu, row.engine) for row in rows}}
     steps: dict[object, StepCost] = {}
     ratios = []
-    for row in rows.itertuples():
-        model, precision = models[row.model], precision_of(row)
-        layout = layout_of(row, model, "decode_" if row.disagg else "")
-        key = (row.model, row.hardware, row.framework, precision, layout)
+    for row in rows:
+        model, precision, engines = models[row.model], precision_of(row), row.pools[-1]
+        layout = layout_of(engines, model)
+        key = (row.model, row.gpu, row.engine, precision, layout)
         if key not in steps:
-            steps[key] = compile_step(model, precision, kernels[row.hardware, row.framework], layout)
+            steps[key] = compile_step(model, precision, kernels[row.gpu, row.engine], layout)
         step, ranks = steps[key], layout.attn_dp
         isl, osl = 0.9 * row.isl, 0.9 * row.osl  # the client draws lengths from 0.8 to 1.0 of nominal
-        batch = row.concurrency / (row.decode_workers if row.disagg else 1)
+        batch = row.concurrency / engines.workers
         tpot_s = step.decode_mean([batch], isl, isl + osl).seconds[0]
-        if not row.disagg:
+        if row.mode == "aggregated":
             tpot_s += batch / osl * float(step.prefill(ranks, isl).seconds) / ranks
-        mode = "disaggregated" if row.disagg else "aggregated"
         client = "vendor" if row.client == "vendor_sweep" else "dashboard"
-        ratios.append((mode, client, *key[:3], precision.weights, row.concurrency, 1e3 * tpot_s / row.tpot_ms))
+        ratios.append((row.mode, client, *key[:3], precision.weights, row.concurrency, tpot_s / row.tpot_s))
     names = ["mode", "client", "model", "gpu", "engine", "weights", "concurrency", "ratio"]
     frame = pd.DataFrame(ratios, columns=names)
     yield (

@@ -63,7 +63,7 @@ class Sweep:
 
 def sweep(
     scenario: Scenario | str | Path,
-    profiles: Iterable[str | Path] = (),
+    profiles: Iterable[str | Path] | Store = (),
     executor: str = "auto",
     progress: Progress | None = None,
 ) -> Sweep:
@@ -72,7 +72,8 @@ def sweep(
     Parameters
     ----------
     scenario : a YAML file, or a scenario loaded with `load_scenario`.
-    profiles : folders of your own profiles, searched before the shipped ones.
+    profiles : folders of your own profiles, searched before the shipped ones; or a store, which may also hold
+        calibrations of your own (``Store(calibrations={})`` has none at all).
     executor : where tasks run.
     progress : called with (done, total, what).
 
@@ -87,4 +88,5 @@ def sweep(
     >>> answer = ps.sweep("scenarios/quickstart.yaml")
     >>> best = answer.frontier.iloc[0]
     """
-    return Sweep(run_sweep(scenario, Store(default_roots(map(Path, profiles))), executor, progress))
+    store = profiles if isinstance(profiles, Store) else Store(default_roots(map(Path, profiles)))
+    return Sweep(run_sweep(scenario, store, executor, progress))

@@ -7,16 +7,17 @@ import json
 from dataclasses import dataclass
 from typing import get_args
 
+from ..cost.calibrated import CalibratedStep
 from ..cost.kernels import Kernels
 from ..cost.memory import MemoryModel
 from ..cost.step import compile_step
 from ..errors import InputError, Problem, did_you_mean
 from ..profiles.grid import Timed
-from ..profiles.store import Store, default_roots
 from ..spec.model import load_model
 from ..spec.parallelism import Parallelism, illegal, illegal_experts, illegal_pp
 from ..spec.precision import Format, Precision
 from ..units import GIB, MS
+from .store import store_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def estimate(args: argparse.Namespace) -> Estimate:
     A decode batch runs as ``min(pp, batch)`` micro-batches, as the engine does; a prefill batch goes through in one.
     """
     problems = _flags(args)
-    store = Store(default_roots(args.profiles))
+    store = store_of(args)
     model = kernels = None
     try:
         model = load_model(args.model)
@@ -73,7 +74,9 @@ def estimate(args: argparse.Namespace) -> Estimate:
     if problems or model is None or kernels is None:
         raise InputError(problems)
     precision = Precision.of(args.precision, args.kv_cache)
-    step = compile_step(model, precision, kernels, layout)
+    compiled = compile_step(model, precision, kernels, layout)
+    fitted = kernels.engine.calibration
+    step = CalibratedStep.of(compiled, fitted, args.gpu, precision.weights, model.layer_count)
     memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu)
     decode = args.phase == "decode"
     length = args.context if decode else args.isl

@@ -10,7 +10,7 @@ from ..measured.published import PUBLISHED, published_frame
 from ..measured.validation import validate
 from ..report.progress import Bar
 from ..report.validation import validation_text, write_validation
-from .profiles import store_of
+from .store import store_of
 
 
 def run(args: argparse.Namespace) -> None:

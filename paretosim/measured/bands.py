@@ -114,7 +114,7 @@ def load_bands(path: Path) -> Bands:
         factors = {tuple(key.split("/")): (float(low), float(high)) for key, (low, high) in raw["bands"].items()}
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise InputError(Problem("", f"holds no bands: {error}", str(path))) from None
-    return Bands(factors)  # type: ignore[arg-type]
+    return Bands(factors)
 
 
 def shipped_bands(store: Store) -> Bands:
@@ -126,4 +126,5 @@ def shipped_bands(store: Store) -> Bands:
 def bands_yaml(bands: Bands, facts: Mapping[str, Any]) -> str:
     """Text of the file, with where it comes from."""
     lines = {"/".join(k): [round(low, 4), round(high, 4)] for k, (low, high) in bands.factors.items()}
-    return yaml.safe_dump({**facts, "level": LEVEL, "bands": lines}, sort_keys=False, default_flow_style=None, width=120)
+    whole = {**facts, "level": LEVEL, "bands": lines}
+    return yaml.safe_dump(whole, sort_keys=False, default_flow_style=None, width=120)

@@ -21,11 +21,11 @@ TTFT_WEIGHT = 0.5
 """Of a log error of TTFT beside one of TPOT: repeats of TTFT scatter four times as much (3.4 against 0.8 %)."""
 SOFT = 0.10
 """Log error from which on a residual counts linearly: cold starts and unlabelled flags must not steer the fit."""
-LANE_SPREAD = 0.12
+LANE_SPREAD = 0.03
 """Prior of a lane's log scale around its engine's: lanes of one row are not believed alone."""
 ENGINE_SPREAD = 0.25
 """Prior of an engine's log kernel scale around the tables."""
-PRIOR = 0.05
+PRIOR = 0.4
 """Weight of a parameter's distance from what changes nothing, relative to its range and to one row in a hundred."""
 
 

@@ -1,4 +1,4 @@
-"""The hand-over constant of a disaggregated pair: fitted last, with the steps' parameters as the aggregated rows gave them.
+"""The hand-over constant of a disaggregated pair: fitted last, with the steps' parameters from aggregated rows.
 
 How much of a constant reaches the mean TTFT depends on the load (a saturated prefill pool hides it), so each row is
 simulated at a few values and interpolated between them.
@@ -27,7 +27,7 @@ _TRIED_MS = np.linspace(*PARAMETERS["hand_over_ms"][2:], 301)
 
 @dataclass(frozen=True)
 class HandOverRuns:
-    """Mean TTFT and TPOT of disaggregated rows at each of `VALUES_MS`, (n, values) [s]; NaN where a row has no answer."""
+    """Mean TTFT and TPOT of disaggregated rows at each of `VALUES_MS`, (n, values) [s]; NaN without an answer."""
 
     ttft: Floats
     tpot: Floats

@@ -101,9 +101,7 @@ def learning_curve(
                 ttft, tpot = of_fit([rows[i] for i in rest], [replays[i] for i in rest], found)
                 measured = np.array([(rows[i].ttft_s, rows[i].tpot_s) for i in rest])
                 errors[n].append(np.abs(np.stack([ttft, tpot], axis=1) / measured - 1))
-    return {
-        n: (*np.median(np.concatenate(e), axis=0).tolist(), len(np.concatenate(e))) for n, e in errors.items() if e
-    }
+    return {n: (*np.median(np.concatenate(e), axis=0).tolist(), len(np.concatenate(e))) for n, e in errors.items() if e}
 
 
 def refined(start: Fit, rows: Sequence[Row], replays: Sequence[Replay]) -> Fit:

@@ -70,7 +70,7 @@ def as_rows(sample: pd.DataFrame) -> pd.DataFrame:
 
 
 def _speculative(frame: pd.DataFrame) -> pd.Series[Any]:
-    """Rows that almost certainly used multi-token prediction: twelve pairs of one configuration tell the versions apart.
+    """Rows that almost certainly used multi-token prediction: twelve pairs of one configuration tell.
 
     The label says nothing of it; the same deployment under these versions has 1.1 to 2.1 times the speed of its twin.
     """

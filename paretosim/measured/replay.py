@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from ..profiles.grid import Floats
 from ..profiles.store import Store
 from ..sim.arrivals import requests_of
@@ -15,10 +16,13 @@ from ..sim.build import Builder
 from ..sim.log import Outcome
 from ..sim.metrics import Latencies
 from ..sim.run import seen_by_client
+from ..spec.cluster import ServedPool
 from ..spec.model import ModelSpec, load_model
 from .deployment import PROMPTS_PER_SLOT, simulation_of
 from .rows import Row
 
+LEAST_CACHE = 0.04
+"""Share of the GPU's memory that a deployment which was measured must have had for its cache; an assumption."""
 TERMS = ("decode kernels", "prompt kernels", "step", "decode_layer", "prefill_layer", "sequence", "token")
 """What the seconds of a step are made of; see `terms_of`."""
 
@@ -31,9 +35,8 @@ class Replay:
     ----------
     ttft_s, tpot_s : means over all requests [s].
     throughput_tok_s_gpu : output tokens over all GPUs and the whole run.
-    ttft_terms, tpot_terms : seconds (first two of `TERMS`) and counts (the others) behind the means; empty where they
-        would not add up, with several engines.
-    measured_share : not known per run; kept by the cost model.
+    ttft_terms, tpot_terms : seconds (the first two of `TERMS`) and counts (the others) behind the means; empty where
+        they would not add up, with several engines.
     """
 
     ttft_s: float
@@ -72,14 +75,15 @@ class Replayer:
         if key not in self._builders:
             kernels = self._kernels.setdefault(row.engine, {})
             self._builders[key] = Builder(simulation, self._store, _kernels=kernels, _model=model)
-        builder = replace(self._builders[key], simulation=simulation)
+        builder = with_room(replace(self._builders[key], simulation=simulation))
         requests = requests_of(simulation.workload, 0, Path())
         outcome = builder.cluster(requests, 0).run()
-        none = np.zeros(0)
-        ttft_terms, tpot_terms = none, none
-        if len(row.pools) == 1:
+        ttft_terms = tpot_terms = np.zeros(0)
+        if len(row.pools) == 1 and len(outcome.engines) == 1:
             layout = simulation.cluster.decode.engines[0].layout
             ttft_terms, tpot_terms = terms_of(outcome, model.layer_count, layout.attn_dp)
+        if not np.isfinite(outcome.log.column("finish_s")).any():
+            raise InputError("no request of the row fits the memory of its engines")
         outcome = seen_by_client(outcome, builder.calibration.client_lag_s)
         seen = Latencies.of(outcome)
         tokens = requests.osl[seen.request].sum()
@@ -88,6 +92,26 @@ class Replayer:
             float(seen.ttft_s.mean()), float(np.nanmean(seen.tpot_s)), float(tokens / outcome.end_s / gpus),
             ttft_terms, tpot_terms,
         )  # fmt: skip
+
+
+def with_room(builder: Builder) -> Builder:
+    """The builder, with the least room for a cache where weights seem to leave less: the deployment did run."""
+    cluster = builder.simulation.cluster
+    prefill = _with_room(builder, cluster.prefill) if cluster.prefill else None
+    cluster = replace(cluster, decode=_with_room(builder, cluster.decode), prefill=prefill)
+    return replace(builder, simulation=replace(builder.simulation, cluster=cluster))
+
+
+def _with_room(builder: Builder, pool: ServedPool) -> ServedPool:
+    kind = pool.engines[0]
+    memory = builder.memory_model(kind)
+    least = LEAST_CACHE * memory.hbm_bytes
+    if memory.kv_capacity_bytes(builder.kernels(kind.gpu).engine.token_budget, 0) >= least:
+        return pool
+    mix = builder.simulation.workload.mixes[0]
+    held = mix.isl + mix.osl / 2
+    tokens = least / (memory.kv_bytes(held) / held) * kind.layout.attn_dp
+    return replace(pool, kv_blocks=int(tokens // builder.simulation.cluster.block_tokens))
 
 
 def terms_of(outcome: Outcome, layers: int, ranks: int) -> tuple[Floats, Floats]:

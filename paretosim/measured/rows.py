@@ -110,7 +110,7 @@ def read_frame(path: Path) -> pd.DataFrame:
     except (OSError, UnicodeDecodeError, EOFError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(Problem("", f"cannot be read: {error}", str(path))) from None
     if missing := [name for name in REQUIRED if name not in frame]:
-        hints = [f"{name}{did_you_mean(name, set(frame) - set(COLUMNS))}" for name in missing]
+        hints = [f"{name}{did_you_mean(name, [str(c) for c in frame if c not in COLUMNS])}" for name in missing]
         raise InputError(Problem("", f"columns are missing: {', '.join(hints)}", f"{path}:1"))
     if not len(frame):
         raise InputError(Problem("", "holds no row", str(path)))
@@ -164,15 +164,16 @@ def _row(place: int, record: dict[Any, Any]) -> Row:
     disagg = _true(record.get("disagg"))
     pools = [_engines(record, prefix) for prefix in (("prefill_", "decode_") if disagg else ("",))]
     return Row(
-        place, record["framework"], str(record.get("version", "")), record["model"], record["hardware"], _WEIGHTS.get(label, "bf16"),
+        place, record["framework"], str(record.get("version", "")), record["model"], record["hardware"],
+        _WEIGHTS.get(label, "bf16"),
         int(record["isl"]), int(record["osl"]), int(record["concurrency"]), tuple(pools), record["ttft_ms"] / 1e3,
         record["tpot_ms"] / 1e3, str(record.get("client", "")), _true(record.get("spec_decode_inferred")),
     )  # fmt: skip
 
 
 def _engines(record: dict[Any, Any], prefix: str) -> Engines:
-    widths = [_whole(record, prefix + name) for name in ("tp", "pp", "attn_dp", "moe_tp", "moe_ep")]
-    return Engines(*widths, workers=_whole(record, prefix + "workers") or 1)
+    tp, pp, ranks, cut, spread = (_whole(record, prefix + name) for name in ("tp", "pp", "attn_dp", "moe_tp", "moe_ep"))
+    return Engines(tp, pp, ranks, cut, spread, _whole(record, prefix + "workers") or 1)
 
 
 def _whole(record: dict[Any, Any], key: str) -> int:

@@ -1,4 +1,4 @@
-"""What does no microbenchmark hold? A few parameters of an engine, fitted on measured serving, and how sure they are."""
+"""What does no microbenchmark hold? A few parameters of an engine, fitted on measured serving."""
 
 from __future__ import annotations
 
@@ -124,5 +124,6 @@ def load_calibration(path: Path) -> tuple[str, Calibration]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(Problem("", f"cannot be read: {error}", str(path))) from None
     if not isinstance(raw, dict) or set(raw) != {"engine", "calibration"}:
-        raise InputError(Problem("", "must hold 'engine' and 'calibration', as `paretosim calibrate` writes", str(path)))
+        message = "must hold 'engine' and 'calibration', as `paretosim calibrate` writes them"
+        raise InputError(Problem("", message, str(path)))
     return str(raw["engine"]), checked_calibration(raw["calibration"], str(path))
