@@ -1,7 +1,8 @@
 """Rewrite the tables of docs/accuracy.md: ``python docs/accuracy.py [--rows measured_serving.csv.gz]``.
 
 With ``--rows`` (a file with the columns of the published serving samples) the table of raw decode steps is
-rewritten too; without it, that table stays as it is.
+rewritten too; without it, that table stays as it is. ``--left-out`` and ``--predictions`` (with ``--rows``) rewrite the
+tables of measured serving, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from paretosim.cost.kernels import Kernels
 from paretosim.cost.step import StepCost, compile_step
 from paretosim.measured.deployment import layout_of, precision_of
 from paretosim.measured.rows import read_frame, rows_of
+from paretosim.measured.validation import tables_of
 from paretosim.profiles.hygiene import Repair
+from paretosim.report.validation import markdown_tables
 
 PAGE = Path(__file__).with_name("accuracy.md")
 FAMILIES = {
@@ -104,6 +107,26 @@ def step_rows(store: Store, path: Path) -> Iterator[str]:
         yield f"| {' | '.join(key)} | all | | | | {len(group)} | {error:.1%} |" + " |" * len(BANDS)
 
 
+def left_out_rows(folder: Path) -> Iterator[str]:
+    """Errors of groups that were left out of the fit: by engine, then each group whose flags are those simulated."""
+    heads = ["mode", "rows of", "group", "rows", "TTFT error", "TTFT bias", "TPOT error", "TPOT bias"]
+    yield "| " + " | ".join(heads) + " |"
+    yield "|---|---|---|" + "---:|" * 5
+    for name, keys in (("engines", ["engine"]), ("groups", ["model", "gpu", "engine", "weights"])):
+        for row in pd.read_csv(folder / f"left_out_{name}.csv").to_dict("records"):
+            if name == "groups" and row["kind"] != "plain":
+                continue
+            group = ", ".join(str(row[key]) for key in keys)
+            errors = f"{row['ttft_ape']:.1%} | {row['ttft_bias']:.2f} | {row['tpot_ape']:.1%} | {row['tpot_bias']:.2f}"
+            yield f"| {row['mode']} | {row['kind']} | {group} | {row['rows']} | {errors} |"
+
+
+def serving_rows(rows: Path, predictions: Path) -> Iterator[str]:
+    """The tables of `paretosim validate`, from the predictions that it wrote."""
+    measured = rows_of(read_frame(rows), str(rows))
+    yield from markdown_tables(tables_of(measured, pd.read_csv(predictions)))
+
+
 def replaced(page: str, name: str, lines: Iterator[str]) -> str:
     """The page with the block between ``<!-- name -->`` and ``<!-- /name -->`` rewritten."""
     block = "\n".join([f"<!-- {name} -->", "", *lines, "", f"<!-- /{name} -->"])
@@ -113,7 +136,19 @@ def replaced(page: str, name: str, lines: Iterator[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=Path, help="measured serving rows")
+    parser.add_argument(
+        "--left-out", type=Path, metavar="DIR", help="what `paretosim calibrate --into --out DIR` wrote"
+    )
+    parser.add_argument("--predictions", type=Path, help="what `paretosim validate` wrote for the rows")
     args = parser.parse_args()
+    if args.left_out or args.predictions:
+        page = PAGE.read_text()
+        if args.left_out:
+            page = replaced(page, "left out", left_out_rows(args.left_out))
+        if args.predictions:
+            page = replaced(page, "serving", serving_rows(args.rows, args.predictions))
+        PAGE.write_text(page)
+        return
     store, page = Store(), PAGE.read_text()
     page = replaced(page, "kernels", kernel_rows(store))
     page = replaced(page, "repairs", repair_rows(store))
