@@ -2,7 +2,8 @@
 
 With ``--rows`` (a file with the columns of the published serving samples) the table of raw decode steps is
 rewritten too, with ``--requests`` (recorded requests of real runs) only that of predicted requests; without them,
-these tables stay as they are.
+these tables stay as they are. ``--left-out`` and ``--predictions`` (with ``--rows``) rewrite the tables of measured
+serving, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measured import layout_of, precision_of
 from recorded_requests import KV_BLOCKS, METRICS, SHARES, errors, fit, halves, runs, simulated
 
 from paretosim import Store, load_model
@@ -22,7 +22,11 @@ from paretosim.cost.accuracy import lane_errors
 from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.step import StepCost
+from paretosim.measured.deployment import layout_of, precision_of
+from paretosim.measured.rows import read_frame, rows_of
+from paretosim.measured.validation import tables_of
 from paretosim.profiles.hygiene import Repair
+from paretosim.report.validation import markdown_tables
 
 PAGE = Path(__file__).with_name("accuracy.md")
 FAMILIES = {
@@ -68,26 +72,25 @@ def repair_rows(store: Store) -> Iterator[str]:
 
 def step_rows(store: Store, path: Path) -> Iterator[str]:
     """Raw decode step (plus, colocated, its share of prefill) over measured TPOT, by concurrency."""
-    rows = pd.read_csv(path).query("not spec_decode_inferred")
-    models = {name: load_model(name) for name in rows["model"].unique()}
-    kernels = {key: Kernels.of(store, *key) for key in set(zip(rows["hardware"], rows["framework"], strict=True))}
+    rows = [row for row in rows_of(read_frame(path), str(path)) if not row.speculative]
+    models = {name: load_model(name) for name in {row.model for row in rows}}
+    kernels = {key: Kernels.of(store, *key) for key in {(row.gpu, row.engine) for row in rows}}
     steps: dict[object, StepCost] = {}
     ratios = []
-    for row in rows.itertuples():
-        model, precision = models[row.model], precision_of(row)
-        layout = layout_of(row, model, "decode_" if row.disagg else "")
-        key = (row.model, row.hardware, row.framework, precision, layout)
+    for row in rows:
+        model, precision, engines = models[row.model], precision_of(row), row.pools[-1]
+        layout = layout_of(engines, model)
+        key = (row.model, row.gpu, row.engine, precision, layout)
         if key not in steps:
-            steps[key] = compile_step(model, precision, kernels[row.hardware, row.framework], layout)
+            steps[key] = compile_step(model, precision, kernels[row.gpu, row.engine], layout)
         step, ranks = steps[key], layout.attn_dp
         isl, osl = 0.9 * row.isl, 0.9 * row.osl  # the client draws lengths from 0.8 to 1.0 of nominal
-        batch = row.concurrency / (row.decode_workers if row.disagg else 1)
+        batch = row.concurrency / engines.workers
         tpot_s = step.decode_mean([batch], isl, isl + osl).seconds[0]
-        if not row.disagg:
+        if row.mode == "aggregated":
             tpot_s += batch / osl * float(step.prefill(ranks, isl).seconds) / ranks
-        mode = "disaggregated" if row.disagg else "aggregated"
         client = "vendor" if row.client == "vendor_sweep" else "dashboard"
-        ratios.append((mode, client, *key[:3], precision.weights, row.concurrency, 1e3 * tpot_s / row.tpot_ms))
+        ratios.append((row.mode, client, *key[:3], precision.weights, row.concurrency, tpot_s / row.tpot_s))
     names = ["mode", "client", "model", "gpu", "engine", "weights", "concurrency", "ratio"]
     frame = pd.DataFrame(ratios, columns=names)
     yield (
@@ -130,6 +133,26 @@ def request_rows(path: Path) -> Iterator[str]:
     yield from fitted
 
 
+def left_out_rows(folder: Path) -> Iterator[str]:
+    """Errors of groups that were left out of the fit: by engine, then each group whose flags are those simulated."""
+    heads = ["mode", "rows of", "group", "rows", "TTFT error", "TTFT bias", "TPOT error", "TPOT bias"]
+    yield "| " + " | ".join(heads) + " |"
+    yield "|---|---|---|" + "---:|" * 5
+    for name, keys in (("engines", ["engine"]), ("groups", ["model", "gpu", "engine", "weights"])):
+        for row in pd.read_csv(folder / f"left_out_{name}.csv").to_dict("records"):
+            if name == "groups" and row["kind"] != "plain":
+                continue
+            group = ", ".join(str(row[key]) for key in keys)
+            errors = f"{row['ttft_ape']:.1%} | {row['ttft_bias']:.2f} | {row['tpot_ape']:.1%} | {row['tpot_bias']:.2f}"
+            yield f"| {row['mode']} | {row['kind']} | {group} | {row['rows']} | {errors} |"
+
+
+def serving_rows(rows: Path, predictions: Path) -> Iterator[str]:
+    """The tables of `paretosim validate`, from the predictions that it wrote."""
+    measured = rows_of(read_frame(rows), str(rows))
+    yield from markdown_tables(tables_of(measured, pd.read_csv(predictions)))
+
+
 def replaced(page: str, name: str, lines: Iterator[str]) -> str:
     """The page with the block between ``<!-- name -->`` and ``<!-- /name -->`` rewritten."""
     block = "\n".join([f"<!-- {name} -->", "", *lines, "", f"<!-- /{name} -->"])
@@ -140,10 +163,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=Path, help="measured serving rows")
     parser.add_argument("--requests", type=Path, help="recorded requests of real runs")
+    parser.add_argument(
+        "--left-out", type=Path, metavar="DIR", help="what `paretosim calibrate --into --out DIR` wrote"
+    )
+    parser.add_argument("--predictions", type=Path, help="what `paretosim validate` wrote for the rows")
     args = parser.parse_args()
     page = PAGE.read_text()
-    if args.requests:
-        PAGE.write_text(replaced(page, "requests", request_rows(args.requests)))
+    if args.requests or args.left_out or args.predictions:
+        if args.requests:
+            page = replaced(page, "requests", request_rows(args.requests))
+        if args.left_out:
+            page = replaced(page, "left out", left_out_rows(args.left_out))
+        if args.predictions:
+            page = replaced(page, "serving", serving_rows(args.rows, args.predictions))
+        PAGE.write_text(page)
         return
     store = Store()
     page = replaced(page, "kernels", kernel_rows(store))

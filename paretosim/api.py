@@ -86,7 +86,7 @@ class Sweep:
 
 def sweep(
     scenario: Scenario | str | Path,
-    profiles: Iterable[str | Path] = (),
+    profiles: Iterable[str | Path] | Store = (),
     executor: str = "auto",
     progress: Progress | None = None,
     **how: Any,
@@ -96,7 +96,8 @@ def sweep(
     Parameters
     ----------
     scenario : a YAML file, or a scenario loaded with `load_scenario`.
-    profiles : folders of your own profiles, searched before the shipped ones.
+    profiles : folders of your own profiles, searched before the shipped ones; or a store, which may also hold
+        calibrations of your own (``Store(calibrations={})`` has none at all).
     executor : where tasks run: ``auto``, ``serial``, ``processes`` or ``ray``.
     how : `paretosim.designs.run.How` in words: jobs, ray_address, journal, resume, prune.
     progress : called with (done, total, what).
@@ -112,7 +113,7 @@ def sweep(
     >>> answer = ps.sweep("scenarios/quickstart.yaml")
     >>> best = answer.frontier.iloc[0]
     """
-    store = Store(default_roots(map(Path, profiles)))
+    store = _store(profiles)
     return Sweep(run_sweep(scenario, store, How(executor, **how), progress), store)
 
 
@@ -175,7 +176,7 @@ class Simulated:
 def simulate(
     scenario: Simulation | str | Path,
     seed: int | None = None,
-    profiles: Iterable[str | Path] = (),
+    profiles: Iterable[str | Path] | Store = (),
     allow_plugins: bool = False,
     progress: Progress | None = None,
 ) -> Simulated:
@@ -185,7 +186,7 @@ def simulate(
     ----------
     scenario : a YAML file with a ``deployment``, or one loaded with `load_simulation`.
     seed : of everything random, 0 or more; the scenario's own unless given.
-    profiles : folders of your own profiles, searched before the shipped ones.
+    profiles : as for `sweep`.
     allow_plugins : whether policies named ``module:Class`` may be imported.
     progress : called with (ended requests, all, what) now and then.
 
@@ -200,5 +201,9 @@ def simulate(
     >>> answer = ps.simulate("scenarios/simulate_disaggregated.yaml", seed=1)
     >>> late = answer.requests.query("ttft_s > 1")
     """
-    store = Store(default_roots(map(Path, profiles)))
+    store = _store(profiles)
     return Simulated(run_simulation(scenario, store, seed, allow_plugins, progress))
+
+
+def _store(profiles: Iterable[str | Path] | Store) -> Store:
+    return profiles if isinstance(profiles, Store) else Store(default_roots(map(Path, profiles)))

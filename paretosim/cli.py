@@ -17,6 +17,9 @@ _EPILOG = "docs: docs/architecture.md, docs/scenarios.md; exit codes: 0 done, 1 
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profiles", action="append", type=Path, default=[], metavar="DIR",
                         help="look for profiles here first (also $PARETOSIM_PROFILES); may be repeated")  # fmt: skip
+    parser.add_argument("--calibration", action="append", type=Path, default=[], metavar="FILE",
+                        help="engine parameters of your own, from `paretosim calibrate`; may be repeated")  # fmt: skip
+    parser.add_argument("--uncalibrated", action="store_true", help="kernels alone, without an engine's parameters")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
@@ -86,6 +89,24 @@ def build_parser() -> argparse.ArgumentParser:
     estimate.add_argument("--width", type=_positive, help="of one image [px] (encode)")
     estimate.add_argument("--json", action="store_true", help="print JSON")
     _common(estimate)
+
+    validate = commands.add_parser("validate", help="predict measured deployments, print the errors")
+    validate.add_argument("measured", type=Path, metavar="MEASURED.csv[.gz]",
+                          help="or the word aiconfigurator-core: rows of that installed package")  # fmt: skip
+    validate.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<file>-<id>/")
+    validate.add_argument("--jobs", type=_positive, help="processes (default: one a core)")
+    validate.add_argument("--prompts-per-slot", type=_positive, default=10, help="of the client (default: 10)")
+    _common(validate)
+
+    calibrate = commands.add_parser("calibrate", help="fit an engine's parameters on measured deployments")
+    calibrate.add_argument("--rows", type=Path, required=True, metavar="MEASURED.csv[.gz]")
+    calibrate.add_argument("--engine", help="whose rows, where there are several")
+    calibrate.add_argument("--out", type=Path, help="file to write (default: ENGINE.calibration.yaml)")
+    calibrate.add_argument("--into", type=Path, metavar="DIR", help="fit every engine from scratch, leaving each group"
+                           " out in turn, and write its file and the bands in this profile folder")  # fmt: skip
+    calibrate.add_argument("--learning-curve", action="store_true", help="only: error against rows given")
+    calibrate.add_argument("--jobs", type=_positive, help="processes (default: one a core)")
+    _common(calibrate)
 
     profile = commands.add_parser("profile", help="what was measured, by whom, how well it interpolates")
     verbs = profile.add_subparsers(dest="verb", required=True, metavar="VERB")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..cost.step import StepCost
+from ..cost.calibrated import StepTimes
 from ..profiles.grid import Floats
 from .prefill import PrefillRate
 
@@ -22,7 +22,7 @@ PROMPTS = 16
 """Prompts followed one by one; after them a pipeline is in its steady state to a thousandth."""
 
 
-def chunk_bounds(step: StepCost, isl: float, prefix: float, chunk: int, smoothing: float) -> tuple[Floats, Floats]:
+def chunk_bounds(step: StepTimes, isl: float, prefix: float, chunk: int, smoothing: float) -> tuple[Floats, Floats]:
     """Where each chunk of a prompt begins and ends [token], arrays (chunks,).
 
     Parameters
@@ -78,7 +78,7 @@ def finish_s(seconds: ArrayLike, stages: int) -> Floats:
 
 
 def chunked_rate(
-    step: StepCost, batch: ArrayLike, isl: float, prefix: float, chunk: int, smoothing: float = 0.0
+    step: StepTimes, batch: ArrayLike, isl: float, prefix: float, chunk: int, smoothing: float = 0.0
 ) -> PrefillRate:
     """Evaluate batches of prompts on an engine whose stages each work on another chunk.
 

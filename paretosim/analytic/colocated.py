@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..cost.step import StepCost
+from ..cost.calibrated import StepTimes
 from ..profiles.grid import Floats
 
 CHUNKS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
@@ -44,7 +44,7 @@ class ColocatedRate:
 
 
 def colocated_rate(
-    step: StepCost, batch: ArrayLike, isl: float, osl: float, prefix: float, token_budget: float
+    step: StepTimes, batch: ArrayLike, isl: float, osl: float, prefix: float, token_budget: float
 ) -> ColocatedRate:
     """Evaluate batches of running sequences under every setting that respects the token budget.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..cost.step import StepCost
+from ..cost.calibrated import StepTimes
 from ..profiles.grid import Floats
 
 
@@ -27,7 +27,7 @@ class DecodeRate:
     measured: Floats
 
 
-def decode_rate(step: StepCost, batch: ArrayLike, isl: float, osl: float) -> DecodeRate:
+def decode_rate(step: StepTimes, batch: ArrayLike, isl: float, osl: float) -> DecodeRate:
     """Evaluate batches of running sequences, whose contexts are spread evenly over ``isl + 1 .. isl + osl``.
 
     Parameters

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..cost.step import StepCost
+from ..cost.calibrated import StepTimes
 from ..profiles.grid import Floats
 
 
@@ -33,7 +33,7 @@ class PrefillRate:
     measured: Floats
 
 
-def prefill_rate(step: StepCost, batch: ArrayLike, isl: float, prefix: float, token_budget: float) -> PrefillRate:
+def prefill_rate(step: StepTimes, batch: ArrayLike, isl: float, prefix: float, token_budget: float) -> PrefillRate:
     """Evaluate batches of prompts on one engine.
 
     Parameters

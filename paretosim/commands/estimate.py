@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import get_args
 
+from ..cost.calibrated import CalibratedStep
 from ..cost.compiling import compile_step
 from ..cost.formats import format_problems
 from ..cost.idle import idle_settings
@@ -16,13 +17,13 @@ from ..cost.memory import MemoryModel
 from ..cost.stage import exchanges
 from ..errors import InputError, Problem, did_you_mean
 from ..profiles.grid import Timed
-from ..profiles.store import Store, default_roots
 from ..spec.model import load_model
 from ..spec.parallelism import Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
 from ..spec.precision import Format, Precision
 from ..spec.settings import LOADS, EngineSettings
 from ..units import GIB, MS
 from . import encode
+from .store import store_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def estimate(args: argparse.Namespace) -> Estimate:
     A decode batch runs as ``min(pp, batch)`` micro-batches, as the engine does; a prefill batch goes through in one.
     """
     problems = _flags(args)
-    store = Store(default_roots(args.profiles))
+    store = store_of(args)
     model = kernels = None
     try:
         model = load_model(args.model)
@@ -91,7 +92,9 @@ def estimate(args: argparse.Namespace) -> Estimate:
     problems += [Problem(parts_of[part], why) for part, why in format_problems(model, precision, kernels)]
     if problems:
         raise InputError(problems)
-    step = compile_step(model, precision, kernels, layout, settings)
+    compiled = compile_step(model, precision, kernels, layout, settings)
+    fitted = kernels.engine.calibration
+    step = CalibratedStep.of(compiled, fitted, args.gpu, precision.weights, model.layer_count)
     memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu, settings)
     decode = args.phase == "decode"
     length = args.context if decode else args.isl

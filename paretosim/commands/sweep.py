@@ -8,6 +8,7 @@ from pathlib import Path
 from ..api import sweep
 from ..report.certified import certified_text, write_certified
 from ..report.progress import Bar
+from .store import store_of
 
 RUNS = Path("runs")
 
@@ -18,7 +19,7 @@ def run(args: argparse.Namespace) -> None:
     journal = (args.out.parent if args.out else RUNS) / ".journal"
     with Bar(args.quiet) as bar:
         answer = sweep(
-            args.scenario, args.profiles, args.executor, bar, jobs=args.jobs, ray_address=args.ray_address,
+            args.scenario, store_of(args), args.executor, bar, jobs=args.jobs, ray_address=args.ray_address,
             journal=journal, resume=args.resume, prune=not args.no_prune,
         )  # fmt: skip
         result = answer.result

@@ -16,11 +16,11 @@ from ..analytic.chunked_pipeline import chunked_rate
 from ..analytic.colocated import colocated_rate
 from ..analytic.decode import decode_rate
 from ..analytic.prefill import prefill_rate
+from ..cost.calibrated import CalibratedStep
 from ..cost.compiling import compile_step
 from ..cost.kernels import Kernels
 from ..cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes, sharing_gpus
 from ..cost.memory import MemoryModel
-from ..cost.step import StepCost
 from ..profiles.grid import Floats
 from ..profiles.store import Store
 from ..spec.model import ModelSpec
@@ -47,7 +47,7 @@ class Engines:
     precision: Precision
     kernels: dict[str, Kernels]
     settings: EngineSettings = DEFAULT
-    _steps: dict[tuple[str, Parallelism], StepCost] = field(default_factory=dict, repr=False)
+    _steps: dict[tuple[str, Parallelism], CalibratedStep] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -57,11 +57,13 @@ class Engines:
         """Look up every GPU's kernels."""
         return cls(model, precision, {gpu: Kernels.of(store, gpu, engine) for gpu in gpus}, settings)
 
-    def step(self, gpu: str, layout: Parallelism) -> StepCost:
+    def step(self, gpu: str, layout: Parallelism) -> CalibratedStep:
         """Compiled cost of one step."""
         if (gpu, layout) not in self._steps:
             kernels = self.kernels[gpu]
-            self._steps[gpu, layout] = compile_step(self.model, self.precision, kernels, layout, self.settings)
+            step = compile_step(self.model, self.precision, kernels, layout, self.settings)
+            fitted, layers = kernels.engine.calibration, self.model.layer_count
+            self._steps[gpu, layout] = CalibratedStep.of(step, fitted, gpu, self.precision.weights, layers)
         return self._steps[gpu, layout]
 
     def memory(self, gpu: str, layout: Parallelism) -> MemoryModel:

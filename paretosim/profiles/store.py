@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import ProfileError, did_you_mean
+from ..spec.calibration import NONE, Calibration
 from ..spec.engine import EngineSpec, load_engine
 from ..spec.hardware import GpuSpec, load_gpu
 from .schema import SCHEMAS, OpSchema
@@ -74,9 +75,12 @@ class Store:
     ----------
     roots : folders laid out as ``<gpu>/gpu.yaml``, ``<gpu>/<engine>/<op>.parquet`` and
         ``engines/<engine>.yaml``; for a table, the first root that has it wins.
+    calibrations : by engine, in place of those in the engines' files; None leaves these, an engine that is missing has
+        none.
     """
 
     roots: tuple[Path, ...] = field(default_factory=default_roots)
+    calibrations: Mapping[str, Calibration] | None = None
     _tables: dict[tuple[str, str, str], Table] = field(default_factory=dict, repr=False, compare=False)
     _carried: dict[tuple[str, str, str], tuple[bytes, bytes]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -121,7 +125,10 @@ class Store:
         if (path := self._find(f"{ENGINES_FOLDER}/{name}.yaml")) is None:
             known = self.engine_names()
             raise ProfileError(f"no engine {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
-        return load_engine(path)
+        engine = load_engine(path)
+        if self.calibrations is None:
+            return engine
+        return replace(engine, calibration=self.calibrations.get(name, NONE))
 
     def has(self, gpu: str, engine: str, op: str) -> bool:
         """Whether a table exists."""

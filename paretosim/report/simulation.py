@@ -108,7 +108,7 @@ def write_simulation(result: SimulationResult, out: Path, timeline: bool = False
         if "links" in files:
             links_frame(result).to_csv(stage / files["links"], index=False, float_format="%.6g")
         draw_simulation(result, stage / FILES["picture"])
-        (stage / FILES["summary"]).write_text(json.dumps(_json(result.summary), indent=2) + "\n")
+        (stage / FILES["summary"]).write_text(json.dumps(plain_json(result.summary), indent=2) + "\n")
         if timeline:
             write_timeline(result, stage / files["timeline"])
     return {what: out / name for what, name in files.items()}
@@ -136,10 +136,10 @@ def simulation_text(result: SimulationResult) -> str:
     return "\n".join(lines)
 
 
-def _json(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
     """JSON has no NaN: what could not be computed is null."""
     if isinstance(value, dict):
-        return {key: _json(item) for key, item in value.items()}
+        return {key: plain_json(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..cost.compiling import compile_step
 from ..cost.kernels import Kernels
 from ..cost.memory import MemoryModel
 from ..cost.pairing import HandOverCost
 from ..profiles.store import Store
+from ..spec.calibration import NONE, Calibration
 from ..spec.cluster import Policy, ServedPool
 from ..spec.deployment import Pool
 from ..spec.model import ModelSpec, load_model
@@ -137,6 +138,8 @@ class Builder:
     ) -> Transfers:
         if self.simulation.step_time is not None:
             return Transfers.of(clock, fabric, spec, lambda tokens: 0.0, 1, allow_plugins=self.allow_plugins)
+        if spec.set_up_s is None:
+            spec = replace(spec, set_up_s=self.calibration.hand_over_s)
         cost = HandOverCost(self.model, self.simulation.precision, source.layout, target.layout)
         return Transfers.of(
             clock, fabric, spec, lambda tokens: float(cost.sent_bytes(tokens)), self.model.layer_count,
@@ -167,7 +170,15 @@ class Builder:
         if simulation.step_time is not None:
             return FormulaSteps(simulation.step_time)
         step = compile_step(self.model, simulation.precision, self.kernels(kind.gpu), kind.layout, simulation.settings)
-        return CompiledSteps(step, self.model.layer_count, simulation.host)
+        fitted = self.kernels(kind.gpu).engine.calibration
+        scale = fitted.scale(kind.gpu, simulation.precision.weights)
+        host = fitted.host if simulation.host is None else simulation.host
+        return CompiledSteps(step, self.model.layer_count, host, scale, fitted.prompt_scale)
+
+    @property
+    def calibration(self) -> Calibration:
+        """What the engine adds to its kernels."""
+        return NONE if self.simulation.step_time is not None else self.store.engine(self.simulation.engine).calibration
 
     def _engine(
         self, number: int, cluster: Cluster, pool: ServedPool, kind: Pool, requests: Requests, last: bool

@@ -33,9 +33,8 @@ class Engine(Intake):
 
     __slots__ = (
         "_arrivals", "_base", "_blocked", "_chunks", "_count", "_cut", "_decodes", "_end_s", "_epoch", "_finish",
-        "_from_s", "_growth", "_joined", "_joined_with", "_late", "_line", "_longest",
-        "_planned", "_queued", "_ready", "_short", "_start_s", "_step", "_swap_s_per_token", "_swapped", "_tokens",
-        "_waking", "context",
+        "_from_s", "_growth", "_joined", "_joined_with", "_late", "_line", "_longest", "_planned", "_poll", "_queued",
+        "_ready", "_short", "_start_s", "_step", "_swap_s_per_token", "_swapped", "_tokens", "_waking", "context",
     )  # fmt: skip
 
     def __init__(self, *intake: Any, swap_s_per_token: float | None = None, longest_run: float = inf):
@@ -43,6 +42,7 @@ class Engine(Intake):
         self.context = 0.0
         self._growth = self.steps.tokens_per_step
         self._longest, self._swap_s_per_token = longest_run, swap_s_per_token
+        self._poll = getattr(self.scheduler, "poll", 1)
         self._step = self._count = self._tokens = 0  # decode steps; steps of any kind
         self._epoch = self._planned = self._queued = 0
         self._start_s = self._from_s = self._end_s = 0.0  # of the run; its first step begins after what is swapped
@@ -146,7 +146,10 @@ class Engine(Intake):
             swap_s += self._join_ready(now_s)
         chunks: list[tuple[int, int]] = []
         self._decodes, self._blocked, self._cut = True, False, False
-        if self.waiting or self.prompts:
+        # Requests are polled only now and then while sequences run and no prompt is in work.
+        unseen = self.waiting and self.running and not self.prompts
+        until_poll = -self._count % self._poll if unseen else 0
+        if (self.waiting or self.prompts) and not until_poll:
             chunks, decodes = self.scheduler.compose(self, now_s)
             self._decodes = decodes or not chunks
             self._blocked = not chunks and not self.prompts
@@ -165,6 +168,8 @@ class Engine(Intake):
             growth, steps = sequences * self._growth, self._steps_to_finish()
             if self._arrivals or self._short:
                 steps = 1
+            elif until_poll:
+                steps = min(steps, until_poll)
             if self.memory is not None:
                 steps = self._steps_in_memory(steps, growth)
             self._plan(steps, self._from_s + line.span_s(self.context, growth, steps))
@@ -283,7 +288,7 @@ class Engine(Intake):
             generated = had if request in self._swapped else had + 1
             tokens = self.isl[request] + generated
             if self.memory is not None and not self.memory.admit(
-                request, self.memory.wanted(tokens, self.osl[request] - generated), self.grown()
+                request, self.memory.wanted(tokens, self.osl[request] - generated), self.grown_at_most(), self.grown
             ):
                 break
             ready.popleft()
@@ -312,12 +317,12 @@ class Engine(Intake):
 
     def grown(self) -> int:
         """See `Intake`."""
-        if self.memory is None or not self._grown_at_most(0.0):
+        if self.memory is None or not self.grown_at_most():
             return 0
         return self.memory.grown(self._contexts())
 
-    def _grown_at_most(self, growth: float) -> float:
-        """Upper bound of the blocks grown into when the batch has `growth` more tokens."""
+    def grown_at_most(self, growth: float = 0.0) -> float:
+        """See `Intake`."""
         assert self.memory is not None
         return self.memory.grown_at_most(self.context - self._joined_with + growth, len(self.running))
 
@@ -329,7 +334,7 @@ class Engine(Intake):
         """Steps, up to `steps`, until a sequence would not find its next block."""
         memory = self.memory
         assert memory is not None
-        if memory.taken - memory.shared + self._grown_at_most(growth * (steps - 1)) <= memory.capacity:
+        if memory.taken - memory.shared + self.grown_at_most(growth * (steps - 1)) <= memory.capacity:
             return steps
         return max(1, memory.steps_until_full(self._contexts(), self._growth, steps))
 
@@ -342,7 +347,7 @@ class Engine(Intake):
         assert memory is not None
         seconds = 0.0
         while running:
-            needed = memory.taken - memory.shared + self._grown_at_most(0.0)
+            needed = memory.taken - memory.shared + self.grown_at_most()
             if needed <= memory.capacity or memory.steps_until_full(self._contexts(), self._growth, 1):
                 break
             if prompts:

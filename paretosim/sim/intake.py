@@ -140,7 +140,7 @@ class Intake:
         """Begin a waiting prompt: take its blocks, find what is cached of it. False if the blocks are not there."""
         tokens = self.prompt_tokens(request)
         if self.memory is not None and not self.memory.admit(
-            request, self.memory.wanted(tokens, self.output_left(request)), self.grown()
+            request, self.memory.wanted(tokens, self.output_left(request)), self.grown_at_most(), self.grown
         ):
             return False
         if self.waiting[0] == request:
@@ -176,6 +176,10 @@ class Intake:
     def grown(self) -> int:
         """KV blocks in use beyond those taken at admission."""
         return 0
+
+    def grown_at_most(self, growth: float = 0.0) -> float:
+        """Upper bound of `grown` when the running sequences have `growth` more tokens."""
+        return 0.0
 
     def pairs(self, chunks: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], int]:
         """Chunks given by (request, tokens), as (tokens computed before, tokens now); and all tokens now."""

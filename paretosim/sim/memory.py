@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import ceil
 
 
@@ -40,9 +40,16 @@ class KvMemory:
         """Whether an empty engine could serve it to its end."""
         return self.blocks(prompt + output) <= self.capacity
 
-    def admit(self, request: int, wanted: int, grown: int) -> bool:
-        """Take blocks for a request unless they are not there; `grown` are in use beyond `taken`."""
-        if self.taken - self.shared + grown + wanted > self.capacity:
+    def admit(self, request: int, wanted: int, at_most: float, grown: Callable[[], int]) -> bool:
+        """Take blocks for a request unless they are not there.
+
+        Parameters
+        ----------
+        at_most : upper bound of the blocks in use beyond `taken`; where they fit, nobody need count.
+        grown : counts them, which takes time for large batches.
+        """
+        free = self.capacity - (self.taken - self.shared) - wanted
+        if at_most > free and grown() > free:
             return False
         self._held[request] = wanted
         self.taken += wanted

@@ -85,7 +85,7 @@ def simulate(
     # Before the run: at its end some may be out of service.
     pools = {name: tuple(e.number for e in stage.engines) for name, stage in zip(names, cluster.stages, strict=True)}
     began = time.process_time()
-    outcome = cluster.run()
+    outcome = seen_by_client(cluster.run(), builder.calibration.client_lag_s)
     cpu_s = time.process_time() - began
     summary = summarize(outcome, simulation.cluster.gpus, simulation.slo) | {
         "pools": work_of(outcome, pools),
@@ -99,6 +99,13 @@ def simulate(
         "version": __version__,
     }
     return SimulationResult(simulation, identify(simulation, builder), outcome, pools, summary)
+
+
+def seen_by_client(outcome: Outcome, lag_s: float) -> Outcome:
+    """The run with every token `lag_s` later at its client [s]; what the engines did stays as it was."""
+    for name in ("first_token_s", "finish_s"):
+        outcome.log.column(name)[:] += lag_s
+    return replace(outcome, end_s=outcome.end_s + lag_s)
 
 
 def identify(simulation: Simulation, builder: Builder) -> str:

@@ -117,12 +117,14 @@ class PrefillFirst:
     token_budget : tokens of one step of a rank; longer prompts are cut.
     max_sequences, delay : as `Scheduler`.
     group : prompts begin only when so many places are free, so that sequences are held up less often.
+    poll : steps between two looks at what waits, while sequences run (SGLang's ``scheduler-recv-interval``).
     """
 
     token_budget: int = 8192
     max_sequences: int = 1024
     delay: int = 0
     group: int = 1
+    poll: int = 1
 
     def compose(self, engine: Intake, now_s: float) -> Composed:
         """See `Scheduler`."""

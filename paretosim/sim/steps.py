@@ -123,11 +123,20 @@ class CompiledSteps:
 
     A decode batch runs as ``min(stages, batch)`` micro-batches, one a stage, so that a token takes `stages` stage
     times; prompts that are mixed in spread over them. Micro-batches cannot overtake each other, so one with a prompt
-    holds up the others in every stage. Sequences spread evenly over attention-data-parallel ranks.
+    holds up the others in every stage. Sequences spread evenly over attention-data-parallel ranks, each with a host
+    process of its own.
+
+    Parameters
+    ----------
+    layers : of the model, all stages together.
+    kernel_scale, prompt_scale : deployed over measured kernel time; the second beside the first, with prompts.
     """
 
-    def __init__(self, step: StepCost, layers: int, host: HostTime):
+    def __init__(
+        self, step: StepCost, layers: int, host: HostTime, kernel_scale: float = 1.0, prompt_scale: float = 1.0
+    ):
         self._scalar = ScalarStep(step)
+        self._kernels, self._prompts = kernel_scale, kernel_scale * prompt_scale
         self._shape = _Shape(step.layout.pp, step.layout.attn_dp, step.layout.cp)
         self._host, self._layers = host, layers
         self.tokens_per_step = step.tokens_per_step
@@ -142,8 +151,8 @@ class CompiledSteps:
         if found is None:
             stages, host = self._shape.stages, self._host
             micro = sequences / min(stages, sequences)
-            extra = host.step_s + host.decode_layer_s * self._layers + host.sequence_s * sequences
-            seconds = [stages * s + extra for s in self._scalar.decode_knots(micro)]
+            extra = host.step_s + host.decode_layer_s * self._layers + self._rank(host.sequence_s * sequences)
+            seconds = [stages * self._kernels * s + extra for s in self._scalar.decode_knots(micro)]
             found = self._lines[sequences] = Line.through((CONTEXTS * sequences).tolist(), seconds)
         return found
 
@@ -168,8 +177,8 @@ class CompiledSteps:
         )
         seconds = stages * (rows + self._scalar.prompts(chunks, side_by_side)) + stages * decode
         host = self._host
-        extra = host.step_s + host.prefill_layer_s * self._layers + host.sequence_s * sequences
-        return seconds + extra + host.token_s * tokens
+        extra = host.step_s + host.prefill_layer_s * self._layers
+        return self._prompts * seconds + extra + self._rank(host.sequence_s * sequences + host.token_s * tokens)
 
     def stage_s(self, chunks: Chunks) -> float:
         """See `Steps`."""
@@ -189,8 +198,8 @@ class CompiledSteps:
             rows += self._scalar.prompts(chunks, side_by_side)
         else:
             rows = float(self._scalar.step.prefill(len(chunks) / parts, *_alike(chunks)).seconds)
-        extra = host.step_s + host.prefill_layer_s * self._layers + host.token_s * tokens / parts
-        return rows + extra / self._shape.stages
+        extra = host.step_s + host.prefill_layer_s * self._layers + self._rank(host.token_s * tokens) / parts
+        return self._prompts * rows + extra / self._shape.stages
 
     def _overlapped_s(self, sequences: int, context: float, chunks: Chunks) -> float:
         """A mixed step in two overlapping halves; its chunks are taken to be alike."""
@@ -198,8 +207,13 @@ class CompiledSteps:
         micro = sequences / min(stages, sequences)
         tokens, _ = _tokens(chunks)
         timed = self._scalar.step.mixed(micro, context / sequences, len(chunks) / stages, *_alike(chunks))
-        extra = host.step_s + host.prefill_layer_s * self._layers + host.sequence_s * sequences + host.token_s * tokens
-        return stages * float(timed.seconds) + extra
+        extra = host.step_s + host.prefill_layer_s * self._layers
+        shared = self._rank(host.sequence_s * sequences + host.token_s * tokens)
+        return self._prompts * stages * float(timed.seconds) + extra + shared
+
+    def _rank(self, seconds: float) -> float:
+        """Host time that the ranks share."""
+        return seconds / self._shape.ranks
 
     def _busy(self, sequences: float) -> int:
         """Ranks that have any of them."""

@@ -132,6 +132,7 @@ class Transfers:
     layers : layers that an engine runs one after another, over all stages.
     page_bytes : bytes of one write, 0 for large ones.
     most_bytes_per_s : of the GPUs that hold one prompt, where an engine has more (`paretosim.cost.pairing`) [byte/s].
+    set_up_s : of each prompt, whatever its bytes [s].
     """
 
     clock: Clock
@@ -142,6 +143,7 @@ class Transfers:
     page_bytes: float = 0.0
     codec: Codec | None = None
     most_bytes_per_s: float = inf
+    set_up_s: float = 0.0
 
     @classmethod
     def of(
@@ -159,11 +161,16 @@ class Transfers:
             page_bytes=spec.page_bytes,
             codec=RatioCodec(spec.codec) if spec.codec else None,
             most_bytes_per_s=most_bytes_per_s,
+            set_up_s=spec.set_up_s or 0.0,
         )
 
     def open(self, src: int, dst: int, done: Done) -> HandOver:
         """A prompt whose cache goes from endpoint `src` to `dst`; `done(time)` when it may decode there."""
-        return HandOver(self, src, dst, done)
+        return HandOver(self, src, dst, self._set_up(done) if self.set_up_s else done)
+
+    def _set_up(self, done: Done) -> Done:
+        clock, set_up_s = self.clock, self.set_up_s
+        return lambda time_s: clock.at(time_s + set_up_s, lambda _: done(clock.now), None, HAND_OVER)
 
 
 class HandOver:

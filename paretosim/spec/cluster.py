@@ -41,8 +41,8 @@ class HostTime:
     ----------
     step_s : of every step: scheduling, sampling, launches that nothing hides [s].
     decode_layer_s, prefill_layer_s : of each layer in a step without and with prompts: gaps between kernels [s].
-    sequence_s : of each running sequence [s].
-    token_s : of each prompt token [s].
+    sequence_s : of each running sequence of a rank [s].
+    token_s : of each prompt token of a rank [s].
     """
 
     step_s: float = 0.0

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ..errors import InputError, Problem
+from .calibration import NONE, Calibration, checked_calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,13 @@ class EngineSpec:
     kv_output_reserve : share of a request's output that its KV blocks cover on average over its life in the batch.
     admission_output_share : share of a request's output for which KV blocks are set aside when it is admitted.
     scheduler : what a step carries, as a scenario would say it: ``policy`` and its options.
+    benchmark : how the public benchmark behind the measured rows starts the engine, where that is not the default:
+        ``token_budget`` at least, ``beside_prompt_and_clients`` tokens of it beside a prompt and one token a client,
+        other options of the scheduler.
     buffer_bytes : memory of runtime, graphs and communicators per GPU [byte].
     siblings : engines whose table stands in when this one has none or an unusable one.
     sources : where each fact comes from.
+    calibration : what no table holds, fitted on measured serving.
     """
 
     name: str
@@ -43,14 +48,17 @@ class EngineSpec:
     kv_output_reserve: float
     admission_output_share: float
     scheduler: Mapping[str, Any]
+    benchmark: Mapping[str, Any]
     buffer_bytes: float
     siblings: tuple[str, ...]
     sources: Mapping[str, str]
+    calibration: Calibration = NONE
 
 
 _KEYS = (
     "gemm_lanes", "moe_lanes", "attention_arithmetic", "token_budget", "memory_utilization", "kv_memory_fraction",
-    "kv_output_reserve", "admission_output_share", "scheduler", "buffer_bytes", "siblings",
+    "kv_output_reserve", "admission_output_share", "scheduler", "benchmark", "buffer_bytes",
+    "siblings",
 )  # fmt: skip
 
 
@@ -65,9 +73,12 @@ def load_engine(path: Path) -> EngineSpec:
     raw = yaml.safe_load(path.read_text()) or {}
     sources = raw.pop("sources", {})
     where = str(path)
+    fitted = raw.pop("calibration", None)
     problems = [Problem(key, "missing", where) for key in _KEYS if key not in raw]
     problems += [Problem(key, "unknown key", where) for key in sorted(set(raw) - set(_KEYS))]
     problems += [Problem(f"sources.{k}", "every fact needs a source", where) for k in raw if k not in sources]
     if problems:
         raise InputError(problems)
-    return EngineSpec(name=path.stem, **raw | {"siblings": tuple(raw["siblings"])}, sources=sources)
+    calibration = NONE if fitted is None else checked_calibration(fitted, where)
+    facts = raw | {"siblings": tuple(raw["siblings"]), "calibration": calibration}
+    return EngineSpec(name=path.stem, **facts, sources=sources)

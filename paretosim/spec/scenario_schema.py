@@ -20,7 +20,6 @@ from pydantic import (
 
 from ..errors import InputError
 from .axis import small_fraction
-from .cluster import HostTime
 from .precision import FORMATS, CacheFormat, Format, Precision
 from .scenario import PLAIN, Hardware, Objective, Scenario, Serving, Space
 from .schema_deployment import DeploymentKeys, HostTimeKeys, StepTimeKeys
@@ -365,7 +364,7 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
         model=found.model or "",
         precision=found.precision,
         engine=found.engine,
-        host=found.host_time.host() if found.host_time else HostTime(),
+        host=found.host_time.host() if found.host_time else None,
         path=path,
         where=marked.where,
         settings=found.settings(),

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from ..errors import did_you_mean
-from ..units import GB, US
+from ..units import GB, MS, US
 from .nic import NICS
 from .schema_messages import shown
 from .schema_values import ABSENT, Keys, Positive, Text, Whole, problem, problems_at
@@ -48,6 +48,7 @@ class TransferKeys(Keys):
     page_bytes: Whole = ABSENT
     ops_per_s: Positive = ABSENT
     codec: _Codec = ABSENT
+    set_up_ms: NotNegative = ABSENT
 
     @field_validator("*")
     @classmethod
@@ -85,4 +86,5 @@ class TransferKeys(Keys):
             layers=self.layers or 0,
             bytes_per_token=self.bytes_per_token or 0.0,
             codec=self.codec.codec() if self.codec is not None else None,
+            set_up_s=None if self.set_up_ms is None else self.set_up_ms * MS,
         )

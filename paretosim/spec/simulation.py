@@ -24,7 +24,7 @@ class Simulation:
     workload, slo : traffic, targets.
     step_time : formula for the time of a step; None asks the cost model for `model` on the pools' GPUs.
     model, precision, engine, settings : what is served, in which formats, by whose kernels, and how.
-    host : host time of a step.
+    host : host time of a step; None is the engine's calibrated one.
     path : the file it came from.
     where : finds ``file:line:col`` of a key.
     """
@@ -37,7 +37,7 @@ class Simulation:
     model: str
     precision: Precision
     engine: str
-    host: HostTime
+    host: HostTime | None
     path: Path = field(compare=False)
     where: Where = field(compare=False, repr=False)
     settings: EngineSettings = DEFAULT

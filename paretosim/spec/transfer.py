@@ -37,6 +37,8 @@ class TransferSpec:
     layers : layers whose cache is streamed; 0 for those of the model.
     bytes_per_token : cache of one token over all layers [byte]; 0 for that of the model.
     codec : compression, if any.
+    set_up_s : of each prompt, before its last bytes count as arrived: routing, notification, memory registration [s];
+        None is the engine's calibrated one.
     """
 
     mode: str = "layerwise"
@@ -45,6 +47,7 @@ class TransferSpec:
     layers: int = 0
     bytes_per_token: float = 0.0
     codec: CodecSpec | None = None
+    set_up_s: float | None = None
 
 
 def nic_of(name: str, bytes_per_s: float | None, latency_s: float | None, ops_per_s: float | None) -> NicSpec | None:

@@ -21,6 +21,7 @@ SCHEDULERS = (
     partial(InFlight, 512, 16),
     partial(InFlight, 128, 64, delay=0),
     partial(PrefillFirst, 256, 16),
+    partial(PrefillFirst, 256, 16, poll=5),
 )
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from docs.measured import layout_of, precision_of
 from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.step import StepCost
+from paretosim.measured.deployment import layout_of, precision_of
+from paretosim.measured.rows import Engines, Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import illegal
@@ -30,33 +31,34 @@ def estimates(store: Store) -> pd.DataFrame:
     """One row a measured row: predicted over measured TPOT."""
     if not ROWS.exists():
         pytest.skip("the measured rows are not beside this clone")
-    rows = pd.read_csv(ROWS)
-    models = {name: load_model(name) for name in rows["model"].unique()}
-    kernels = {key: Kernels.of(store, *key) for key in set(zip(rows["hardware"], rows["framework"], strict=True))}
+    frame = read_frame(ROWS)
+    rows = rows_of(frame, str(ROWS))
+    models = {name: load_model(name) for name in frame["model"].unique()}
+    kernels = {key: Kernels.of(store, *key) for key in {(row.gpu, row.engine) for row in rows}}
     steps: dict[object, StepCost] = {}
 
-    def step(row, pool: str) -> StepCost:
+    def step(row: Row, engines: Engines) -> StepCost:
         model, precision = models[row.model], precision_of(row)
-        layout = layout_of(row, model, pool)
-        key = (row.model, row.hardware, row.framework, precision, layout)
+        layout = layout_of(engines, model)
+        key = (row.model, row.gpu, row.engine, precision, layout)
         if key not in steps:
-            assert illegal(layout, model, store.gpu(row.hardware)) is None, key
-            steps[key] = compile_step(model, precision, kernels[row.hardware, row.framework], layout)
+            assert illegal(layout, model, store.gpu(row.gpu)) is None, key
+            steps[key] = compile_step(model, precision, kernels[row.gpu, row.engine], layout)
         return steps[key]
 
     found = []
-    for row in rows.itertuples():
+    for row in rows:
         # The client draws lengths uniformly from 0.8 to 1.0 of nominal.
         isl, osl = 0.9 * row.isl, 0.9 * row.osl
-        decode, prefill = (step(row, p) for p in (("decode_", "prefill_") if row.disagg else ("", "")))
-        batch = row.concurrency / (row.decode_workers if row.disagg else 1)
+        prefill, decode = step(row, row.pools[0]), step(row, row.pools[-1])
+        batch = row.concurrency / row.pools[-1].workers
         tpot = decode.decode_mean([batch], isl, isl + osl).seconds[0]
         ranks = prefill.layout.attn_dp
         prompt = float(prefill.prefill(ranks, isl).seconds) / ranks
-        if not row.disagg:
+        if len(row.pools) == 1:
             tpot += batch / osl * prompt
-        found.append((tpot * 1e3 / row.tpot_ms, prompt))
-    return rows.assign(ratio=[r for r, _ in found], prompt_s=[p for _, p in found])
+        found.append((tpot / row.tpot_s, prompt))
+    return frame.assign(ratio=[r for r, _ in found], prompt_s=[p for _, p in found])
 
 
 def test_no_row_is_refused(estimates: pd.DataFrame) -> None:

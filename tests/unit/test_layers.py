@@ -14,7 +14,7 @@ LAYER = {
     "profiles": 3,
     "cost": 4,
     "analytic": 5, "sim": 5,
-    "designs": 6,
+    "designs": 6, "measured": 6,
     "report": 7, "api": 8, "commands": 9, "cli": 10, "__init__": 11, "__main__": 11,
 }  # fmt: skip
 HEAVY = ("ray", "pandas", "matplotlib", "scipy", "pyarrow", "plotly", "torch", "tqdm", "pydantic")

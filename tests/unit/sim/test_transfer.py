@@ -86,6 +86,13 @@ def test_a_prompt_on_some_gpus_of_an_engine_has_the_bandwidth_of_these() -> None
     assert handed_over("bulk", WHOLE, most_bytes_per_s=4.0)[0] == 4.0 + 16 / 4 + LATENCY
 
 
+def test_setting_up_a_hand_over_delays_each_prompt_whatever_its_bytes() -> None:
+    for mode in ("bulk", "chunk", "layerwise"):
+        assert handed_over(mode, CHUNKS, set_up_s=0.5)[0] == handed_over(mode, CHUNKS)[0] + 0.5
+    spec = TransferSpec("bulk", set_up_s=0.25)
+    assert Transfers.of(Clock(), Fabric(Clock()), spec, float, 8).set_up_s == 0.25
+
+
 def test_the_scenario_may_replace_the_model_and_name_a_mode_of_its_own() -> None:
     clock = Clock()
     spec = TransferSpec("tests.unit.sim.test_transfer:Late", layers=2, bytes_per_token=3.0)

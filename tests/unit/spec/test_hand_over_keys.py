@@ -35,6 +35,11 @@ def test_nothing_given_is_layer_by_layer_over_the_cards_of_the_gpu() -> None:
     assert TransferKeys.model_validate({}).transfer() == TransferSpec()
 
 
+def test_the_set_up_is_the_engines_own_unless_it_is_given() -> None:
+    assert TransferKeys.model_validate({}).transfer().set_up_s is None
+    assert TransferKeys.model_validate({"set_up_ms": 150}).transfer().set_up_s == 0.15
+
+
 def test_a_codec() -> None:
     keys = {"codec": {"ratio": 3.5, "decode_gb_s": 10}}
     assert TransferKeys.model_validate(keys).transfer().codec == CodecSpec(3.5, 10e9)

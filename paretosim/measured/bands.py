@@ -1,0 +1,130 @@
+"""How far may a prediction be off? Split-conformal intervals by regime, from deployments left out of the fit.
+
+A band is a pair of factors on a prediction: four in five measured values lie between them. It comes from rows whose
+whole group (mode, model, GPU, engine, precision) was left out when parameters were fitted, so it answers for a
+deployment that nobody has measured yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, exp, log
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import InputError, Problem
+from ..profiles.store import Store
+
+FILE = "bands.yaml"
+LEVEL = 0.8
+QUANTITIES = ("ttft", "tpot", "throughput")
+LOADS = {"light": 8.0, "medium": 64.0, "heavy": float("inf")}
+"""Requests in flight for each engine that decodes, at most."""
+ANY = "any"
+FEWEST = 30
+"""Left-out rows that a regime needs for quantiles of its own; with fewer a wider one answers."""
+
+Regime = tuple[str, str, str, str]
+"""Mode, engine, load, quantity."""
+
+
+def load_of(requests: float) -> str:
+    """Load band of so many requests in flight for each engine that decodes."""
+    return next(name for name, most in LOADS.items() if requests <= most)
+
+
+def wider(mode: str, engine: str, load: str, quantity: str) -> Iterable[Regime]:
+    """Regimes that may answer, the narrowest first."""
+    yield mode, engine, load, quantity
+    yield mode, engine, ANY, quantity
+    yield mode, ANY, load, quantity
+    yield mode, ANY, ANY, quantity
+    yield ANY, ANY, ANY, quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """Factors of every regime that had enough rows.
+
+    Attributes
+    ----------
+    factors : lower and upper factor on a prediction.
+    """
+
+    factors: Mapping[Regime, tuple[float, float]]
+
+    def band(self, mode: str, engine: str, load: str | float, quantity: str) -> tuple[float, float]:
+        """Factors for a prediction.
+
+        Parameters
+        ----------
+        mode : ``aggregated`` or ``disaggregated``.
+        engine : its name.
+        load : a name of `LOADS`, or the requests in flight for each engine that decodes.
+        quantity : one of `QUANTITIES`.
+        """
+        name = load if isinstance(load, str) else load_of(load)
+        for regime in wider(mode, engine, name, quantity):
+            if regime in self.factors:
+                return self.factors[regime]
+        return 1.0, 1.0
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[str, str, str, Mapping[str, float]]], level: float = LEVEL) -> Bands:
+        """From left-out rows.
+
+        Parameters
+        ----------
+        found : mode, engine, load and, for each quantity, measured over predicted, of every row.
+        level : share of measured values that a band is to hold.
+        """
+        by_regime: dict[Regime, list[float]] = {}
+        for mode, engine, load, ratios in found:
+            for quantity, ratio in ratios.items():
+                for regime in wider(mode, engine, load, quantity):
+                    by_regime.setdefault(regime, []).append(log(ratio))
+        enough = {k: v for k, v in by_regime.items() if len(v) >= FEWEST or k[:3] == (ANY, ANY, ANY)}
+        return cls({k: conformal(v, level) for k, v in sorted(enough.items())})
+
+
+def conformal(errors: Sequence[float], level: float) -> tuple[float, float]:
+    """Factors between which a further error lies with probability `level`, if it is one like these (log errors).
+
+    The ``ceil((n + 1)(1 + level) / 2)``-th smallest error from below and from above (Vovk; Lei et al. 2018, split
+    conformal), each tail alone, since errors are skewed.
+    """
+    ordered, n = sorted(errors), len(errors)
+    k = min(n, ceil((n + 1) * (1 + level) / 2))
+    return exp(ordered[n - k]), exp(ordered[k - 1])
+
+
+def load_bands(path: Path) -> Bands:
+    """Bands as `write_bands` left them.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+        factors = {tuple(key.split("/")): (float(low), float(high)) for key, (low, high) in raw["bands"].items()}
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise InputError(Problem("", f"holds no bands: {error}", str(path))) from None
+    return Bands(factors)
+
+
+def shipped_bands(store: Store) -> Bands:
+    """Bands among the store's profiles; none where there are none."""
+    path = next((root / FILE for root in store.roots if (root / FILE).exists()), None)
+    return Bands({}) if path is None else load_bands(path)
+
+
+def bands_yaml(bands: Bands, facts: Mapping[str, Any]) -> str:
+    """Text of the file, with where it comes from."""
+    lines = {"/".join(k): [round(low, 4), round(high, 4)] for k, (low, high) in bands.factors.items()}
+    whole = {**facts, "level": LEVEL, "bands": lines}
+    return yaml.safe_dump(whole, sort_keys=False, default_flow_style=None, width=120)

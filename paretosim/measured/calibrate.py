@@ -1,0 +1,228 @@
+"""Fit the parameters of every engine on measured rows, and find how well they predict rows they have not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ..errors import InputError
+from ..profiles.grid import Floats
+from ..profiles.store import Store
+from ..spec.calibration import PARAMETERS, Calibration
+from .bands import Bands
+from .fit import Evidence, Fit, fit
+from .hand_over import HandOverRuns
+from .jobs import Progress, replay_all
+from .leave_out import groups_of, leave_out_aggregated, leave_out_hand_over, refined
+from .replay import Replay
+from .rows import Row, rows_hash
+from .validation import load_of_row
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What was fitted for one engine.
+
+    Attributes
+    ----------
+    fit : parameters of its steps and its client.
+    hand_over_ms : of a disaggregated pair.
+    rows, rows_sha256 : what it rests on.
+    """
+
+    engine: str
+    fit: Fit
+    hand_over_ms: float
+    rows: int
+    rows_sha256: str
+
+    @property
+    def calibration(self) -> Calibration:
+        """For the simulator."""
+        return replace(self.fit.calibration, hand_over_s=self.hand_over_ms / 1e3)
+
+    def yaml(self, source: str) -> dict[str, Any]:
+        """The ``calibration`` of the engine's file."""
+        parameters: dict[str, Any] = {}
+        for name, (_, _, low, high) in PARAMETERS.items():
+            value = self.hand_over_ms if name == "hand_over_ms" else self.fit.values[name]
+            entry: dict[str, Any] = {"value": _short(value), "range": [low, high]}
+            if name in self.fit.intervals:
+                entry["interval_80"] = [_short(x) for x in self.fit.intervals[name]]
+            parameters[name] = entry
+        lanes = {
+            lane: {"value": _short(scale)}
+            | ({"interval_80": [_short(x) for x in self.fit.intervals[lane]]} if lane in self.fit.intervals else {})
+            for lane, scale in sorted(self.fit.lanes.items())
+        }
+        return {
+            "parameters": parameters,
+            "kernel_scale": {
+                "value": _short(self.fit.kernel_scale),
+                "interval_80": [_short(x) for x in self.fit.intervals["kernel_scale"]],
+            },
+            "lanes": lanes,
+            "rows": self.rows,
+            "rows_sha256": self.rows_sha256,
+            "source": source,
+        }
+
+
+@dataclass(frozen=True)
+class Study:
+    """Parameters of every engine, and predictions of every row by a fit without its group.
+
+    Attributes
+    ----------
+    rows : those that have an answer, aggregated ones first.
+    left_out : predicted TTFT and TPOT of each (n, 2) [s]; NaN where nothing else was there to fit on.
+    """
+
+    engines: dict[str, Calibrated]
+    rows: tuple[Row, ...]
+    left_out: Floats
+
+    @property
+    def bands(self) -> Bands:
+        """From the rows whose client and flags are those simulated."""
+        return Bands.of(self._errors(range(len(self.rows))))
+
+    def coverage(self) -> dict[str, float]:
+        """Share of measured values inside the bands that the rows of other groups give."""
+        inside: dict[str, list[bool]] = {}
+        places = [i for i, row in enumerate(self.rows) if row.fitted and np.isfinite(self.left_out[i]).all()]
+        for held in groups_of([self.rows[i] for i in places]):
+            own = {places[i] for i in held}
+            bands = Bands.of(self._errors(i for i in places if i not in own))
+            for i in own:
+                row = self.rows[i]
+                for name, ratio in ratios(row, *self.left_out[i]).items():
+                    low, high = bands.band(row.mode, row.engine, load_of_row(row), name)
+                    inside.setdefault(f"{row.mode} {name}", []).append(low <= ratio <= high)
+                    inside.setdefault(name, []).append(low <= ratio <= high)
+        return {name: float(np.mean(found)) for name, found in sorted(inside.items())}
+
+    def _errors(self, places: Any) -> list[tuple[str, str, str, Mapping[str, float]]]:
+        found: list[tuple[str, str, str, Mapping[str, float]]] = []
+        for i in places:
+            row, (ttft, tpot) = self.rows[i], self.left_out[i]
+            if row.fitted and np.isfinite([ttft, tpot]).all():
+                found.append((row.mode, row.engine, load_of_row(row), ratios(row, ttft, tpot)))
+        return found
+
+
+def ratios(row: Row, ttft_s: float, tpot_s: float) -> dict[str, float]:
+    """Measured over predicted; throughput of a closed loop is clients over the time of one request."""
+    measured, predicted = (t + p * (0.9 * row.osl - 1) for t, p in ((row.ttft_s, row.tpot_s), (ttft_s, tpot_s)))
+    return {"ttft": row.ttft_s / ttft_s, "tpot": row.tpot_s / tpot_s, "throughput": predicted / measured}
+
+
+def study(rows: Sequence[Row], store: Store, jobs: int, progress: Progress | None = None) -> Study:
+    """Everything from scratch: kernels alone first, then the steps' parameters, then the hand-over.
+
+    Raises
+    ------
+    InputError
+        No aggregated row of an engine may be fitted on.
+    """
+    aggregated, replays = answered([row for row in rows if len(row.pools) == 1], store, jobs, progress)
+    disaggregated = [row for row in rows if len(row.pools) == 2]
+    engines = sorted({row.engine for row in rows})
+    kept: list[Row] = []
+    predictions: list[Floats] = []
+    fits: dict[str, Fit] = {}
+    for engine in engines:
+        mine = [i for i, row in enumerate(aggregated) if row.engine == engine]
+        own, runs = [aggregated[i] for i in mine], [replays[i] for i in mine]
+        fits[engine] = fit(_evidence(engine, own, runs))
+        found = leave_out_aggregated(own, runs)
+        kept += own
+        predictions.append(np.stack([found.ttft_s, found.tpot_s], axis=1))
+    hand_over = dict.fromkeys(engines, 0.0)
+    if disaggregated:
+        calibrations = {name: f.calibration for name, f in fits.items()}
+        pairs = HandOverRuns.of(disaggregated, store, calibrations, jobs, progress)
+        for engine in engines:
+            mine = [i for i, row in enumerate(disaggregated) if row.engine == engine]
+            own_pairs = HandOverRuns(pairs.ttft[mine], pairs.tpot[mine])
+            own = [disaggregated[i] for i in mine]
+            hand_over[engine] = own_pairs.fitted_ms(own, [i for i, row in enumerate(own) if row.fitted])
+            if own:
+                found = leave_out_hand_over(own, own_pairs)
+                kept += own
+                predictions.append(np.stack([found.ttft_s, found.tpot_s], axis=1))
+    calibrated = {}
+    for engine in engines:
+        used = [row for row in kept if row.engine == engine and row.fitted]
+        calibrated[engine] = Calibrated(engine, fits[engine], hand_over[engine], len(used), rows_hash(used))
+    return Study(calibrated, tuple(kept), np.concatenate(predictions))
+
+
+def own_rows(rows: Sequence[Row], engine: str, store: Store, jobs: int, progress: Progress | None = None) -> Calibrated:
+    """A user's aggregated rows of one engine, fitted around the calibration that is shipped.
+
+    Raises
+    ------
+    InputError
+        None of the rows is of that engine, or aggregated.
+    """
+    wanted = [row for row in rows if row.engine == engine and len(row.pools) == 1]
+    mine, replays = answered(wanted, store, jobs, progress)
+    shipped = store.engine(engine).calibration
+    start = as_fit(shipped)
+    if not mine:
+        raise InputError(f"no aggregated row of {engine} can be fitted on")
+    found = refined(start, mine, replays)
+    return Calibrated(engine, found, 1e3 * shipped.hand_over_s, len(mine), rows_hash(mine))
+
+
+def as_fit(calibration: Calibration) -> Fit:
+    """A calibration as the start of a fit."""
+    host = calibration.host
+    seconds = {
+        "prompt_scale": calibration.prompt_scale, "step_us": host.step_s, "decode_layer_us": host.decode_layer_s,
+        "prefill_layer_us": host.prefill_layer_s, "sequence_us": host.sequence_s, "token_us": host.token_s,
+        "client_lag_ms": calibration.client_lag_s,
+    }  # fmt: skip
+    values = {name: value / PARAMETERS[name][1] for name, value in seconds.items()}
+    return Fit(values, calibration.kernel_scale, dict(calibration.lanes), {}, 0)
+
+
+def answered(
+    rows: Sequence[Row], store: Store, jobs: int, progress: Progress | None
+) -> tuple[list[Row], list[Replay]]:  # fmt: skip
+    """Rows that have an answer, simulated with kernels alone."""
+    answers = replay_all(rows, replace(store, calibrations={}), jobs, progress=progress)
+    pairs = [(row, answer) for row, answer in zip(rows, answers, strict=True) if isinstance(answer, Replay)]
+    return [row for row, _ in pairs], [answer for _, answer in pairs]
+
+
+def _evidence(engine: str, rows: Sequence[Row], replays: Sequence[Replay]) -> Evidence:
+    places = [i for i, row in enumerate(rows) if row.fitted]
+    if not places:
+        raise InputError(f"no aggregated row of {engine} can be fitted on: give some without speculation")
+    return Evidence.of([rows[i] for i in places], [replays[i] for i in places])
+
+
+def file_text(engine: str, calibrated: Calibrated, source: str) -> str:
+    """A file of its own, for ``--calibration``."""
+    return dumped({"engine": engine, "calibration": calibrated.yaml(source)})
+
+
+def engine_file_text(old: str, calibrated: Calibrated, source: str) -> str:
+    """An engine's file with its calibration replaced; it is the last key, after what people write."""
+    facts = old.split("\ncalibration:")[0].rstrip("\n")
+    return f"{facts}\n{dumped({'calibration': calibrated.yaml(source)})}"
+
+
+def dumped(value: Mapping[str, Any]) -> str:
+    """YAML in the order given, innermost mappings on one line."""
+    return yaml.safe_dump(dict(value), sort_keys=False, default_flow_style=None, width=200)
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -1,0 +1,177 @@
+"""Fit an engine's parameters on measured rows: log errors of mean TTFT and TPOT, robust, within plausible ranges.
+
+One simulation of each row with kernels alone gives what its means are made of (`paretosim.measured.replay.terms_of`);
+for every other value of the parameters they follow without another simulation, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..profiles.grid import Floats
+from ..spec.calibration import PARAMETERS, Calibration, lane_of
+from .replay import Replay
+from .rows import Row
+
+FITTED = tuple(name for name in PARAMETERS if name != "hand_over_ms")
+TTFT_WEIGHT = 0.5
+"""Of a log error of TTFT beside one of TPOT: repeats of TTFT scatter four times as much (3.4 against 0.8 %)."""
+SOFT = 0.10
+"""Log error from which on a residual counts linearly: cold starts and unlabelled flags must not steer the fit."""
+LANE_SPREAD = 0.03
+"""Prior of a lane's log scale around its engine's: lanes of one row are not believed alone."""
+ENGINE_SPREAD = 0.25
+"""Prior of an engine's log kernel scale around the tables."""
+PRIOR = 0.4
+"""Weight of a parameter's distance from what changes nothing, relative to its range and to one row in a hundred."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Rows of one engine as arrays.
+
+    Attributes
+    ----------
+    ttft, tpot : terms of each row (n, terms).
+    measured : measured TTFT and TPOT (n, 2) [s].
+    lane : position of each row's lane in `lanes`.
+    weight : of each row.
+    """
+
+    ttft: Floats
+    tpot: Floats
+    measured: Floats
+    lane: np.ndarray
+    lanes: tuple[str, ...]
+    weight: Floats
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], replays: Sequence[Replay], by_group: bool = True) -> Evidence:
+        """From simulated rows; a group of many rows counts as the square root of their number."""
+        lanes = tuple(sorted({lane_of(row.gpu, row.weights) for row in rows}))
+        size: dict[tuple[str, ...], int] = {}
+        for row in rows:
+            size[row.group] = size.get(row.group, 0) + 1
+        weight = np.array([size[row.group] ** -0.5 if by_group else 1.0 for row in rows])
+        return cls(
+            np.array([r.ttft_terms for r in replays]), np.array([r.tpot_terms for r in replays]),
+            np.array([(row.ttft_s, row.tpot_s) for row in rows]),
+            np.array([lanes.index(lane_of(row.gpu, row.weights)) for row in rows]), lanes, weight / weight.mean(),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fitted parameters of one engine.
+
+    Attributes
+    ----------
+    values : of `FITTED`, in their units.
+    kernel_scale, lanes : see `Calibration`.
+    intervals : 80 % interval of each parameter and lane, from the curvature of the fit at its optimum.
+    rows : how many were used.
+    """
+
+    values: dict[str, float]
+    kernel_scale: float
+    lanes: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    rows: int
+
+    @property
+    def calibration(self) -> Calibration:
+        """For the simulator."""
+        return Calibration.of(self.values, self.kernel_scale, self.lanes)
+
+
+def predicted(terms: tuple[Floats, Floats], scale: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """Mean TTFT and TPOT [s].
+
+    Parameters
+    ----------
+    terms : of TTFT and TPOT (n, terms), see `TERMS`.
+    scale : kernel scale of each row (n,).
+    values : of `FITTED`, in their units.
+    """
+    units = np.array([PARAMETERS[name][1] for name in FITTED])
+    prompt_scale, *host, lag = values * units
+    found = [
+        scale * (t[:, 0] + prompt_scale * t[:, 1]) + t[:, 2:] @ np.array(host) for t in terms
+    ]  # fmt: skip
+    return found[0] + lag, found[1]
+
+
+def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITTED, spread: float = 1.0) -> Fit:
+    """Least squares from the values that change nothing.
+
+    Parameters
+    ----------
+    start : priors are centred on it in place of values that change nothing.
+    free : parameters to fit; the others stay at `start`.
+    spread : width of the priors, relative to their own.
+    """
+    from scipy.optimize import least_squares
+
+    neutral = np.array([PARAMETERS[n][0] for n in FITTED])
+    low, high = (np.array([PARAMETERS[n][k] for n in FITTED]) for k in (2, 3))
+    centre = neutral if start is None else np.array([start.values[n] for n in FITTED])
+    engine = 0.0 if start is None else np.log(start.kernel_scale)
+    known = np.array([np.log(start.lanes[n]) - engine if start and n in start.lanes else 0.0 for n in evidence.lanes])
+    wanted = np.array([name in free for name in FITTED])
+    reach = high - low
+    log_measured, n = np.log(evidence.measured), len(evidence.measured)
+    weight = np.sqrt(evidence.weight)
+
+    def parts(x: Floats) -> tuple[Floats, float, Floats]:
+        values = centre.copy()
+        values[wanted] = np.clip(centre[wanted] + x[: wanted.sum()] * reach[wanted], low[wanted], high[wanted])
+        return values, engine + x[wanted.sum()], known + x[wanted.sum() + 1 :]
+
+    def residuals(x: Floats) -> Floats:
+        values, whole, lanes = parts(x)
+        scale = np.exp(whole + lanes)[evidence.lane]
+        ttft, tpot = predicted((evidence.ttft, evidence.tpot), scale, values)
+        errors = np.concatenate([TTFT_WEIGHT * weight * (np.log(ttft) - log_measured[:, 0]),
+                                 weight * (np.log(tpot) - log_measured[:, 1])])  # fmt: skip
+        # A pseudo-Huber error, written as a square so that priors stay quadratic beside it.
+        robust = np.sign(errors) * SOFT * np.sqrt(2 * (np.sqrt(1 + (errors / SOFT) ** 2) - 1))
+        prior = PRIOR * x[: wanted.sum()] / spread
+        return np.concatenate([
+            robust, prior, [SOFT * x[wanted.sum()] / ENGINE_SPREAD / spread],
+            SOFT * x[wanted.sum() + 1 :] / LANE_SPREAD / spread,
+        ])  # fmt: skip
+
+    count = int(wanted.sum()) + 1 + len(evidence.lanes)
+    lower = np.r_[(low - centre)[wanted] / reach[wanted], np.full(count - wanted.sum(), -1.2)]
+    upper = np.r_[(high - centre)[wanted] / reach[wanted], np.full(count - wanted.sum(), 1.2)]
+    begin = np.clip(np.r_[np.full(wanted.sum(), 0.02), np.zeros(count - wanted.sum())], lower + 1e-6, upper - 1e-6)
+    solution = least_squares(residuals, begin, bounds=(lower, upper), x_scale=0.1, method="trf", max_nfev=200)
+    values, whole, lanes = parts(solution.x)
+    deviation = _deviations(solution.jac, solution.fun, n)
+    z = 1.2816  # of an 80 % interval
+    intervals = {}
+    free_names = [name for name in FITTED if name in free]
+    for i, name in enumerate(free_names):
+        at, half = values[FITTED.index(name)], z * deviation[i] * reach[FITTED.index(name)]
+        place = FITTED.index(name)
+        intervals[name] = (max(low[place], at - half), min(high[place], at + half))
+    for i, lane in enumerate(evidence.lanes):
+        half = z * deviation[wanted.sum() + 1 + i]
+        intervals[lane] = (np.exp(whole + lanes[i] - half), np.exp(whole + lanes[i] + half))
+    half = z * deviation[wanted.sum()]
+    intervals["kernel_scale"] = (np.exp(whole - half), np.exp(whole + half))
+    scales = dict(start.lanes) if start else {}
+    scales |= {name: float(np.exp(whole + d)) for name, d in zip(evidence.lanes, lanes, strict=True)}
+    return Fit(
+        dict(zip(FITTED, values.tolist(), strict=True)), float(np.exp(whole)), scales,
+        {k: (float(a), float(b)) for k, (a, b) in intervals.items()}, n,
+    )  # fmt: skip
+
+
+def _deviations(jacobian: Floats, residuals: Floats, rows: int) -> Floats:
+    """Standard deviation of each unknown, rows of one deployment counted as if they were independent."""
+    noise = (residuals**2).sum() / max(1, 2 * rows - jacobian.shape[1])
+    return np.sqrt(np.clip(np.diag(np.linalg.pinv(jacobian.T @ jacobian)) * noise, 0.0, None))

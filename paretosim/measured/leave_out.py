@@ -1,0 +1,109 @@
+"""How good is a prediction for a deployment that nobody measured? Leave one group out, fit the rest from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..profiles.grid import Floats
+from .fit import FITTED, Evidence, Fit, fit, predicted
+from .hand_over import HandOverRuns
+from .replay import Replay
+from .rows import Row
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Predictions of rows by a fit that saw nothing of their group.
+
+    Attributes
+    ----------
+    rows, ttft_s, tpot_s : each row, and its predicted means [s].
+    fits : full fit of each engine.
+    """
+
+    rows: tuple[Row, ...]
+    ttft_s: Floats
+    tpot_s: Floats
+
+
+def of_fit(rows: Sequence[Row], replays: Sequence[Replay], found: Fit) -> tuple[Floats, Floats]:
+    """Mean TTFT and TPOT of aggregated rows under a fit [s]."""
+    scale = np.array([found.calibration.scale(row.gpu, row.weights) for row in rows])
+    values = np.array([found.values[name] for name in FITTED])
+    terms = np.array([r.ttft_terms for r in replays]), np.array([r.tpot_terms for r in replays])
+    return predicted(terms, scale, values)
+
+
+def groups_of(rows: Sequence[Row]) -> list[list[int]]:
+    """Places of the rows of each group."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for i, row in enumerate(rows):
+        found.setdefault(row.group, []).append(i)
+    return [found[group] for group in sorted(found)]
+
+
+def leave_out_aggregated(rows: Sequence[Row], replays: Sequence[Replay]) -> LeftOut:
+    """Every row of one engine in one mode, predicted by the rows of other groups that may be fitted on.
+
+    Rows that are not fitted on (other client, speculation) are predicted without their group all the same.
+    """
+    ttft, tpot = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    for held in groups_of(rows):
+        train = [i for i, row in enumerate(rows) if row.fitted and row.group != rows[held[0]].group]
+        if not train:
+            continue
+        found = fit(Evidence.of([rows[i] for i in train], [replays[i] for i in train]))
+        ttft[held], tpot[held] = of_fit([rows[i] for i in held], [replays[i] for i in held], found)
+    return LeftOut(tuple(rows), ttft, tpot)
+
+
+def leave_out_hand_over(rows: Sequence[Row], runs: HandOverRuns) -> LeftOut:
+    """Disaggregated rows of one engine: the steps' parameters rest on aggregated rows only, none of which is of a
+    group with a disaggregated one, so the hand-over constant is what is fitted without the group."""
+    ttft, tpot = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    for held in groups_of(rows):
+        train = [i for i, row in enumerate(rows) if row.fitted and row.group != rows[held[0]].group]
+        ttft[held], tpot[held] = runs.at(np.array(held), runs.fitted_ms(rows, train))
+    return LeftOut(tuple(rows), ttft, tpot)
+
+
+def learning_curve(
+    rows: Sequence[Row], replays: Sequence[Replay], given: Sequence[int] = (0, 2, 4, 8, 16), repeats: int = 5,
+    seed: int = 0,
+) -> dict[int, tuple[float, float, int]]:  # fmt: skip
+    """Median absolute error of TTFT and TPOT on the rest of a group, by how many of its rows a fit was given.
+
+    Each group in turn is a user's deployment: the start is a fit of all others, the priors are around it.
+
+    Returns
+    -------
+    dict
+        Rows given -> (error of TTFT, of TPOT, rows predicted); groups with fewer than twice the rows are left out.
+    """
+    rng = np.random.default_rng(seed)
+    errors: dict[int, list[Floats]] = {n: [] for n in given}
+    for held in groups_of(rows):
+        train = [i for i, row in enumerate(rows) if row.fitted and row.group != rows[held[0]].group]
+        held = [i for i in held if rows[i].fitted]
+        if not train or len(held) < 4:
+            continue
+        start = fit(Evidence.of([rows[i] for i in train], [replays[i] for i in train]))
+        for n in given:
+            if len(held) < 2 * n:
+                continue
+            for _ in range(repeats if n else 1):
+                order = rng.permutation(held)
+                own, rest = order[:n].tolist(), order[n:].tolist()
+                found = start if not n else refined(start, [rows[i] for i in own], [replays[i] for i in own])
+                ttft, tpot = of_fit([rows[i] for i in rest], [replays[i] for i in rest], found)
+                measured = np.array([(rows[i].ttft_s, rows[i].tpot_s) for i in rest])
+                errors[n].append(np.abs(np.stack([ttft, tpot], axis=1) / measured - 1))
+    return {n: (*np.median(np.concatenate(e), axis=0).tolist(), len(np.concatenate(e))) for n, e in errors.items() if e}
+
+
+def refined(start: Fit, rows: Sequence[Row], replays: Sequence[Replay]) -> Fit:
+    """A fit of a user's own rows around what is known of the engine."""
+    return fit(Evidence.of(rows, replays, by_group=False), start)

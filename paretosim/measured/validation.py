@@ -1,0 +1,170 @@
+"""Predicted against measured: every row replayed, the errors of every part of the rows, and the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._version import __version__
+from ..profiles.store import Store
+from .bands import Bands, load_of, shipped_bands
+from .deployment import PROMPTS_PER_SLOT
+from .jobs import Answer, Progress, replay_all
+from .replay import Replay
+from .rows import Row, read_frame, rows_hash, rows_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+QUANTITIES = ("ttft", "tpot")
+CONCURRENCY = ((1, 4), (5, 16), (17, 64), (65, 256), (257, 1 << 30))
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found.
+
+    Attributes
+    ----------
+    rows : what was measured.
+    predictions : the input's columns and ours, a row each.
+    tables : errors by each way to split the rows.
+    summary : what ``summary.json`` holds.
+    """
+
+    rows: tuple[Row, ...]
+    predictions: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
+    summary: dict[str, Any]
+
+
+def validate(
+    path: Path, store: Store, jobs: int = 1, prompts_per_slot: int = PROMPTS_PER_SLOT,
+    progress: Progress | None = None, frame: pd.DataFrame | None = None, bands: Bands | None = None,
+) -> Validation:  # fmt: skip
+    """Predict every row of a file.
+
+    Parameters
+    ----------
+    frame : its rows, where they were read already.
+    bands : in place of those among the profiles.
+
+    Raises
+    ------
+    InputError
+        The file is wrong.
+    """
+    frame = read_frame(path) if frame is None else frame
+    rows = rows_of(frame, str(path))
+    answers = replay_all(rows, store, jobs, prompts_per_slot, progress=progress)
+    predictions = predicted(frame, rows, answers, bands or shipped_bands(store))
+    tables = tables_of(rows, predictions)
+    summary = summarize(rows, predictions) | {"version": __version__, "rows_sha256": rows_hash(rows)}
+    return Validation(tuple(rows), predictions, tables, summary)
+
+
+def load_of_row(row: Row) -> str:
+    """Its load band: requests in flight for each engine that decodes."""
+    return load_of(row.concurrency / row.pools[-1].workers)
+
+
+def predicted(frame: pd.DataFrame, rows: Sequence[Row], answers: Sequence[Answer], bands: Bands) -> pd.DataFrame:
+    """The columns of ``predictions.csv``; a row without an answer keeps its place and says why."""
+    nothing = float("nan")
+    columns: dict[str, list[Any]] = {}
+    for row, answer in zip(rows, answers, strict=True):
+        found: dict[str, Any] = {}
+        for name in QUANTITIES:
+            low, high = bands.band(row.mode, row.engine, load_of_row(row), name)
+            value = 1e3 * getattr(answer, f"{name}_s") if isinstance(answer, Replay) else nothing
+            found |= {f"pred_{name}_ms": value, f"pred_{name}_lo_ms": value * low, f"pred_{name}_hi_ms": value * high}
+        found["status"] = "predicted" if isinstance(answer, Replay) else "failed"
+        found["note"] = "" if isinstance(answer, Replay) else answer
+        for key, value in found.items():
+            columns.setdefault(key, []).append(value)
+    order = ["pred_ttft_ms", "pred_tpot_ms", "pred_ttft_lo_ms", "pred_ttft_hi_ms", "pred_tpot_lo_ms", "pred_tpot_hi_ms",
+             "status", "note"]  # fmt: skip
+    return frame.assign(**{name: columns[name] for name in order})
+
+
+def tables_of(rows: Sequence[Row], predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Errors by mode, GPU, engine, model, concurrency, lengths, client and speculation; modes always apart."""
+    cuts: dict[str, Callable[[Row], str]] = {
+        "all": lambda row: "all rows",
+        "GPU": lambda row: row.gpu,
+        "engine": lambda row: row.engine,
+        "model": lambda row: row.model,
+        "concurrency": lambda row: _concurrency(row.concurrency),
+        "ISL/OSL": lambda row: f"{row.isl}/{row.osl}",
+        "client": lambda row: row.client or "unknown",
+        "speculative": lambda row: "inferred" if row.speculative else "no",
+    }
+    import pandas as pd
+
+    found = {}
+    for name, cut in cuts.items():
+        keys = [(row.mode, cut(row)) for row in rows]
+        lines = [
+            {"mode": key[0], name: key[1], **_line(predictions[[k == key for k in keys]])}
+            for key in sorted(set(keys), key=lambda key: (key[0], _order(key[1])))
+        ]
+        found[name] = pd.DataFrame(lines)
+    return found
+
+
+def summarize(rows: Sequence[Row], predictions: pd.DataFrame) -> dict[str, Any]:
+    """Counts, and the errors overall, by mode, and of the rows whose client and flags are those simulated."""
+    found: dict[str, Any] = {"rows": len(rows), "predicted": int((predictions["status"] == "predicted").sum())}
+    modes = [row.mode for row in rows]
+    plain = [row.fitted for row in rows]
+    parts = {"all": predictions, "plain": predictions[plain]}
+    parts |= {mode: predictions[[m == mode for m in modes]] for mode in sorted(set(modes))}
+    parts |= {
+        f"{mode}_plain": predictions[[m == mode and p for m, p in zip(modes, plain, strict=True)]]
+        for mode in sorted(set(modes))
+    }
+    for name in QUANTITIES:
+        found[name] = errors_of(predictions, name)
+        found[name]["by"] = {part: errors_of(those, name) for part, those in parts.items() if part != "all"}
+    return found
+
+
+def errors_of(predictions: pd.DataFrame, name: str) -> dict[str, Any]:
+    """Errors of one quantity over the rows that have an answer; nothing is left of none."""
+    p, m = predictions[f"pred_{name}_ms"].to_numpy(), predictions[f"{name}_ms"].to_numpy(float)
+    low, high = (predictions[f"pred_{name}_{side}_ms"].to_numpy() for side in ("lo", "hi"))
+    has = np.isfinite(p)
+    if not has.any():
+        return {"rows": 0} | dict.fromkeys(("median_ape", "mean_ape", "bias", "within_20", "band_coverage"))
+    ratio, ape = p[has] / m[has], np.abs(p[has] / m[has] - 1)
+    inside = (low[has] <= m[has]) & (m[has] <= high[has])
+    return {
+        "rows": int(has.sum()),
+        "median_ape": float(np.median(ape)),
+        "mean_ape": float(ape.mean()),
+        "bias": float(np.median(ratio)),
+        "within_20": float((ape <= 0.2).mean()),
+        "band_coverage": float(inside.mean()) if (high[has] > low[has]).any() else None,
+    }
+
+
+def _line(predictions: pd.DataFrame) -> dict[str, Any]:
+    line: dict[str, Any] = {"rows": len(predictions), "predicted": int((predictions["status"] == "predicted").sum())}
+    for name in QUANTITIES:
+        errors = errors_of(predictions, name)
+        line |= {f"{name}_{key}": errors[key] for key in ("median_ape", "bias", "within_20", "band_coverage")}
+    return line
+
+
+def _concurrency(clients: int) -> str:
+    low, high = next(band for band in CONCURRENCY if clients <= band[1])
+    return f"{low} to {high}" if high < 1 << 30 else f"{low} and more"
+
+
+def _order(text: str) -> tuple[float, str]:
+    head = text.replace("/", " ").split(" ")[0]
+    return (float(head) if head.isdigit() else 0.0), text

@@ -1,0 +1,64 @@
+"""A validation's files and its one-screen answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..measured.validation import Validation
+from .errors_figure import draw_errors
+from .simulation import plain_json
+from .whole import appearing_in
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILES = {"predictions": "predictions.csv", "picture": "errors.png", "summary": "summary.json"}
+_HEAD = ("rows", "TTFT err", "bias", "<20 %", "band", "TPOT err", "bias", "<20 %", "band")
+
+
+def write_validation(result: Validation, out: Path) -> dict[str, Path]:
+    """Write every file into `out`, which is made; returns what each file is, and where."""
+    with appearing_in(out) as stage:
+        result.predictions.to_csv(stage / FILES["predictions"], index=False, float_format="%.6g")
+        draw_errors(result, stage / FILES["picture"])
+        (stage / FILES["summary"]).write_text(json.dumps(plain_json(result.summary), indent=2) + "\n")
+    return {what: out / name for what, name in FILES.items()}
+
+
+def validation_text(result: Validation) -> str:
+    """Errors by each way to split the rows: medians of the absolute error, and of predicted over measured."""
+    s = result.summary
+    lines = [f"{s['predicted']:,} of {s['rows']:,} rows predicted", ""]
+    for name, table in result.tables.items():
+        lines.append(f"{name:<42}" + "".join(f"{head:>9}" for head in _HEAD))
+        for row in table.to_dict("records"):
+            lines.append(f"{row['mode'][:6]:<8}{str(row[name])[:33]:<34}" + "".join(f"{c:>9}" for c in _cells(row)))
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def markdown_tables(tables: dict[str, pd.DataFrame]) -> list[str]:
+    """The same tables as lines of a page."""
+    lines = ["| mode | cut | " + " | ".join(_HEAD) + " |", "|---|---|" + "---:|" * len(_HEAD)]
+    for name, table in tables.items():
+        for row in table.to_dict("records"):
+            lines.append(f"| {row['mode']} | {name}: {row[name]} | " + " | ".join(_cells(row)) + " |")
+    return lines
+
+
+def _cells(row: dict[Any, Any]) -> list[str]:
+    cells = [str(row["rows"]) if row["rows"] == row["predicted"] else f"{row['predicted']}/{row['rows']}"]
+    for name in ("ttft", "tpot"):
+        error, bias, near, band = (row[f"{name}_{key}"] for key in ("median_ape", "bias", "within_20", "band_coverage"))
+        cells += [_share(error), "-" if _missing(bias) else f"{bias:.2f}", _share(near), _share(band)]
+    return cells
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value != value
+
+
+def _share(value: Any) -> str:
+    return "-" if _missing(value) else f"{value:.1%}" if value < 1 else f"{value:.0%}"

@@ -1,0 +1,129 @@
+"""What does no microbenchmark hold? A few parameters of an engine, fitted on measured serving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import InputError, Problem
+from .cluster import HostTime
+
+MICRO, MILLI = 1e-6, 1e-3
+PARAMETERS: dict[str, tuple[float, float, float, float]] = {
+    "prompt_scale": (1.0, 1.0, 0.7, 1.6),
+    "step_us": (0.0, MICRO, 0.0, 3000.0),
+    "decode_layer_us": (0.0, MICRO, 0.0, 40.0),
+    "prefill_layer_us": (0.0, MICRO, 0.0, 600.0),
+    "sequence_us": (0.0, MICRO, 0.0, 40.0),
+    "token_us": (0.0, MICRO, 0.0, 12.0),
+    "client_lag_ms": (0.0, MILLI, 0.0, 200.0),
+    "hand_over_ms": (0.0, MILLI, 0.0, 600.0),
+}
+"""Name: (value that changes nothing, its unit in seconds or 1, and the range that is physically plausible)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Parameters of one engine.
+
+    Attributes
+    ----------
+    host : host time of a step.
+    prompt_scale : kernel time of a step that carries prompts, over what the tables say, beside the lane's own scale.
+    client_lag_s : from the engine's first token to the client's, tokeniser and network included [s].
+    hand_over_s : of each prompt handed from pool to pool, whatever its bytes [s].
+    kernel_scale : deployed over measured kernel time, for lanes that are not in `lanes`.
+    lanes : the same for each ``gpu/weights`` that was measured in service.
+    """
+
+    host: HostTime = HostTime()
+    prompt_scale: float = 1.0
+    client_lag_s: float = 0.0
+    hand_over_s: float = 0.0
+    kernel_scale: float = 1.0
+    lanes: Mapping[str, float] = field(default_factory=dict)
+
+    def scale(self, gpu: str, weights: str) -> float:
+        """Kernel scale of a lane."""
+        return self.lanes.get(lane_of(gpu, weights), self.kernel_scale)
+
+    @classmethod
+    def of(cls, values: Mapping[str, float], kernel_scale: float, lanes: Mapping[str, float]) -> Calibration:
+        """From values of `PARAMETERS`, in their units; what is missing changes nothing."""
+        v = {name: values.get(name, neutral) * unit for name, (neutral, unit, _, _) in PARAMETERS.items()}
+        host = HostTime(
+            v["step_us"], v["decode_layer_us"], v["prefill_layer_us"], v["sequence_us"], v["token_us"]
+        )  # fmt: skip
+        return cls(host, v["prompt_scale"], v["client_lag_ms"], v["hand_over_ms"], kernel_scale, lanes)
+
+
+NONE = Calibration()
+"""Kernels alone."""
+
+
+def lane_of(gpu: str, weights: str) -> str:
+    """Name of a lane in a calibration."""
+    return f"{gpu}/{weights}"
+
+
+def checked_calibration(raw: Any, where: str) -> Calibration:
+    """The ``calibration`` of an engine's file.
+
+    Raises
+    ------
+    InputError
+        A key that is unknown, or a value that is no number within the plausible range.
+    """
+    if not isinstance(raw, dict):
+        raise InputError(Problem("calibration", "must be a mapping with parameters and lanes", where))
+    problems = [
+        Problem(f"calibration.{key}", "unknown key", where)
+        for key in raw
+        if key not in ("parameters", "kernel_scale", "lanes", "rows", "rows_sha256", "source")
+    ]
+    values: dict[str, float] = {}
+    for name, entry in (raw.get("parameters") or {}).items():
+        place = f"calibration.parameters.{name}"
+        if name not in PARAMETERS:
+            problems.append(Problem(place, f"unknown; there are {', '.join(PARAMETERS)}", where))
+            continue
+        _, _, low, high = PARAMETERS[name]
+        values[name] = _value(entry, low, high, place, where, problems)
+    kernel_scale = _value(raw.get("kernel_scale", 1.0), 0.2, 5.0, "calibration.kernel_scale", where, problems)
+    lanes = {
+        lane: _value(entry, 0.2, 5.0, f"calibration.lanes.{lane}", where, problems)
+        for lane, entry in (raw.get("lanes") or {}).items()
+    }
+    if problems:
+        raise InputError(problems)
+    return Calibration.of(values, kernel_scale, lanes)
+
+
+def _value(entry: Any, low: float, high: float, key: str, where: str, problems: list[Problem]) -> float:
+    value = entry.get("value") if isinstance(entry, dict) else entry
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        problems.append(Problem(key, f"must be a number from {low:g} to {high:g}, not {value!r}", where))
+        return low
+    return float(value)
+
+
+def load_calibration(path: Path) -> tuple[str, Calibration]:
+    """Engine and calibration of a file that `paretosim calibrate` wrote.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or holds something else.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(Problem("", f"cannot be read: {error}", str(path))) from None
+    if not isinstance(raw, dict) or set(raw) != {"engine", "calibration"}:
+        message = "must hold 'engine' and 'calibration', as `paretosim calibrate` writes them"
+        raise InputError(Problem("", message, str(path)))
+    return str(raw["engine"]), checked_calibration(raw["calibration"], str(path))

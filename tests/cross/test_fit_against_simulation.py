@@ -1,0 +1,80 @@
+"""What a fit predicts without a simulation is what the simulator says with those parameters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from paretosim.measured.fit import FITTED, Evidence, Fit, fit
+from paretosim.measured.leave_out import of_fit
+from paretosim.measured.replay import Replay, Replayer
+from paretosim.measured.rows import Row, read_frame, rows_of
+from paretosim.profiles.store import Store
+from tests.measured_rows import LLAMA, write_rows
+
+VALUES = (1.3, 400.0, 12.0, 150.0, 9.0, 2.0, 30.0)
+FOUND = Fit(dict(zip(FITTED, VALUES, strict=True)), 0.9, {"h100_sxm/fp8": 1.1}, {}, 0)
+DEEPSEEK = "deepseek-ai/DeepSeek-V3"
+LINES = (
+    f"a,vllm,{LLAMA},h100_sxm,fp8,False,1024,256,24,4,1,,,,,100,12,benchmark_dashboard,False",
+    f"b,trtllm,{LLAMA},h200_sxm,fp8,False,8192,128,16,2,2,,,,,150,20,benchmark_dashboard,False",
+    f"c,sglang,{LLAMA},b200_sxm,fp8,False,2048,64,16,4,1,,,,,300,15,benchmark_dashboard,False",
+    f"d,trtllm,{DEEPSEEK},b200_sxm,fp8,False,2048,64,48,8,1,,,,,300,15,benchmark_dashboard,False",
+)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    found = rows_of(read_frame(write_rows(tmp_path_factory.mktemp("rows"), *LINES)), "f")
+    spread = replace(found[3].pools[0], tp=1, attn_dp=8, moe_ep=8)
+    return [*found[:3], replace(found[3], pools=(spread,))]
+
+
+@pytest.fixture(scope="module")
+def replays(rows: list[Row], store: Store) -> list[Replay]:
+    replayer = Replayer(replace(store, calibrations={}))
+    return [replayer.run(row) for row in rows]
+
+
+def test_means_are_linear_in_the_prices_of_a_step(rows: list[Row], replays: list[Replay], store: Store) -> None:
+    calibrations = dict.fromkeys(("vllm", "trtllm", "sglang"), FOUND.calibration)
+    replayer = Replayer(replace(store, calibrations=calibrations))
+    ttft, tpot = of_fit(rows, replays, FOUND)
+    for row, t, p, kernels in zip(rows, ttft, tpot, replays, strict=True):
+        simulated = replayer.run(row)
+        assert simulated.ttft_s == pytest.approx(t, rel=1e-9)
+        assert simulated.tpot_s == pytest.approx(p, rel=1e-9)
+        assert simulated.ttft_s > 1.05 * kernels.ttft_s
+
+
+def test_a_fit_finds_the_parameters_that_made_the_rows(rows: list[Row], replays: list[Replay]) -> None:
+    truth = replace(FOUND, lanes={}, kernel_scale=0.97)
+    many = [
+        (replace(row, concurrency=1 + i), replay) for i in range(40) for row, replay in zip(rows, replays, strict=True)
+    ]
+    mine = [row for row, _ in many]
+    ttft, tpot = of_fit(mine, [replay for _, replay in many], truth)
+    measured = [replace(row, ttft_s=t, tpot_s=p) for row, t, p in zip(mine, ttft, tpot, strict=True)]
+    found = fit(Evidence.of(measured, [replay for _, replay in many]))
+    again = of_fit(measured, [replay for _, replay in many], found)
+    assert np.abs(again[0] / ttft - 1).max() < 0.06
+    assert np.abs(again[1] / tpot - 1).max() < 0.06
+
+
+def test_fitted_values_stay_in_their_range_and_inside_their_interval(rows: list[Row], replays: list[Replay]) -> None:
+    slow = [replace(row, ttft_s=20.0, tpot_s=1.0) for row in rows]
+    found = fit(Evidence.of(slow, replays))
+    found.calibration  # noqa: B018  builds
+    for name, value in found.values.items():
+        low, high = found.intervals[name]
+        assert low <= value <= high
+
+
+def test_rows_of_one_deployment_move_a_fit_towards_it(rows: list[Row], replays: list[Replay]) -> None:
+    own = [replace(rows[0], ttft_s=2 * replays[0].ttft_s, tpot_s=1.5 * replays[0].tpot_s)] * 4
+    start = Fit(dict.fromkeys(FITTED, 0.0) | {"prompt_scale": 1.0}, 1.0, {}, {}, 0)
+    found = fit(Evidence.of(own, replays[:1] * 4, by_group=False), start)
+    before, after = (of_fit(own[:1], replays[:1], f)[1][0] for f in (start, found))
+    assert abs(np.log(after / own[0].tpot_s)) < 0.5 * abs(np.log(before / own[0].tpot_s))
