@@ -219,13 +219,9 @@ class Engine(Intake):
 
     def _note_first_gaps(self, steps: int) -> None:
         """The first gap of a sequence that joined from elsewhere includes its way here, unlike those of the others."""
-        columns = self.columns
         first_s = self._end_s if steps == 1 else self._from_s + self._line.step_s(self.context)
         for request in self._late:
-            if request in columns.lost_s:
-                columns.long_gaps_s.append(first_s - columns.lost_s.pop(request))
-            else:
-                columns.first_gap_s[request] = first_s - columns.first_token_s[request]
+            self.columns.goes_on(request, first_s)
         self._late.clear()
 
     # -- sequences -----------------------------------------------------------------------------------------------------
@@ -235,11 +231,7 @@ class Engine(Intake):
         if self.cache is not None:
             self.cache.computed(request)
         if self.owner.prompt_done(self, request, now_s):
-            columns = self.columns
-            generated = columns.generated.pop(request, 0)
-            if generated:
-                columns.long_gaps_s.append(now_s - columns.lost_s.pop(request))
-            self._join(request, generated + 1, now_s)
+            self._join(request, self.columns.computed_again(request, now_s) + 1, now_s)
         else:
             self.load -= 1
 
@@ -334,7 +326,7 @@ class Engine(Intake):
         """Steps, up to `steps`, until a sequence would not find its next block."""
         memory = self.memory
         assert memory is not None
-        if memory.taken - memory.shared + self.grown_at_most(growth * (steps - 1)) <= memory.capacity:
+        if self.grown_at_most(growth * (steps - 1)) <= memory.room:
             return steps
         return max(1, memory.steps_until_full(self._contexts(), self._growth, steps))
 
@@ -347,8 +339,7 @@ class Engine(Intake):
         assert memory is not None
         seconds = 0.0
         while running:
-            needed = memory.taken - memory.shared + self.grown_at_most()
-            if needed <= memory.capacity or memory.steps_until_full(self._contexts(), self._growth, 1):
+            if self.grown_at_most() <= memory.room or memory.steps_until_full(self._contexts(), self._growth, 1):
                 break
             if prompts:
                 self._put_back(next(reversed(prompts)))
@@ -366,13 +357,10 @@ class Engine(Intake):
 
     def _lose(self, request: int, context: float, now_s: float) -> None:
         """Note what a sequence has that leaves the batch before its end."""
-        columns = self.columns
-        columns.generated[request] = round(context) - self.isl[request]
-        if request not in self._late:
-            columns.lost_s[request] = now_s
-        else:
+        generated, late = round(context) - self.isl[request], request in self._late
+        self.columns.loses_place(request, generated, None if late else now_s)
+        if late:
             self._late.remove(request)
-            columns.lost_s.setdefault(request, columns.first_token_s[request])
 
     def halt(self, now_s: float) -> list[int]:
         """See `Intake`."""

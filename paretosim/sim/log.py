@@ -74,6 +74,28 @@ class RequestLog:
     preemptions: array[int]
     cached_tokens: array[int]
 
+    def loses_place(self, request: int, generated: int, last_s: float | None) -> None:
+        """A sequence leaves a batch with what it has; None where its last token is from before it joined."""
+        self.generated[request] = generated
+        if last_s is not None:
+            self.lost_s[request] = last_s
+        else:
+            self.lost_s.setdefault(request, self.first_token_s[request])
+
+    def computed_again(self, request: int, now_s: float) -> int:
+        """A prompt is complete, which makes a token; returns those that its request had before it lost its place."""
+        generated = self.generated.pop(request, 0)
+        if generated:
+            self.long_gaps_s.append(now_s - self.lost_s.pop(request))
+        return generated
+
+    def goes_on(self, request: int, token_s: float) -> None:
+        """A sequence that came from elsewhere has its first token here."""
+        if request in self.lost_s:
+            self.long_gaps_s.append(token_s - self.lost_s.pop(request))
+        else:
+            self.first_gap_s[request] = token_s - self.first_token_s[request]
+
     def column(self, name: str) -> NDArray[Any]:
         """One column as an array that shares its memory: floats of `TIMES`, integers of `COUNTS`."""
         return np.frombuffer(getattr(self, name), dtype=np.float64 if name in TIMES else np.int64)

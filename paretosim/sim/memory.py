@@ -28,6 +28,11 @@ class KvMemory:
         self.taken = self.shared = 0
         self._held: dict[int, int] = {}
 
+    @property
+    def room(self) -> int:
+        """Blocks that running sequences can grow into."""
+        return self.capacity - self.taken + self.shared
+
     def blocks(self, tokens: float) -> int:
         """Blocks that hold so many tokens."""
         return ceil(tokens / self.block_tokens)
@@ -48,7 +53,7 @@ class KvMemory:
         at_most : upper bound of the blocks in use beyond `taken`; where they fit, nobody need count.
         grown : counts them, which takes time for large batches.
         """
-        free = self.capacity - (self.taken - self.shared) - wanted
+        free = self.room - wanted
         if at_most > free and grown() > free:
             return False
         self._held[request] = wanted
@@ -78,7 +83,7 @@ class KvMemory:
 
         A step stores the newest token of each context, and what it generates is stored by the next one (vLLM v1).
         """
-        room = self.capacity - self.taken + self.shared
+        room = self.room
         if self.grown(contexts, growth * (most - 1)) <= room:
             return most
         low, high = 0, most
