@@ -47,16 +47,16 @@ class CalibratedStep:
     step : kernels alone.
     calibration : what the engine adds.
     kernel_scale : of the lane, deployed over measured.
-    layers : of the model, all stages together.
+    layers : of the model, all stages together, as plain ones (`paretosim.cost.launches`).
     """
 
     step: StepCost
     calibration: Calibration
     kernel_scale: float
-    layers: int
+    layers: float
 
     @classmethod
-    def of(cls, step: StepCost, calibration: Calibration, gpu: str, weights: str, layers: int) -> CalibratedStep:
+    def of(cls, step: StepCost, calibration: Calibration, gpu: str, weights: str, layers: float) -> CalibratedStep:
         """With the scale of a lane."""
         return cls(step, calibration, calibration.scale(gpu, weights), layers)
 
