@@ -9,7 +9,6 @@ from typing import get_args
 
 from ..cost.calibrated import CalibratedStep
 from ..cost.kernels import Kernels
-from ..cost.launches import plain_layers
 from ..cost.memory import MemoryModel
 from ..cost.step import compile_step
 from ..errors import InputError, Problem, did_you_mean
@@ -77,7 +76,7 @@ def estimate(args: argparse.Namespace) -> Estimate:
     precision = Precision.of(args.precision, args.kv_cache)
     compiled = compile_step(model, precision, kernels, layout)
     fitted = kernels.engine.calibration
-    step = CalibratedStep.of(compiled, fitted, args.gpu, precision.weights, plain_layers(model))
+    step = CalibratedStep.of(compiled, fitted, args.gpu, precision.weights, model.layer_count)
     memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu)
     decode = args.phase == "decode"
     length = args.context if decode else args.isl

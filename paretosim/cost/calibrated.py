@@ -47,16 +47,16 @@ class CalibratedStep:
     step : kernels alone.
     calibration : what the engine adds.
     kernel_scale : of the lane, deployed over measured.
-    layers : of the model, all stages together, as plain ones (`paretosim.cost.launches`).
+    layers : of the model, all stages together.
     """
 
     step: StepCost
     calibration: Calibration
     kernel_scale: float
-    layers: float
+    layers: int
 
     @classmethod
-    def of(cls, step: StepCost, calibration: Calibration, gpu: str, weights: str, layers: float) -> CalibratedStep:
+    def of(cls, step: StepCost, calibration: Calibration, gpu: str, weights: str, layers: int) -> CalibratedStep:
         """With the scale of a lane."""
         return cls(step, calibration, calibration.scale(gpu, weights), layers)
 

@@ -18,7 +18,6 @@ from ..analytic.prefill import prefill_rate
 from ..cost.calibrated import CalibratedStep
 from ..cost.kernels import Kernels
 from ..cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes, sharing_gpus
-from ..cost.launches import plain_layers
 from ..cost.memory import MemoryModel
 from ..cost.step import compile_step
 from ..profiles.grid import Floats
@@ -63,7 +62,7 @@ class Engines:
         if (gpu, layout) not in self._steps:
             kernels = self.kernels[gpu]
             step = compile_step(self.model, self.precision, kernels, layout, self.settings)
-            fitted, layers = kernels.engine.calibration, plain_layers(self.model)
+            fitted, layers = kernels.engine.calibration, self.model.layer_count
             self._steps[gpu, layout] = CalibratedStep.of(step, fitted, gpu, self.precision.weights, layers)
         return self._steps[gpu, layout]
 

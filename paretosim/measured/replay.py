@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..cost.launches import plain_layers
 from ..errors import InputError
 from ..profiles.grid import Floats
 from ..profiles.store import Store
@@ -82,7 +81,7 @@ class Replayer:
         ttft_terms = tpot_terms = np.zeros(0)
         if len(row.pools) == 1 and len(outcome.engines) == 1:
             layout = simulation.cluster.decode.engines[0].layout
-            ttft_terms, tpot_terms = terms_of(outcome, plain_layers(model), layout.attn_dp)
+            ttft_terms, tpot_terms = terms_of(outcome, model.layer_count, layout.attn_dp)
         if not np.isfinite(outcome.log.column("finish_s")).any():
             raise InputError("no request of the row fits the memory of its engines")
         outcome = seen_by_client(outcome, builder.calibration.client_lag_s)
@@ -115,7 +114,7 @@ def _with_room(builder: Builder, pool: ServedPool) -> ServedPool:
     return replace(pool, kv_blocks=int(tokens // builder.simulation.cluster.block_tokens))
 
 
-def terms_of(outcome: Outcome, layers: float, ranks: int) -> tuple[Floats, Floats]:
+def terms_of(outcome: Outcome, layers: int, ranks: int) -> tuple[Floats, Floats]:
     """What the mean TTFT and TPOT of one engine in a closed loop are made of, one entry for each of `TERMS`.
 
     Every event of such a run falls on the boundary of a step, so which step carries what depends on lengths alone and
@@ -128,7 +127,7 @@ def terms_of(outcome: Outcome, layers: float, ranks: int) -> tuple[Floats, Float
     seconds, prompts = end - start, tokens > 0
     per_run = np.stack([
         np.where(prompts, 0.0, seconds), np.where(prompts, seconds, 0.0), count, np.where(prompts, 0.0, count * layers),
-        np.where(prompts, layers, 0.0), running * count / ranks, tokens / ranks,
+        np.where(prompts, float(layers), 0.0), running * count / ranks, tokens / ranks,
     ])  # fmt: skip
     until = np.concatenate([np.zeros((len(TERMS), 1)), np.cumsum(per_run, axis=1)], axis=1)
     times = np.concatenate([[0.0], end])

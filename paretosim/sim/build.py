@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ..cost.kernels import Kernels
-from ..cost.launches import plain_layers
 from ..cost.memory import MemoryModel
 from ..cost.pairing import HandOverCost
 from ..cost.step import compile_step
@@ -170,7 +169,7 @@ class Builder:
         fitted = self.kernels(kind.gpu).engine.calibration
         scale = fitted.scale(kind.gpu, simulation.precision.weights)
         host = fitted.host if simulation.host is None else simulation.host
-        return CompiledSteps(step, plain_layers(self.model), host, scale, fitted.prompt_scale)
+        return CompiledSteps(step, self.model.layer_count, host, scale, fitted.prompt_scale)
 
     @property
     def calibration(self) -> Calibration:

@@ -97,12 +97,12 @@ class CompiledSteps:
 
     Parameters
     ----------
-    layers : of the model, all stages together, as plain ones (`paretosim.cost.launches`).
+    layers : of the model, all stages together.
     kernel_scale, prompt_scale : deployed over measured kernel time; the second beside the first, with prompts.
     """
 
     def __init__(
-        self, step: StepCost, layers: float, host: HostTime, kernel_scale: float = 1.0, prompt_scale: float = 1.0
+        self, step: StepCost, layers: int, host: HostTime, kernel_scale: float = 1.0, prompt_scale: float = 1.0
     ):
         self._scalar = ScalarStep(step)
         self._kernels, self._prompts = kernel_scale, kernel_scale * prompt_scale

@@ -40,8 +40,7 @@ class HostTime:
     Attributes
     ----------
     step_s : of every step: scheduling, sampling, launches that nothing hides [s].
-    decode_layer_s, prefill_layer_s : of each layer in a step without and with prompts: gaps between kernels [s]; one
-        that launches twice the kernels of a dense one counts twice (`paretosim.cost.launches`).
+    decode_layer_s, prefill_layer_s : of each layer in a step without and with prompts: gaps between kernels [s].
     sequence_s : of each running sequence of a rank [s].
     token_s : of each prompt token of a rank [s].
     """
