@@ -23,8 +23,8 @@ LEVEL = 0.8
 """Share of measured values that a band is to hold."""
 NOMINAL = 0.84
 """Level asked of the quantiles. Rows of one deployment err together, so a band from thirty deployments holds less of
-the next one than its quantiles say. Chosen on every other group, where it gave 80 % for TPOT and 87 % for TTFT; the groups
-in between, which were not looked at, get 78 % and 72 %.
+the next one than its quantiles say. Chosen on every other group, where it gave 80 % for TPOT and 87 % for TTFT; the
+groups in between got 78 % and 72 %.
 """
 QUANTITIES = ("ttft", "tpot", "throughput")
 LOADS = {"light": 8.0, "medium": 64.0, "heavy": float("inf")}

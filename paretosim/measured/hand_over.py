@@ -18,7 +18,7 @@ from .jobs import Progress, replay_all
 from .replay import Replay
 from .rows import Row
 
-VALUES_MS = (0.0, 150.0, 300.0)
+VALUES_MS = (0.0, 300.0)
 NEUTRAL_MS = 150.0
 """Where no row says anything: between the 146 and 291 ms that low load shows for two engines (fidelity probe)."""
 COLD = 0.3
