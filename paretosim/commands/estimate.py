@@ -12,6 +12,7 @@ from ..cost.kernels import Kernels
 from ..cost.memory import MemoryModel
 from ..cost.step import compile_step
 from ..errors import InputError, Problem, did_you_mean
+from ..measured.bands import shipped_bands
 from ..profiles.grid import Timed
 from ..spec.model import load_model
 from ..spec.parallelism import Parallelism, illegal, illegal_experts, illegal_pp
@@ -33,6 +34,7 @@ class Estimate:
     hbm_bytes : what the GPU has.
     largest_batch : sequences of this length that fit beside the weights.
     repairs : what table hygiene changed in the tables used.
+    band : factors on `step_s` between which four in five measured TPOT (decode) or TTFT (prefill) lie.
     """
 
     layout: Parallelism
@@ -42,6 +44,7 @@ class Estimate:
     hbm_bytes: float
     largest_batch: int
     repairs: tuple[str, ...]
+    band: tuple[float, float]
 
     @property
     def measured_share(self) -> float:
@@ -56,6 +59,7 @@ def estimate(args: argparse.Namespace) -> Estimate:
     """
     problems = _flags(args)
     store = store_of(args)
+    bands = shipped_bands(store)
     model = kernels = None
     try:
         model = load_model(args.model)
@@ -93,6 +97,7 @@ def estimate(args: argparse.Namespace) -> Estimate:
         hbm_bytes=memory.hbm_bytes,
         largest_batch=memory.largest_batch(tokens, length),
         repairs=tuple(dict.fromkeys(str(r) for r in kernels.repairs)),
+        band=bands.band("aggregated", args.engine, args.batch, "tpot" if decode else "ttft"),
     )
 
 
@@ -102,6 +107,8 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         facts = {
             "step_s": found.step_s,
+            "step_lo_s": found.step_s * found.band[0],
+            "step_hi_s": found.step_s * found.band[1],
             "operators": {name: float(t.seconds) for name, t in found.operators.items()},
             "memory_gib": {part: size / GIB for part, size in found.memory_bytes.items()},
             "measured_share": found.measured_share,
@@ -118,6 +125,9 @@ def run(args: argparse.Namespace) -> None:
         share = float(timed.seconds) / found.step_s
         print(f"  {name:<24} {float(timed.seconds) / MS:>9.3f}  {share:>6.1%}  {float(timed.measured):>8.0%}")
     print(f"  {'step':<24} {found.step_s / MS:>9.3f}  {1:>6.0%}  {found.measured_share:>8.0%}")
+    low, high = (found.step_s * factor / MS for factor in found.band)
+    if high > low:
+        print(f"  {'80 % band':<24} {low:>9.3f}  to {high:.3f}")
     print(f"\n  {'memory per GPU':<24} {'GiB':>9}")
     for part, size in found.memory_bytes.items():
         print(f"  {part:<24} {size / GIB:>9.2f}")

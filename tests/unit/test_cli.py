@@ -146,6 +146,7 @@ def test_estimate_gives_the_contracts_json(capsys: pytest.CaptureFixture[str]) -
     served = json.loads(capsys.readouterr().out)
     assert sum(served["operators"].values()) == pytest.approx(served["step_s"])
     assert served["operators"]["host"] > 0
+    assert 0 < served["step_lo_s"] < served["step_hi_s"]
     assert main([*argv.split(), "--uncalibrated"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert "host" not in found["operators"]
