@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .designs.run import How, Progress, SweepResult
 from .designs.run import sweep as run_sweep
+from .measured.banded import banded
 from .profiles.store import Store, default_roots
 from .sim.run import SimulationResult
 from .sim.run import simulate as run_simulation
@@ -202,7 +203,9 @@ def simulate(
     >>> late = answer.requests.query("ttft_s > 1")
     """
     store = _store(profiles)
-    return Simulated(run_simulation(scenario, store, seed, allow_plugins, progress))
+    result = run_simulation(scenario, store, seed, allow_plugins, progress)
+    result.summary.update(banded(result, store))
+    return Simulated(result)
 
 
 def _store(profiles: Iterable[str | Path] | Store) -> Store:

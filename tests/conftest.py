@@ -22,7 +22,8 @@ SHARED = ROOT.parent / "shared"
 
 @pytest.fixture(scope="session")
 def store() -> Store:
-    return Store()
+    """The shipped profiles, kernels alone."""
+    return Store(calibrations={})
 
 
 @pytest.fixture(scope="session")

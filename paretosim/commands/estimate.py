@@ -16,6 +16,7 @@ from ..cost.kernels import Kernels
 from ..cost.memory import MemoryModel
 from ..cost.stage import exchanges
 from ..errors import InputError, Problem, did_you_mean
+from ..measured.bands import shipped_bands
 from ..profiles.grid import Timed
 from ..spec.model import load_model
 from ..spec.parallelism import Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
@@ -40,6 +41,7 @@ class Estimate:
     hbm_bytes : what the GPU has.
     largest_batch : sequences of this length that fit beside the weights.
     repairs : what table hygiene changed in the tables used.
+    band : factors on `step_s` between which four in five measured TPOT (decode) or TTFT (prefill) lie.
     """
 
     layout: Parallelism
@@ -50,6 +52,7 @@ class Estimate:
     hbm_bytes: float
     largest_batch: int
     repairs: tuple[str, ...]
+    band: tuple[float, float]
 
     @property
     def measured_share(self) -> float:
@@ -64,6 +67,7 @@ def estimate(args: argparse.Namespace) -> Estimate:
     """
     problems = _flags(args)
     store = store_of(args)
+    bands = shipped_bands(store)
     model = kernels = None
     try:
         model = load_model(args.model)
@@ -113,6 +117,7 @@ def estimate(args: argparse.Namespace) -> Estimate:
         hbm_bytes=memory.hbm_bytes,
         largest_batch=memory.largest_batch(tokens, length, in_prefill),
         repairs=tuple(dict.fromkeys(str(r) for r in kernels.repairs)),
+        band=bands.band("aggregated", args.engine, args.batch, "tpot" if decode else "ttft"),
     )
 
 
@@ -125,6 +130,8 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         facts = {
             "step_s": found.step_s,
+            "step_lo_s": found.step_s * found.band[0],
+            "step_hi_s": found.step_s * found.band[1],
             "operators": {name: float(t.seconds) for name, t in found.operators.items()},
             "memory_gib": {part: size / GIB for part, size in found.memory_bytes.items()},
             "measured_share": found.measured_share,
@@ -145,6 +152,9 @@ def run(args: argparse.Namespace) -> None:
     if args.draft_tokens and args.phase == "decode":
         tpot_ms = found.step_s / found.tokens_per_step / MS
         print(f"  {found.tokens_per_step:.2f} tokens of each sequence a step: {tpot_ms:.3f} ms a token")
+    low, high = (found.step_s * factor / MS for factor in found.band)
+    if high > low:
+        print(f"  {'80 % band':<24} {low:>9.3f}  to {high:.3f}")
     print(f"\n  {'memory per GPU':<24} {'GiB':>9}")
     for part, size in found.memory_bytes.items():
         print(f"  {part:<24} {size / GIB:>9.2f}")

@@ -14,14 +14,15 @@ import numpy as np
 from ..profiles.grid import Floats
 from ..profiles.store import Store
 from ..spec.calibration import PARAMETERS, Calibration
-from .fit import SOFT
 from .jobs import Progress, replay_all
 from .replay import Replay
 from .rows import Row
 
-VALUES_MS = (0.0, 150.0, 300.0)
+VALUES_MS = (0.0, 300.0)
 NEUTRAL_MS = 150.0
 """Where no row says anything: between the 146 and 291 ms that low load shows for two engines (fidelity probe)."""
+COLD = 0.3
+"""Log error of a TTFT that looks like a cold start, or an admission limit that nobody noted."""
 _TRIED_MS = np.linspace(*PARAMETERS["hand_over_ms"][2:], 301)
 
 
@@ -56,16 +57,19 @@ class HandOverRuns:
         return ttft, tpot
 
     def fitted_ms(self, rows: Sequence[Row], which: Sequence[int]) -> float:
-        """The constant with the least robust log error of TTFT over some rows, each group counting as one."""
+        """The constant with the least robust log error of TTFT over some rows, as the steps' fit weighs them.
+
+        Errors beyond `COLD` hardly count any more (Cauchy): one row in eight holds a cold start of seconds.
+        """
         if not len(which):
             return NEUTRAL_MS
         at = np.array(which)
         groups = [rows[i].group for i in which]
-        weight = np.array([1 / groups.count(group) for group in groups])
+        weight = np.array([groups.count(group) ** -0.5 for group in groups])
         measured = np.array([rows[i].ttft_s for i in which])
 
         def cost(value_ms: float) -> float:
             error = np.log(self.at(at, value_ms)[0] / measured)
-            return float(np.nansum(weight * (np.sqrt(1 + (error / SOFT) ** 2) - 1)))
+            return float(np.nansum(weight * np.log1p((error / COLD) ** 2)))
 
         return float(min(_TRIED_MS, key=cost))

@@ -149,8 +149,13 @@ def test_a_missing_scenario_is_named(tmp_path: Path, capsys) -> None:
 def test_estimate_gives_the_contracts_json(capsys: pytest.CaptureFixture[str]) -> None:
     argv = "estimate meta-llama/Llama-3.1-70B --gpu h200_sxm --precision fp8 --tp 4 --batch 64 --context 4096 --json"
     assert main(argv.split()) == 0
+    served = json.loads(capsys.readouterr().out)
+    assert sum(served["operators"].values()) == pytest.approx(served["step_s"])
+    assert served["operators"]["host"] > 0
+    assert 0 < served["step_lo_s"] < served["step_hi_s"]
+    assert main([*argv.split(), "--uncalibrated"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert sum(found["operators"].values()) == pytest.approx(found["step_s"])
+    assert "host" not in found["operators"]
     assert found["memory_gib"]["weights"] == pytest.approx(16.4, abs=0.1)
     assert 0.9 < found["measured_share"] < 1
     assert any("static_scale" in note for note in found["provenance"])

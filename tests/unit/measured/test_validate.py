@@ -109,3 +109,19 @@ def test_without_the_package_its_rows_cannot_be_read(capsys: pytest.CaptureFixtu
         pytest.skip("it is installed")
     assert main(["validate", "aiconfigurator-core"]) == 2
     assert "pip install" in capsys.readouterr().err
+
+
+def test_a_simulation_of_a_model_says_its_bands(tmp_path: Path) -> None:
+    scenario = tmp_path / "s.yaml"
+    scenario.write_text(
+        "name: s\nmodel: meta-llama/Llama-3.1-70B\nprecision: fp8\nengine: vllm\nhardware: [h200_sxm]\n"
+        "workload: {mixes: [{isl: 512, osl: 32}], arrivals: {kind: closed_loop, concurrency: 4}, requests: 16}\n"
+        "deployment: {serving: colocated, tp: 4}\n"
+    )
+    found = {}
+    for flag in ("--quiet", "--uncalibrated"):
+        assert main(["simulate", str(scenario), "--out", str(tmp_path / flag), flag]) == 0
+        found[flag] = json.loads((tmp_path / flag / "summary.json").read_text())
+    for low, high in found["--quiet"]["bands"].values():
+        assert 0 < low < high
+    assert found["--quiet"]["ttft_s"]["mean"] > found["--uncalibrated"]["ttft_s"]["mean"]
