@@ -161,7 +161,7 @@ class CompiledSteps:
         stages = self._shape.stages
         parts = min(stages, len(chunks))  # micro-batches that have a chunk
         if not sequences:
-            return (stages - 1 + parts) * self._prompts_s(chunks, parts)
+            return (stages - 1 + parts) * self._prompts_s(chunks, parts) + self._prompts_host_s(chunks)
         if self._scalar.step.overlap is not None:
             return self._overlapped_s(sequences, context, chunks)
         lanes = min(stages, sequences)
@@ -182,15 +182,14 @@ class CompiledSteps:
 
     def stage_s(self, chunks: Chunks) -> float:
         """See `Steps`."""
-        return self._prompts_s(chunks, 1)
+        return self._prompts_s(chunks, 1) + self._prompts_host_s(chunks) / self._shape.stages
 
     def _prompts_s(self, chunks: Chunks, parts: int) -> float:
-        """A stage's time for one of `parts` micro-batches over which chunks spread."""
+        """A stage's kernels for one of `parts` micro-batches over which chunks spread."""
         tokens, longest = _tokens(chunks)
         ranks = self._busy(len(chunks) / parts)
         side_by_side = parts * ranks
         share = max(tokens / side_by_side, longest)
-        host = self._host
         if self._scalar.step.overlap is None:
             rows = self._scalar.step_rows(
                 0.0, 0.0, share / self._shape.cp, min(share * ranks, tokens), len(chunks) / side_by_side
@@ -198,8 +197,12 @@ class CompiledSteps:
             rows += self._scalar.prompts(chunks, side_by_side)
         else:
             rows = float(self._scalar.step.prefill(len(chunks) / parts, *_alike(chunks)).seconds)
-        extra = host.step_s + host.prefill_layer_s * self._layers + self._rank(host.token_s * tokens) / parts
-        return self._prompts * rows + extra / self._shape.stages
+        return self._prompts * rows
+
+    def _prompts_host_s(self, chunks: Chunks) -> float:
+        """Host time of a step of prompts, all stages together."""
+        host = self._host
+        return host.step_s + host.prefill_layer_s * self._layers + self._rank(host.token_s * _tokens(chunks)[0])
 
     def _overlapped_s(self, sequences: int, context: float, chunks: Chunks) -> float:
         """A mixed step in two overlapping halves; its chunks are taken to be alike."""
