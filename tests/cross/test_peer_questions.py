@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from paretosim import load_scenario
 from tests.conftest import ROOT
 
 NAN = float("nan")
@@ -73,3 +74,18 @@ def test_rows_without_an_answer_count_but_have_no_error(peer_rows: ModuleType) -
          "predicted_tpot_ms": [11.0, 13.0, None], "raw_tpot_ms": [9.0, 9.0, 99.0]}
     )  # fmt: skip
     assert peer_rows.summary(rows, "x") == "| x | 3 | 2 (67%) | 20.0% | 1.20 | 50.0% | 1.00 | 10.0% | 0.90 |"
+
+
+def test_the_scenario_asks_what_the_peer_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import comparison
+
+    told = dict(zip(comparison.QUESTION[2:-1:2], comparison.QUESTION[3::2], strict=True))
+    scenario = load_scenario(comparison.SCENARIO)
+    (mix,) = scenario.workload.mixes
+    assert (mix.isl, mix.osl) == (int(told["--isl"]), int(told["--osl"]))
+    assert scenario.slo.ttft_s == pytest.approx(float(told["--ttft"]) / 1e3)
+    assert scenario.slo.tpot_s == pytest.approx(float(told["--tpot"]) / 1e3)
+    assert scenario.space.max_gpus == int(told["--total-gpus"])
+    assert (*scenario.hardware.names,) == (told["--system"],)
+    assert scenario.engine == told["--backend"]
