@@ -14,7 +14,8 @@ from tests.conftest import ROOT
 NAN = float("nan")
 DENSE = {
     "row_id": "a", "model": "meta-llama/Llama-3.1-70B", "hardware": "h200_sxm", "framework": "trtllm", "disagg": False,
-    "isl": 1024, "osl": 1024, "concurrency": 64.0, "ttft_ms": 100.0, "tpot_ms": 10.0, "gemm_quant": "fp8", "moe_quant": "fp8",
+    "isl": 1024, "osl": 1024, "concurrency": 64.0, "gemm_quant": "fp8", "moe_quant": "fp8",
+    "ttft_ms": 100.0, "tpot_ms": 10.0,
     "tp": 4.0, "pp": 1.0, "attn_dp": NAN, "moe_tp": 4.0, "moe_ep": 1.0,
 }  # fmt: skip
 EXPERTS = DENSE | {
