@@ -13,11 +13,13 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import InputError
+from ..measured.bands import shipped_bands
 from ..profiles.store import Store
 from ..spec.hardware import GpuSpec
 from ..spec.scenario import Scenario, load_scenario
 from . import execute
 from .blend import BLEND, blended
+from .certainty import with_bands
 from .checks import check_formats, check_memory, check_names
 from .cross import Scored
 from .journal import Journal
@@ -159,7 +161,7 @@ def sweep(
         scored = execute.run_tasks(score, to_score, runner, journal, tell, spent, what)
         fronts, counts = _merged(score, to_score, scored)
         _check_found(scenario, space, points, counts)
-        table = _table(space, points, gpus, score.goal, fronts)
+        table = with_bands(_table(space, points, gpus, score.goal, fronts), shipped_bands(store), scenario.engine)
     found = summary(
         scenario, scenario_id, executor, counts, points, table, spent, rests_on(store, evaluated)
     )  # fmt: skip
@@ -167,8 +169,9 @@ def sweep(
 
 
 def identify(scenario: Scenario, engines: Engines, store: Store) -> str:
-    """Hash of everything that decides the answer: scenario, model, GPUs, engine, tables, version."""
+    """Hash of everything that decides the answer: scenario, model, GPUs, engine, tables, bands, version."""
     facts = [json.dumps(scenario.canonical(), sort_keys=True), repr(engines.model), repr(scenario.settings)]
+    facts.append(repr(shipped_bands(store)))
     for name in sorted(engines.kernels):
         kernels = engines.kernels[name]
         # A GPU without tables of its own answers with another one's.

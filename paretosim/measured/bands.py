@@ -124,7 +124,12 @@ def load_bands(path: Path) -> Bands:
 
 
 def shipped_bands(store: Store) -> Bands:
-    """Bands among the store's profiles; none where there are none."""
+    """Bands among the store's profiles; none where there are none, nor for kernels without any calibration.
+
+    They come from the shipped calibration's way of fitting; predictions with one of the user's own are off by less.
+    """
+    if store.calibrations is not None and not store.calibrations:
+        return Bands({})
     path = next((root / FILE for root in store.roots if (root / FILE).exists()), None)
     return Bands({}) if path is None else load_bands(path)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette: told apart by every kind of colour vision. Of its pairs, this one also reads well as text.
 COLOURS = {"colocated": "#D55E00", "disaggregated": "#0072B2"}
 DASHES = {"colocated": "--", "disaggregated": "-"}  # as in the explorer
+BAND = ("throughput_tok_s_gpu_lo", "throughput_tok_s_gpu_hi")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 
 
@@ -99,6 +100,9 @@ def _panel(axis: Any, fronts: pd.DataFrame, mix: str, markers: Mapping[str, str]
             continue
         found[serving] = front
         axis.plot(front.x, front.y, color=colour, linestyle=DASHES[serving], linewidth=1.8, zorder=2)
+        if BAND[0] in rows:
+            low, high = (rows[name].to_numpy() for name in BAND)
+            axis.fill_between(front.x, low, high, color=colour, alpha=0.1, linewidth=0, zorder=1)
         for gpu in markers:
             here = np.array([_gpus(row) == gpu for _, row in rows.iterrows()])
             axis.plot(front.x[here], front.y[here], markers[gpu], color=colour, markersize=5, markeredgecolor="white",

@@ -1,0 +1,62 @@
+"""How sure is each row of a frontier? Bands beside its numbers, and how many designs they cannot tell apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..measured.bands import Bands
+from .space import Ints
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MODES = {"colocated": "aggregated", "disaggregated": "disaggregated"}
+X, Y = "interactivity_tok_s_user", "throughput_tok_s_gpu"
+COLUMNS = (f"{X}_lo", f"{X}_hi", f"{Y}_lo", f"{Y}_hi", "tpot_s_lo", "tpot_s_hi", "alike")
+
+
+def with_bands(table: pd.DataFrame, bands: Bands, engine: str) -> pd.DataFrame:
+    """The table with `COLUMNS`, none of them where there are no bands.
+
+    Two designs are alike if their bands overlap in interactivity and in throughput: measured, either may turn out
+    the better one. Errors of designs of one engine go together, so this says rather too often that it does not know.
+
+    Parameters
+    ----------
+    table : rows under the columns of `paretosim.designs.table.COLUMNS`, and ``pareto``.
+    engine : whose bands.
+
+    Notes
+    -----
+    TTFT gets none: that of a sweep is a prefill without a queue, and bands come from deployments that had one.
+    """
+    if not bands.factors:
+        return table
+    asked = zip(table["serving"], table["decode_batch"], strict=True)
+    factors = np.array([
+        [*bands.band(MODES[serving], engine, float(batch), "tpot"),
+         *bands.band(MODES[serving], engine, float(batch), "throughput")]
+        for serving, batch in asked
+    ])  # fmt: skip
+    slow, fast = 1 / table[X].to_numpy() * factors[:, 0], 1 / table[X].to_numpy() * factors[:, 1]
+    rate = table[Y].to_numpy()[:, None] * factors[:, 2:]
+    values = (1 / fast, 1 / slow, rate[:, 0], rate[:, 1], slow, fast)
+    table = table.assign(**dict(zip(COLUMNS, values, strict=False)))
+    table[COLUMNS[-1]] = _alike(table)
+    return table
+
+
+def _alike(table: pd.DataFrame) -> Ints:
+    """Of each row: designs of its mix's front, itself apart, that the bands do not tell from it."""
+    found = np.zeros(len(table), dtype=np.int64)
+    for mix in dict.fromkeys(table["mix"]):
+        mine = (table["mix"] == mix).to_numpy()
+        front = mine & table["pareto"].to_numpy()
+        together = np.ones((int(mine.sum()), int(front.sum())), dtype=bool)
+        for name in (X, Y):
+            low, high = (table[f"{name}_{end}"].to_numpy() for end in ("lo", "hi"))
+            together &= (low[mine, None] <= high[None, front]) & (high[mine, None] >= low[None, front])
+        found[mine] = together.sum(axis=1) - front[mine]
+    return found

@@ -1,0 +1,59 @@
+"""Bands beside a frontier's numbers, and which designs they cannot tell apart."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from paretosim.designs.certainty import COLUMNS, with_bands
+from paretosim.measured.bands import Bands
+
+BANDS = Bands(
+    {
+        ("aggregated", "trtllm", "any", "tpot"): (0.8, 1.25),
+        ("aggregated", "trtllm", "any", "throughput"): (0.9, 1.1),
+        ("disaggregated", "trtllm", "heavy", "tpot"): (0.5, 2.0),
+        ("any", "any", "any", "throughput"): (0.5, 2.0),
+    }
+)
+
+
+def fronts(*rows: tuple[str, str, float, float, int, bool]) -> pd.DataFrame:
+    names = ["mix", "serving", "interactivity_tok_s_user", "throughput_tok_s_gpu", "decode_batch", "pareto"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def test_a_design_has_the_band_of_its_mode_and_its_load() -> None:
+    table = with_bands(
+        fronts(("m", "colocated", 100.0, 500.0, 8, True), ("m", "disaggregated", 50.0, 900.0, 128, True)),
+        BANDS,
+        "trtllm",
+    )
+    colocated, apart = table.to_dict("records")
+    assert (colocated["tpot_s_lo"], colocated["tpot_s_hi"]) == pytest.approx((0.008, 0.0125))
+    assert (colocated["interactivity_tok_s_user_lo"], colocated["interactivity_tok_s_user_hi"]) == pytest.approx(
+        (80, 125)
+    )
+    assert (colocated["throughput_tok_s_gpu_lo"], colocated["throughput_tok_s_gpu_hi"]) == pytest.approx((450, 550))
+    assert (apart["tpot_s_lo"], apart["tpot_s_hi"]) == pytest.approx((0.01, 0.04))
+    assert (apart["throughput_tok_s_gpu_lo"], apart["throughput_tok_s_gpu_hi"]) == pytest.approx((450, 1800))
+
+
+def test_alike_are_the_designs_of_the_same_front_whose_bands_overlap_in_both() -> None:
+    table = with_bands(
+        fronts(
+            ("m", "colocated", 100.0, 500.0, 8, True),
+            ("m", "colocated", 90.0, 550.0, 8, True),  # near in both
+            ("m", "colocated", 99.0, 5000.0, 8, False),  # near in one, and not on the front
+            ("m", "colocated", 20.0, 560.0, 8, True),  # near in throughput alone
+            ("n", "colocated", 100.0, 500.0, 8, True),  # another mix
+        ),
+        BANDS,
+        "trtllm",
+    )
+    assert table["alike"].tolist() == [1, 1, 0, 0, 0]
+
+
+def test_without_bands_there_are_no_columns() -> None:
+    table = fronts(("m", "colocated", 100.0, 500.0, 8, True))
+    assert not set(with_bands(table, Bands({}), "trtllm")) & set(COLUMNS)
