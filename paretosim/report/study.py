@@ -50,7 +50,7 @@ def write_study(result: StudyResult, out: Path) -> dict[str, Path]:
         {
             "study": study.name, "statement": f.row.name, "says": f.row.says, "kind": f.row.kind,
             "observable": f.row.observe, "variants": " ".join(f.row.variants), "against": f.row.against,
-            "published": f.row.published, "expected": expected(f.row.expect), "computed": _numbers(f),
+            "published": f.row.published, "expected": expected(f.row.expect), "computed": numbers_text(f),
             "verdict": _verdict(f), "missed_because": f.row.missed_because,
         }
         for f in result.findings
@@ -75,10 +75,11 @@ def expected(expect: Expectation) -> str:
 
 def _cells(finding: Finding) -> tuple[str, ...]:
     row = finding.row
-    return row.name, row.kind, row.published, _numbers(finding), _verdict(finding)
+    return row.name, row.kind, row.published, numbers_text(finding), _verdict(finding)
 
 
-def _numbers(finding: Finding) -> str:
+def numbers_text(finding: Finding) -> str:
+    """The computed figures."""
     return ", ".join(f"{number:.3g}" if abs(number) < 1000 else f"{number:,.0f}" for number in finding.numbers)
 
 
