@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint accuracy support wheel clean
+.PHONY: help demo test lint accuracy support studies wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -37,6 +37,9 @@ accuracy: $(VENV)/.installed  ## rewrite the tables of docs/accuracy.md
 
 support: $(VENV)/.installed  ## rewrite docs/support.md
 	$(BIN)/python docs/support.py
+
+studies: $(VENV)/.installed  ## rewrite the tables of docs/studies.md
+	$(BIN)/python docs/studies.py
 
 wheel: $(VENV)/.installed-test  ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

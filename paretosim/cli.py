@@ -45,6 +45,11 @@ def build_parser() -> argparse.ArgumentParser:
     sweep.add_argument("--keep-designs", action="store_true", help="also write every feasible design: designs.parquet")
     _common(sweep)
 
+    study = commands.add_parser("study", help="sweeps that answer the literature: published against computed")
+    study.add_argument("study", nargs="?", metavar="NAME", help="a name or a file; left out: list them")
+    study.add_argument("--out", type=Path, metavar="DIR", help="default: runs/study-<name>/")
+    _common(study)
+
     simulate = commands.add_parser("simulate", help="one deployment under traffic, request by request")
     simulate.add_argument("scenario", type=Path, metavar="SCENARIO.yaml")
     simulate.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<name>-<id>/")

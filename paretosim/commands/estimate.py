@@ -78,9 +78,9 @@ def estimate(args: argparse.Namespace) -> Estimate:
     except InputError as error:
         problems += error.problems
     layout = _layout(args, problems)
-    if model and kernels and (why := illegal(layout, model, kernels.gpu)) is not None:
+    if model and kernels and (why := illegal(layout, model, kernels.gpu, args.redundant_experts)) is not None:
         others = {illegal_pp(args.pp, model): "--pp", illegal_cp(layout, model): "--cp",
-                  illegal_experts(layout, model): "--ep"}  # fmt: skip
+                  illegal_experts(layout, model, args.redundant_experts): "--ep"}  # fmt: skip
         flag = others.get(why, "--tp")
         problems.append(Problem(flag, why))
     if problems or model is None or kernels is None:

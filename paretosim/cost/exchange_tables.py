@@ -23,7 +23,7 @@ FP8, FP4_DTYPE = 1.0, "nvfp4"
 def build_exchange(kernels: Kernels, element_bytes: float) -> ExchangeTimes:
     """The engine's exchange: all-to-all over NVLink where it has kernels for that, else DeepEP's two families.
 
-    Widths that nobody measured are answered by the law of DeepEP's kernels.
+    Widths that nobody measured, or only in a larger link domain, are answered by the law of DeepEP's kernels.
     """
     own, gpu = kernels.engine.name, kernels.gpu
     if kernels.store.has(gpu.name, own, "nvlink_alltoall"):
@@ -115,7 +115,8 @@ def _over_nvlink(kernels: Kernels, dtype: str, element_bytes: float) -> Family:
             total = found if total is None else {s: _sum(total[s], found[s]) for s in total if s in found}
         for shape, curve in (total or {}).items():
             points += [(shape.ep, *shape.layer, *point) for point in zip(*curve, strict=True)]
-    *key, tokens, seconds = np.array(points).T
+    inside = [point for point in points if point[0] <= kernels.gpu.gpus_per_domain]
+    *key, tokens, seconds = np.array(inside).reshape(-1, 6).T
     return _family(kernels, engine, op, "normal", element_bytes, tuple(key), tokens, seconds)
 
 

@@ -79,7 +79,7 @@ class MemoryModel:
         """Derive every part from the layer kinds."""
         caches = []
         widest = max(model.layers, key=lambda g: g.attention.kv_elements_per_token)
-        kept = [(group, ceil(group.count / layout.pp)) for group in model.layers]
+        kept = list(zip(model.layers, model.layers_of_stage(layout.pp), strict=True))
         if settings.draft_tokens and model.mtp is not None:
             kept.append((model.mtp, min(settings.draft_tokens, model.mtp_layers)))
         for group, layers in kept:
@@ -188,8 +188,8 @@ def _expanded_bytes(model: ModelSpec, layout: Parallelism) -> float:
     Attention over selected tokens works on latents and expands nothing.
     """
     return sum(
-        ceil(group.count / layout.pp) * (a.heads / layout.tp) * (a.nope_dim + a.rope_dim + a.v_dim) * ACTIVATION_BYTES
-        for group in model.layers
+        count * (a.heads / layout.tp) * (a.nope_dim + a.rope_dim + a.v_dim) * ACTIVATION_BYTES
+        for group, count in zip(model.layers, model.layers_of_stage(layout.pp), strict=True)
         if isinstance(a := group.attention, MlaAttention) and a.indexer is None
     )
 

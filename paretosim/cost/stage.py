@@ -183,8 +183,10 @@ def stage_operators(
         _ffn(group.ffn, share)
         return share
 
-    for group in model.layers:
-        count, share = ceil(group.count / layout.pp), share_of(group)
+    for group, count in zip(model.layers, model.layers_of_stage(layout.pp), strict=True):
+        if not count:
+            continue
+        share = share_of(group)
         halved = settings.two_batch_overlap and isinstance(group.ffn, MoeFfn) and exchanges(layout)
         first: Beside | None = "attention" if halved else None
         second: Beside | None = "ffn" if halved else None

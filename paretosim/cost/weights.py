@@ -27,8 +27,7 @@ def weight_bytes(
     assert precision.projections is not None and precision.experts is not None
     projection, plain = BYTES_PER_ELEMENT[precision.projections], BYTES_PER_ELEMENT[precision.weights]
     parts = {"attention": 0.0, "ffn": 0.0, "experts": 0.0}
-    for group in model.layers:
-        count = ceil(group.count / layout.pp)
+    for group, count in zip(model.layers, model.layers_of_stage(layout.pp), strict=True):
         attention = _attention_params(group.attention, model.hidden, layout.tp)
         parts["attention"] += count * attention * projection
         dense, routers, experts = _ffn_params(group.ffn, model.hidden, layout, redundant)

@@ -79,7 +79,8 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
 def _useless_widths(scenario: Scenario, model: ModelSpec) -> Iterator[Problem]:
     """Widths of attention data parallelism and of expert spreading that no layout of the space can take."""
     space = scenario.space
-    reasons = {layout: illegal_experts(layout, model) for layout in _layouts(scenario)}
+    redundant = scenario.settings.redundant_experts
+    reasons = {layout: illegal_experts(layout, model, redundant) for layout in _layouts(scenario)}
     for key, name, values in (("attn_dp", "attn_dp", space.attn_dp), ("ep", "moe_ep", space.moe_ep)):
         for value in values:
             why = [reason for layout, reason in reasons.items() if getattr(layout, name) == value]

@@ -83,7 +83,8 @@ class Engines:
     def layouts(self, pool: Pool) -> Iterator[tuple[str, Parallelism, slice]]:
         """Every layout of a pool that is legal for the model on that GPU, and where its points lie."""
         for gpu, layout, where in pool.engines():
-            if illegal(layout, self.model, self.kernels[gpu].gpu) is None:
+            redundant = self.settings.redundant_experts
+            if illegal(layout, self.model, self.kernels[gpu].gpu, redundant) is None:
                 yield gpu, layout, where
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import ProfileError, did_you_mean
 from ..spec.calibration import NONE, Calibration
 from ..spec.engine import EngineSpec, load_engine
-from ..spec.hardware import GpuSpec, load_gpu
+from ..spec.hardware import GpuSpec, load_gpu, with_facts
 from .schema import SCHEMAS, OpSchema
 from .sidecar import SUFFIX, Provenance, file_sha256, read_sidecar, sidecar_bytes
 
@@ -77,10 +77,12 @@ class Store:
         ``engines/<engine>.yaml``; for a table, the first root that has it wins.
     calibrations : by engine, in place of those in the engines' files; None leaves these, an engine that is missing has
         none.
+    facts : what is to replace facts of ``gpu.yaml``, by GPU.
     """
 
     roots: tuple[Path, ...] = field(default_factory=default_roots)
     calibrations: Mapping[str, Calibration] | None = None
+    facts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     _tables: dict[tuple[str, str, str], Table] = field(default_factory=dict, repr=False, compare=False)
     _carried: dict[tuple[str, str, str], tuple[bytes, bytes]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -112,7 +114,11 @@ class Store:
         if (path := self._find(f"{name}/gpu.yaml")) is None:
             known = self.gpus()
             raise ProfileError(f"no GPU {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
-        return load_gpu(path)
+        return with_facts(load_gpu(path), self.facts.get(name, {}))
+
+    def supposing(self, facts: Mapping[str, Mapping[str, float]]) -> Store:
+        """This store, had GPUs other facts (keys and units of ``gpu.yaml``); loaded tables are shared."""
+        return replace(self, facts=facts)
 
     def engine(self, name: str) -> EngineSpec:
         """Facts of a serving engine.

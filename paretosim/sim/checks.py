@@ -128,7 +128,8 @@ def _unknown_names(builder: Builder) -> Iterator[Problem]:
 
 def _illegal(builder: Builder, where: tuple[str, ...], kind: Pool) -> Iterator[Problem]:
     gpu = builder.store.gpu(kind.gpu)
-    if (reason := illegal(kind.layout, builder.model, gpu)) is not None:
+    redundant = builder.simulation.settings.redundant_experts
+    if (reason := illegal(kind.layout, builder.model, gpu, redundant)) is not None:
         yield builder.simulation.problem(where, reason)
         return
     try:

@@ -107,6 +107,19 @@ class ModelSpec:
         """Transformer layers, without MTP."""
         return sum(g.count for g in self.layers)
 
+    def layers_of_stage(self, stages: int) -> tuple[int, ...]:
+        """Layers of each group on the fullest of `stages` pipeline stages: ``ceil(layers / stages)`` in all.
+
+        They are shared as in the whole model, the largest remainders rounded up: three dense layers of 61 do not make
+        each of 32 stages hold a dense one beside its two others.
+        """
+        total, held = self.layer_count, -(-self.layer_count // stages)
+        whole = [group.count * held // total for group in self.layers]
+        beyond = [-(group.count * held % total) for group in self.layers]
+        for place in sorted(range(len(whole)), key=lambda i: (beyond[i], i))[: held - sum(whole)]:
+            whole[place] += 1
+        return tuple(whole)
+
     @property
     def embedding_params(self) -> int:
         """Weights of one embedding matrix."""

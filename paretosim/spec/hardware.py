@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,8 @@ _FIELDS: dict[str, tuple[str, float]] = {  # key of gpu.yaml -> (field of GpuSpe
     "usd_per_hour": ("usd_per_hour", 1),
 }
 _KEYS = ("device", "tflops", *_FIELDS)
+CHANGEABLE = tuple(_FIELDS)
+"""Facts that `with_facts` may replace."""
 
 
 def load_gpu(path: Path) -> GpuSpec:
@@ -88,6 +90,13 @@ def load_gpu(path: Path) -> GpuSpec:
         kernels_of=raw.get("kernels_of", ""),
         **{field: raw[key] * factor for key, (field, factor) in _FIELDS.items()},
     )
+
+
+def with_facts(gpu: GpuSpec, facts: Mapping[str, float]) -> GpuSpec:
+    """The GPU, had it other facts; keys and units are those of ``gpu.yaml``."""
+    sources = {**gpu.sources, **dict.fromkeys(facts, "assumption: given by the caller")}
+    fields: dict[str, Any] = {_FIELDS[key][0]: value * _FIELDS[key][1] for key, value in facts.items()}
+    return replace(gpu, sources=sources, **fields)
 
 
 def _problems(raw: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -95,8 +95,8 @@ def illegal_cp(layout: Parallelism, model: ModelSpec) -> str | None:
     return None
 
 
-def illegal_experts(layout: Parallelism, model: ModelSpec) -> str | None:
-    """Why the experts cannot be laid out so, or None."""
+def illegal_experts(layout: Parallelism, model: ModelSpec, redundant: int = 0) -> str | None:
+    """Why the experts, and `redundant` slots of each layer beside them, cannot be laid out so, or None."""
     kinds = [g.ffn for g in model.layers if isinstance(g.ffn, MoeFfn)]
     if not kinds:
         if layout.attn_dp > 1:
@@ -105,8 +105,9 @@ def illegal_experts(layout: Parallelism, model: ModelSpec) -> str | None:
     if layout.width % layout.moe_ep:
         return f"EP {layout.moe_ep} does not divide the {layout.width} GPUs of a stage"
     for ffn in kinds:
-        if ffn.experts % layout.moe_ep:
-            return f"EP {layout.moe_ep} does not divide the {ffn.experts} experts of {model.name}"
+        if (ffn.experts + redundant) % layout.moe_ep:
+            slots = f"{ffn.experts} experts" + (f" and {redundant} redundant ones" if redundant else "")
+            return f"EP {layout.moe_ep} does not divide the {slots} of {model.name}"
         if ffn.inter % layout.moe_tp:
             return f"expert TP {layout.moe_tp} does not divide the width {ffn.inter} of an expert of {model.name}"
     return None
@@ -127,14 +128,19 @@ def illegal_width(layout: Parallelism, gpu: GpuSpec) -> str | None:
     return None
 
 
-def illegal(layout: Parallelism, model: ModelSpec, gpu: GpuSpec) -> str | None:
-    """Why a layout cannot run, or None: shares must divide the model and fit the link domains."""
+def illegal(layout: Parallelism, model: ModelSpec, gpu: GpuSpec, redundant: int = 0) -> str | None:
+    """Why a layout cannot run, or None: shares must divide the model and fit the link domains.
+
+    Parameters
+    ----------
+    redundant : slots for copies of experts in each layer.
+    """
     return (
         illegal_width(layout, gpu)
         or illegal_tp(layout.tp, model)
         or illegal_pp(layout.pp, model)
         or illegal_cp(layout, model)
-        or illegal_experts(layout, model)
+        or illegal_experts(layout, model, redundant)
     )
 
 

@@ -15,7 +15,7 @@ LAYER = {
     "cost": 4,
     "analytic": 5, "sim": 5,
     "designs": 6, "measured": 6,
-    "report": 7, "api": 8, "commands": 9, "cli": 10, "__init__": 11, "__main__": 11,
+    "studies": 7, "report": 7, "api": 8, "commands": 9, "cli": 10, "__init__": 11, "__main__": 11,
 }  # fmt: skip
 HEAVY = ("ray", "pandas", "matplotlib", "scipy", "pyarrow", "plotly", "torch", "tqdm", "pydantic")
 MODULES = sorted(PACKAGE.rglob("*.py"))

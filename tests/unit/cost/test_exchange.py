@@ -102,3 +102,13 @@ def test_prefill_kernels_of_wide_expert_parallelism_at_the_hosts_floor_are_set_a
     assert any(r.rule == "launch_floor" and "wideep_moe" in r.table for r in kernels.repairs)
     assert 110 * US < times(wide, [16384.0]).seconds[0] < 330 * US
     assert times(wide, [131072.0]).seconds[0] == pytest.approx(2462 * US, rel=0.01)
+
+
+def test_what_was_timed_in_a_rack_says_nothing_of_the_same_gpu_in_nodes_of_eight(store: Store) -> None:
+    shape, tokens = ExchangeShape(64, 7168, 8, 256), [32.0, 128.0]
+    rack = Kernels.of(store, "gb200", "trtllm").exchange(0.5)(shape, tokens)
+    nodes = Kernels.of(store.supposing({"gb200": {"gpus_per_domain": 8}}), "gb200", "trtllm").exchange(0.5)(
+        shape, tokens
+    )
+    assert (rack.measured == 1).all() and not nodes.measured.any()
+    assert (nodes.seconds > rack.seconds).all()

@@ -103,3 +103,11 @@ def test_a_missing_table_names_the_ones_that_are_there(store: Store) -> None:
 def test_a_typo_in_a_gpu_gets_a_hint(store: Store) -> None:
     with pytest.raises(ProfileError, match=r"no GPU 'h200_sx' \(did you mean 'h200_sxm'\?\)"):
         store.gpu("h200_sx")
+
+
+def test_a_store_may_suppose_other_facts_in_the_units_of_gpu_yaml(store: Store) -> None:
+    supposed = store.supposing({"gb200": {"gpus_per_domain": 8, "nic_gb_s": 100}})
+    gpu, own = supposed.gpu("gb200"), store.gpu("gb200")
+    assert (gpu.gpus_per_domain, gpu.nic_bytes_per_s) == (8, 100e9)
+    assert (gpu.flops, gpu.hbm_bytes, own.gpus_per_domain) == (own.flops, own.hbm_bytes, 72)
+    assert supposed.gpu("h100_sxm") == store.gpu("h100_sxm")

@@ -69,3 +69,23 @@ def test_a_layout_is_named_by_what_it_has() -> None:
     names = [str(p) for p in (Parallelism(8), Parallelism(2, 4), Parallelism(attn_dp=8, moe_ep=8),
                               Parallelism(4, attn_dp=4, moe_ep=4))]  # fmt: skip
     assert names == ["TP8", "TP2 PP4", "TP1 DP8 EP8", "TP4 DP4 EP4xMTP4"]
+
+
+def test_copies_of_experts_let_them_be_spread_over_more_gpus(store: Store) -> None:
+    # DeepSeek's own decode: 256 experts and 32 copies over 72 or 144 GPUs (open-infra-index, day 6: EP144).
+    r1, wide = load_model("deepseek-ai/DeepSeek-R1"), Parallelism(attn_dp=144, moe_ep=144)
+    assert "EP 144 does not divide the 256 experts" in str(illegal(wide, r1, store.gpu("h100_sxm")))
+    assert illegal(wide, r1, store.gpu("h100_sxm"), redundant=32) is None
+    narrow = Parallelism(attn_dp=64, moe_ep=64)
+    assert "256 experts and 32 redundant ones" in str(illegal(narrow, r1, store.gpu("h100_sxm"), redundant=32))
+
+
+@pytest.mark.parametrize(
+    "name", ["deepseek-ai/DeepSeek-R1", "meta-llama/Llama-3.1-405B", "deepseek-ai/DeepSeek-V4-Pro"]
+)
+@pytest.mark.parametrize("stages", [1, 2, 4, 8, 16, 32])
+def test_the_fullest_stage_has_no_more_layers_than_an_even_cut_leaves(name: str, stages: int) -> None:
+    model = load_model(name)
+    held = model.layers_of_stage(stages)
+    assert sum(held) == -(-model.layer_count // stages)
+    assert all(n <= -(-group.count // stages) for n, group in zip(held, model.layers, strict=True))

@@ -1,0 +1,27 @@
+"""``paretosim study``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..profiles.store import Store, default_roots
+from ..report.progress import Bar
+from ..report.study import studies_text, study_text, write_study
+from ..studies.run import run_study
+from ..studies.study import load_study
+
+
+def run(args: argparse.Namespace) -> None:
+    """List the studies, or run one and print published against computed."""
+    if args.study is None:
+        print(studies_text())
+        return
+    study = load_study(args.study)
+    with Bar(args.quiet) as bar:
+        result = run_study(study, Store(default_roots(args.profiles)), progress=bar)
+        files = write_study(result, args.out or Path("runs") / f"study-{study.name}")
+    print(study_text(result))
+    print()
+    for what, path in files.items():
+        print(f"{what:<8} {path}")

@@ -1,0 +1,127 @@
+"""What is a study: sweeps that answer a publication, and what it says that they should show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from ..errors import InputError, did_you_mean
+from ..spec.scenario import Scenario
+
+Kind = Literal["E", "M", "A", "P", "T"]
+"""Exact identity, measured table, absolute throughput of a deployment, policy effect, trend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What numbers must be to agree with a publication.
+
+    Attributes
+    ----------
+    at_least, at_most : of each number.
+    order : of the numbers in the order of their variants, equal neighbours allowed.
+    """
+
+    at_least: float = -math.inf
+    at_most: float = math.inf
+    order: Literal["", "rising", "falling"] = ""
+
+    def holds(self, numbers: tuple[float, ...]) -> bool:
+        """Whether every number is one and as expected."""
+        if not all(self.at_least <= n <= self.at_most for n in numbers):  # NaN is in no band
+            return False
+        steps = [later - earlier for earlier, later in pairwise(numbers)]
+        return not self.order or all(s >= 0 if self.order == "rising" else s <= 0 for s in steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One statement of a publication.
+
+    Attributes
+    ----------
+    name : unique in the study.
+    says : the statement, and where it stands.
+    published : the figure as published; or what the text says in place of one.
+    kind : how much it binds.
+    observe : function of `paretosim.studies.observables`.
+    variants : one number each.
+    against : variant that each is compared with; empty where none is.
+    expect : when the numbers agree.
+    missed_because : what keeps it from agreeing, where that is known; empty where it should agree.
+    """
+
+    name: str
+    says: str
+    published: str
+    kind: Kind
+    observe: str
+    variants: tuple[str, ...]
+    against: str
+    expect: Expectation
+    missed_because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One sweep of a study.
+
+    Attributes
+    ----------
+    scenario : its question, of one mix.
+    facts : keys of ``gpu.yaml`` that differ in it, by GPU.
+    """
+
+    scenario: Scenario
+    facts: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Sweeps and what they should show.
+
+    Attributes
+    ----------
+    name : of its file.
+    title, source, choices : what is asked, of which publication, what it left open and we chose.
+    variants : by name.
+    rows : statements.
+    """
+
+    name: str
+    title: str
+    source: str
+    choices: str
+    variants: Mapping[str, Variant]
+    rows: tuple[Row, ...]
+
+
+def shipped() -> dict[str, Path]:
+    """Studies that come with the package, by name."""
+    package = Path(__file__).resolve().parents[1]
+    # Inside a wheel they travel in the package; in a clone they lie with the scenarios.
+    folders = (package / "scenarios" / "studies", package.parent / "scenarios" / "studies")
+    found = next((folder for folder in folders if folder.is_dir()), folders[0])
+    return {path.stem: path for path in sorted(found.glob("*.yaml"))}
+
+
+def load_study(name: str) -> Study:
+    """A study by its name, or from the path of a file.
+
+    Raises
+    ------
+    InputError
+        No such study; or every problem of the file at once, each as ``file:line:col: key: what is wrong``.
+    """
+    from .schema_study import checked_study  # pydantic costs 0.1 s
+
+    known = shipped()
+    if name in known:
+        return checked_study(known[name])
+    if name.endswith((".yaml", ".yml")):
+        return checked_study(Path(name))
+    raise InputError(f"no study {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}, or the path of a file")
