@@ -10,6 +10,7 @@ from ..report.progress import Bar
 from ..report.study import studies_text, study_text, write_study
 from ..studies.run import run_study
 from ..studies.study import load_study
+from .store import store_of
 
 
 def run(args: argparse.Namespace) -> None:
@@ -19,9 +20,14 @@ def run(args: argparse.Namespace) -> None:
         return
     study = load_study(args.study)
     with Bar(args.quiet) as bar:
-        result = run_study(study, Store(default_roots(args.profiles)), progress=bar)
+        result = run_study(study, _store(args), progress=bar)
         files = write_study(result, args.out or Path("runs") / f"study-{study.name}")
     print(study_text(result))
     print()
     for what, path in files.items():
         print(f"{what:<8} {path}")
+
+
+def _store(args: argparse.Namespace) -> Store:
+    """Kernels alone unless a calibration is given: publications are of simulators, or of engines their makers tuned."""
+    return store_of(args) if args.calibration else Store(default_roots(args.profiles), {})

@@ -56,7 +56,7 @@ def run_study(
     InputError
         A variant names what does not exist, has no designs, or none that meets its targets.
     """
-    store, sweeps = store or Store(), {}
+    store, sweeps = store or Store(calibrations={}), {}
     for done, (name, variant) in enumerate(study.variants.items()):
         if progress:
             progress(done, len(study.variants), f"{study.name}: {name}")

@@ -13,7 +13,7 @@ from paretosim.profiles.store import Store
 from paretosim.studies.run import StudyResult, run_study
 from paretosim.studies.study import load_study, shipped
 
-STORE = Store()
+STORE = Store(calibrations={})
 
 
 @cache
