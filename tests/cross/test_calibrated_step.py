@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from paretosim.cost.calibrated import CalibratedStep
+from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import compile_step
 from paretosim.profiles.store import Store
 from paretosim.sim.steps import CompiledSteps
 from paretosim.spec.calibration import PARAMETERS, Calibration
