@@ -44,7 +44,7 @@ TTFT_S, TPOT_S, BUDGET = 0.6, 0.02, 8192
 def answer(tmp_path_factory: pytest.TempPathFactory) -> ps.Sweep:
     path = tmp_path_factory.mktemp("small") / "small.yaml"
     path.write_text(SCENARIO)
-    return ps.sweep(path)
+    return ps.sweep(path, ps.Store(calibrations={}))
 
 
 class Slow:
@@ -203,7 +203,7 @@ def test_a_row_of_the_frontier_is_the_design_its_id_says(answer: ps.Sweep) -> No
 def test_fixed_and_matched_ratios_give_what_their_worker_counts_give(tmp_path: Path, ratios: str) -> None:
     path = tmp_path / "ratio.yaml"
     path.write_text(SCENARIO.replace("workers: {prefill: [1, 2, 3], decode: [1, 2, 5]}", f"ctx_gen_ratio: {ratios}"))
-    rows = ps.sweep(path).fronts
+    rows = ps.sweep(path, ps.Store(calibrations={})).fronts
     rows = rows[rows.serving == "disaggregated"]
     assert len(rows) > 5
     if ratios != "matched":

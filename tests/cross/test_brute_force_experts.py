@@ -117,7 +117,7 @@ def designs(engines, store: Store, shares: tuple[float, ...]):
 def answer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ps.Sweep:
     path = tmp_path_factory.mktemp("experts") / "s.yaml"
     path.write_text(SCENARIO.replace("OBJECTIVES", request.param))
-    return ps.sweep(path)
+    return ps.sweep(path, ps.Store(calibrations={}))
 
 
 @pytest.mark.parametrize(("mix", "shares"), [("2048/256", (1.0, 0.0)), ("256/1024", (0.0, 1.0)), ("all", WEIGHTS)])
