@@ -96,24 +96,24 @@ def test_rows_that_look_like_speculation_are_explained_by_it(store: Store) -> No
     """
     if not ROWS.exists():
         pytest.skip("the measured rows are not beside this clone")
-    rows = pd.read_csv(ROWS).query("spec_decode_inferred and not disagg")
+    rows = [r for r in rows_of(read_frame(ROWS), str(ROWS)) if r.speculative and r.mode == "aggregated"]
     model = load_model("deepseek-ai/DeepSeek-R1")
-    assert len(rows) == 57 and set(rows["model"]) == {model.name}
+    assert len(rows) == 57 and {row.model for row in rows} == {model.name}
     steps: dict[object, StepCost] = {}
 
     def error(drafts: int) -> float:
         settings = EngineSettings(draft_tokens=drafts, acceptance=0.85 if drafts else 0.0)
         off = []
-        for row in rows.itertuples():
-            precision, layout = precision_of(row), layout_of(row, model)
-            key = (row.hardware, row.framework, precision, layout, drafts)
+        for row in rows:
+            precision, layout = precision_of(row), layout_of(row.pools[0], model)
+            key = (row.gpu, row.engine, precision, layout, drafts)
             if key not in steps:
-                kernels = Kernels.of(store, row.hardware, row.framework)
+                kernels = Kernels.of(store, row.gpu, row.engine)
                 steps[key] = compile_step(model, precision, kernels, layout, settings)
             step, isl, osl = steps[key], 0.9 * row.isl, 0.9 * row.osl
             tpot = float(step.decode_mean([row.concurrency], isl, isl + osl).seconds[0]) / step.tokens_per_step
             tpot += row.concurrency / osl * float(step.prefill(layout.attn_dp, isl).seconds) / layout.attn_dp
-            off.append(abs(tpot * 1e3 / row.tpot_ms - 1))
+            off.append(abs(tpot / row.tpot_s - 1))
         return float(np.median(off))
 
     plain = error(0)
