@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 import threading
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ParetosimError
+from ..peak import peak_bytes
 from .execute import Done
 
 WAITING = 2  # tasks a process has before it, so that none idles and few are lost with a process
@@ -78,12 +78,6 @@ class Processes:
             for future in running:
                 future.cancel()
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def peak_bytes() -> float:
-    """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def _start(work: Any, parent: int) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 from uuid import uuid4
 
 from ..errors import ParetosimError
+from ..peak import peak_bytes
 from .execute import Done, Runner
-from .pool import WAITING, peak_bytes
+from .pool import WAITING
 
 RETRIES = 8
 OBJECT_STORE_BYTES = 256 * 2**20

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._version import __version__
+from ..peak import peak_bytes
 from ..profiles.store import Store
 from ..spec.scenario import Scenario
 from .blend import BLEND
@@ -36,11 +35,10 @@ class Stopwatch:
 
         Memory adds up the peaks of all processes; pages that they share are counted in each.
         """
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         return {
             "wall_s": round(time.perf_counter() - self.wall, 3),
             "cpu_s": round(time.process_time() - self.cpu + spent.cpu_s, 3),
-            "peak_rss_mb": round((peak + sum(spent.peak_bytes.values())) / 1e6, 1),
+            "peak_rss_mb": round((peak_bytes() + sum(spent.peak_bytes.values())) / 1e6, 1),
         }
 
 

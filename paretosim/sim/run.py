@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -14,6 +12,7 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import InputError, Problem
+from ..peak import peak_bytes
 from ..profiles.store import Store
 from ..spec.arrivals import Trace
 from ..spec.scenario import plain
@@ -95,7 +94,7 @@ def simulate(
         "seed": seed,
         "events": outcome.events,
         "cpu_s": round(cpu_s, 3),
-        "peak_rss_mb": round(_peak_rss_mb(), 1),
+        "peak_rss_mb": round(peak_bytes() / 1e6, 1),
         "version": __version__,
     }
     return SimulationResult(simulation, identify(simulation, builder), outcome, pools, summary)
@@ -144,8 +143,3 @@ def _requests(simulation: Simulation) -> Requests:
     except InputError as error:
         problems = [p if p.where else simulation.problem(tuple(p.key.split(".")), p.message) for p in error.problems]
         raise InputError(problems) from None
-
-
-def _peak_rss_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
