@@ -150,3 +150,9 @@ class Outcome:
     events: int
     links: LinkColumns | None = None
     endpoints: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def duration_s(self) -> float:
+        """From the first arrival to the last token [s], what rates are over."""
+        arrivals = self.log.column("arrival_s")
+        return self.end_s - (float(np.nanmin(arrivals)) if np.isfinite(arrivals).any() else 0.0)

@@ -59,9 +59,7 @@ def summarize(outcome: Outcome, gpus: int, slo: Slo) -> dict[str, Any]:
     Rates are over the time from the first arrival to the last token.
     """
     log, latencies = outcome.log, Latencies.of(outcome)
-    arrivals = log.column("arrival_s")
-    began = float(np.nanmin(arrivals)) if np.isfinite(arrivals).any() else 0.0
-    duration = outcome.end_s - began
+    duration = outcome.duration_s
     done, good = latencies.request, latencies.good(slo)
     per_gpu_second = 1 / (duration * gpus) if duration > 0 else float("nan")
     gaps = gaps_of(outcome)

@@ -20,7 +20,7 @@ def work_of(outcome: Outcome, pools: Pools) -> dict[str, dict[str, float]]:
 
 
 def _work(outcome: Outcome, places: Sequence[int]) -> dict[str, float]:
-    duration = _duration_s(outcome)
+    duration = outcome.duration_s or float("nan")
     busy = running = waiting = 0.0
     for place in places:
         log = outcome.engines[place].log
@@ -42,7 +42,7 @@ def links_of(outcome: Outcome, pools: Pools) -> list[dict[str, Any]]:
 
 
 def _links(outcome: Outcome, pools: Pools) -> Iterator[dict[str, Any]]:
-    links, duration = outcome.links, _duration_s(outcome)
+    links, duration = outcome.links, outcome.duration_s or float("nan")
     if links is None:
         return
     for name, places in pools.items():
@@ -90,10 +90,3 @@ def caches_of(outcome: Outcome) -> dict[str, dict[str, Any]]:
     for sums in found.values():
         sums["hit_share"] = sums["hits"] / sums["lookups"] if sums["lookups"] else float("nan")
     return found
-
-
-def _duration_s(outcome: Outcome) -> float:
-    """From the first arrival to the last token, as the rates of the summary have it [s]."""
-    arrivals = outcome.log.column("arrival_s")
-    began = float(np.nanmin(arrivals)) if np.isfinite(arrivals).any() else 0.0
-    return outcome.end_s - began or float("nan")
