@@ -23,6 +23,7 @@ from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.step import StepCost
 from paretosim.measured.deployment import layout_of, precision_of
+from paretosim.measured.launch import launch_of
 from paretosim.measured.rows import read_frame, rows_of
 from paretosim.measured.validation import tables_of
 from paretosim.profiles.hygiene import Repair
@@ -78,8 +79,9 @@ def step_rows(store: Store, path: Path) -> Iterator[str]:
     steps: dict[object, StepCost] = {}
     ratios = []
     for row in rows:
-        model, precision, engines = models[row.model], precision_of(row), row.pools[-1]
-        layout = layout_of(engines, model)
+        launch = launch_of(row, store.engine(row.engine))
+        model, precision, engines = models[row.model], precision_of(row, launch), row.pools[-1]
+        layout = layout_of(engines, model, launch)
         key = (row.model, row.gpu, row.engine, precision, layout)
         if key not in steps:
             steps[key] = compile_step(model, precision, kernels[row.gpu, row.engine], layout)

@@ -100,7 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
                           help="or the word aiconfigurator-core: rows of that installed package")  # fmt: skip
     validate.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<file>-<id>/")
     validate.add_argument("--jobs", type=_positive, help="processes (default: one a core)")
-    validate.add_argument("--prompts-per-slot", type=_positive, default=10, help="of the client (default: 10)")
+    validate.add_argument("--prompts-per-slot", type=_positive, help="of the client (default: as its scripts say)")
     _common(validate)
 
     calibrate = commands.add_parser("calibrate", help="fit an engine's parameters on measured deployments")

@@ -115,7 +115,9 @@ class CalibratedStep:
             name: Timed(t.seconds * scale, t.measured)
             for name, t in self.step.breakdown(phase, batch, length, prefix).items()
         }
-        host_s = self._host_s(np.asarray(batch if decode else 0.0), tokens)
+        kernels_s = np.asarray(sum(t.seconds for t in parts.values()))
+        running = np.asarray(batch if decode else 0.0)
+        host_s = self._busy_s(kernels_s, running, tokens) - kernels_s + self._host_s(running, tokens)
         return parts | ({"host": Timed(host_s, np.zeros(()))} if host_s.any() else {})
 
     def _scale(self, tokens: Floats | None) -> float:
@@ -124,15 +126,23 @@ class CalibratedStep:
     def _host_s(self, batch: Floats, tokens: Floats | None) -> Floats:
         """Host time of a stage's step of `batch` sequences, and of prompt tokens if it carries any."""
         host, layout = self.calibration.host, self.layout
-        layer_s = host.decode_layer_s if tokens is None else host.prefill_layer_s
+        layer_s = host.decode_layer_s if tokens is None else 0.0
         # Of a pipeline's host time a stage has its part; its micro-batch is as much less than the engine's batch.
         seconds = (host.step_s + layer_s * self.layers) / layout.pp + host.sequence_s * batch / layout.attn_dp
         return seconds if tokens is None else seconds + host.token_s * tokens / layout.attn_dp / layout.pp
 
+    def _busy_s(self, kernels_s: Floats, batch: Floats, tokens: Floats | None) -> Floats:
+        """Scaled kernels of a stage's step, or the launches that the host takes longer for."""
+        if tokens is None:
+            return kernels_s
+        host = self.calibration.host
+        launched = (batch + tokens) / self.layout.attn_dp > host.graph_tokens
+        return np.maximum(kernels_s, np.where(launched, host.launch_s * self.step.launches, 0.0))
+
     def _with(self, kernels: Timed, batch: ArrayLike, tokens: Floats | None = None) -> Timed:
-        busy_s = kernels.seconds * self._scale(tokens)
-        seconds = busy_s + self._host_s(np.asarray(batch, np.float64), tokens)
-        return Timed(seconds, kernels.measured * busy_s / seconds)
+        kernels_s, running = kernels.seconds * self._scale(tokens), np.asarray(batch, np.float64)
+        seconds = self._busy_s(kernels_s, running, tokens) + self._host_s(running, tokens)
+        return Timed(seconds, kernels.measured * kernels_s / seconds)
 
 
 def _tokens(prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike, share: ArrayLike) -> Floats:

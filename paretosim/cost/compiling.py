@@ -12,6 +12,7 @@ from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
 from .kernels import Kernels
+from .launches import launches_of
 from .operators import Beside, Counted, Exchange, Gemm, PerToken
 from .overlap import Overlap, halves
 from .stage import Stage, stage_operators
@@ -64,7 +65,7 @@ def compile_step(
     beside = found.beside.values()
     sides = tuple(StepCost(layout, tokens, tuple(grids.values()), settings=settings) for grids in beside)
     overlap = Overlap(found.hidden, sides, found.exchange) if found.hidden else None
-    return StepCost(layout, tokens, tuple(found.all.values()), overlap, settings)
+    return StepCost(layout, tokens, tuple(found.all.values()), overlap, settings, launches_of(stage))
 
 
 def _rows(found: _Collected, stage: Stage, kernels: Kernels, layout: Parallelism, tokens: Floats, prefix: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -129,9 +130,8 @@ class Kernels:
         ProfileError
             Neither this engine nor a sibling measured any of them on this GPU; names the lanes that exist.
         """
-        layer = {"hidden": shape.hidden, "inter": shape.inter, "top_k": shape.top_k, "experts": shape.experts}
-        key = ("experts", repr(loads), *lanes, *map(str, layer.values()))
-        return self._once(key, lambda on: on._build_experts(lanes, loads, layer))
+        key = ("experts", repr(loads), *lanes, shape.hidden, shape.inter, shape.top_k, shape.experts)
+        return self._once(key, lambda on: on._find_experts(lanes, loads, shape))
 
     def exchange(self, element_bytes: float) -> ExchangeTimes:
         """Dispatch and combine between ranks, elements of `element_bytes` going out: measured, or by the law."""
@@ -290,30 +290,47 @@ class Kernels:
         self.note_lowered(engine, "attention_encoder", "bf16", grids.lowered, len(rows))
         return grids
 
-    def _build_experts(
-        self, lanes: tuple[str, ...], loads: tuple[tuple[str, str], ...], layer: dict[str, int]
+    def _find_experts(
+        self, lanes: tuple[str, ...], loads: tuple[tuple[str, str], ...], shape: ExpertShape
     ) -> MoeTimes:
+        """Of the lane that this engine has, the first table of this very layer, if need be a sibling's."""
+        layer = {"hidden": shape.hidden, "inter": shape.inter, "top_k": shape.top_k, "experts": shape.experts}
+        engines = (self.engine.name, *self.engine.siblings)
         seen: set[str] = set()
-        found: list[tuple[str, str, str, str, Table]] = []
+        other: list[tuple[str, str, str, str]] = []
         for op, load in loads:
-            for engine in (self.engine.name, *self.engine.siblings):
-                if not self.store.has(self.gpu.name, engine, op):
-                    continue
-                table = self.table(engine, op)
-                seen |= {f"{engine}: {name}" for name in table.distinct("dtype")}
-                loaded = table.where(distribution=load)
-                found += [(engine, op, load, lane, rows) for lane in lanes if len(rows := loaded.where(dtype=lane))]
-                # A sibling's measurement of this very layer beats our own of another one.
-                if found and any(len(f[-1].where(**layer)) for f in found):
-                    return self._built_experts(*next(f for f in found if len(f[-1].where(**layer))))
-        if not found:
+            own = self._expert_lanes(self.engine.name, op, load)
+            for lane, engine in product(sorted(lanes, key=lambda lane: lane not in own), engines):
+                there = self._expert_lanes(engine, op, load)
+                seen |= {f"{engine}: {name}" for name in there}
+                if lane in there:
+                    if len(there[lane].where(**layer)):
+                        return self._experts_of(engine, op, load, lane)
+                    other.append((engine, op, load, lane))
+        if not other:
             raise ProfileError(
                 f"no {' or '.join(lanes)} experts for {self.gpu.name} under {self.engine.name} or its siblings; "
                 f"measured: {', '.join(sorted(seen)) or 'none'}"
             )
-        return self._built_experts(*found[0])
+        return self._experts_of(*min(other, key=lambda found: engines.index(found[0])))
 
-    def _built_experts(self, engine: str, op: str, load: str, lane: str, rows: Table) -> MoeTimes:
+    def _expert_lanes(self, engine: str, op: str, load: str) -> dict[str, Table]:
+        """Rows by dtype of an engine's expert table under a load."""
+        return self._once(("expert lanes", engine, op, load), lambda on: on._split_experts(engine, op, load))
+
+    def _split_experts(self, engine: str, op: str, load: str) -> dict[str, Table]:
+        if not self.store.has(self.gpu.name, engine, op):
+            return {}
+        rows = self.table(engine, op).where(distribution=load)
+        return {lane: rows.where(dtype=lane) for lane in rows.distinct("dtype")}
+
+    def _experts_of(self, engine: str, op: str, load: str, lane: str) -> MoeTimes:
+        rows = self._expert_lanes(engine, op, load)[lane]
+        return self._once(
+            ("expert times", engine, op, load, lane), lambda on: on._build_experts(engine, op, load, lane, rows)
+        )
+
+    def _build_experts(self, engine: str, op: str, load: str, lane: str, rows: Table) -> MoeTimes:
         if engine != self.engine.name:
             note = f"lane of {engine} stands in for {self.engine.name}"
             self.repairs.append(Repair("borrowed", self.path(engine, op), lane, len(rows), note))

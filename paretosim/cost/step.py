@@ -69,6 +69,7 @@ class StepCost:
     overlap : what becomes of an exchange that runs beside the other half of the batch; None where nothing does.
     settings : how the engine is run. If it speculates, a decode step proposes and verifies, and yields
         `tokens_per_step` tokens for each sequence; a prefill step fills the draft layer's cache too.
+    launches : operations of a step with prompts that a host launches (`paretosim.cost.launches`).
     """
 
     layout: Parallelism
@@ -76,6 +77,7 @@ class StepCost:
     operators: tuple[OperatorGrid, ...]
     overlap: Overlap | None = None
     settings: EngineSettings = DEFAULT
+    launches: int = 0
 
     @property
     def tokens_per_step(self) -> float:

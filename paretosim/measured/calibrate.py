@@ -185,7 +185,7 @@ def as_fit(calibration: Calibration) -> Fit:
     host = calibration.host
     seconds = {
         "prompt_scale": calibration.prompt_scale, "step_us": host.step_s, "decode_layer_us": host.decode_layer_s,
-        "prefill_layer_us": host.prefill_layer_s, "sequence_us": host.sequence_s, "token_us": host.token_s,
+        "launch_us": host.launch_s, "sequence_us": host.sequence_s, "token_us": host.token_s,
         "client_lag_ms": calibration.client_lag_s,
     }  # fmt: skip
     values = {name: value / PARAMETERS[name][1] for name, value in seconds.items()}

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..profiles.grid import Floats
 from ..spec.calibration import PARAMETERS, Calibration, lane_of
-from .replay import Replay
+from .replay import FLOORS_S, TERMS, Replay
 from .rows import Row
 
 FITTED = tuple(name for name in PARAMETERS if name != "hand_over_ms")
@@ -25,6 +25,8 @@ LANE_SPREAD = 0.03
 """Prior of a lane's log scale around its engine's: lanes of one row are not believed alone."""
 ENGINE_SPREAD = 0.25
 """Prior of an engine's log kernel scale around the tables."""
+LAUNCH_STARTS = (0.02, 0.1, 0.3)
+"""Shares of the range of the launches' time from which the fit begins."""
 PRIOR = 0.4
 """Weight of a parameter's distance from what changes nothing, relative to its range and to one row in a hundred."""
 
@@ -36,6 +38,7 @@ class Evidence:
     Attributes
     ----------
     ttft, tpot : terms of each row (n, terms).
+    launches : of each row.
     measured : measured TTFT and TPOT (n, 2) [s].
     lane : position of each row's lane in `lanes`.
     weight : of each row.
@@ -43,6 +46,7 @@ class Evidence:
 
     ttft: Floats
     tpot: Floats
+    launches: Floats
     measured: Floats
     lane: np.ndarray
     lanes: tuple[str, ...]
@@ -57,7 +61,7 @@ class Evidence:
             size[row.group] = size.get(row.group, 0) + 1
         weight = np.array([size[row.group] ** -0.5 if by_group else 1.0 for row in rows])
         return cls(
-            np.array([r.ttft_terms for r in replays]), np.array([r.tpot_terms for r in replays]),
+            *terms(replays),
             np.array([(row.ttft_s, row.tpot_s) for row in rows]),
             np.array([lanes.index(lane_of(row.gpu, row.weights)) for row in rows]), lanes, weight / weight.mean(),
         )  # fmt: skip
@@ -87,21 +91,45 @@ class Fit:
         return Calibration.of(self.values, self.kernel_scale, self.lanes)
 
 
-def predicted(terms: tuple[Floats, Floats], scale: Floats, values: Floats) -> tuple[Floats, Floats]:
+def terms(replays: Sequence[Replay]) -> tuple[Floats, Floats, Floats]:
+    """Terms of TTFT and of TPOT (n, terms), and launches (n,), of simulated rows."""
+    return (
+        np.array([r.ttft_terms for r in replays]), np.array([r.tpot_terms for r in replays]),
+        np.array([r.launches for r in replays], np.float64),
+    )  # fmt: skip
+
+
+def predicted(of: tuple[Floats, Floats, Floats], scale: Floats, values: Floats) -> tuple[Floats, Floats]:
     """Mean TTFT and TPOT [s].
 
     Parameters
     ----------
-    terms : of TTFT and TPOT (n, terms), see `TERMS`.
+    of : `terms` of rows.
     scale : kernel scale of each row (n,).
     values : of `FITTED`, in their units.
     """
     units = np.array([PARAMETERS[name][1] for name in FITTED])
-    prompt_scale, *host, lag = values * units
-    found = [
-        scale * (t[:, 0] + prompt_scale * t[:, 1]) + t[:, 2:] @ np.array(host) for t in terms
-    ]  # fmt: skip
-    return found[0] + lag, found[1]
+    prompt_scale, step, layer, launch, sequence, token, lag = values * units
+    host = np.array([step, layer, sequence, token])
+    ttft, tpot, launches = of
+    # Scaled kernels against launches are kernels against launches over the scale.
+    prompts = scale * prompt_scale
+    place, weight = _between(launch * launches / prompts)
+    row = np.arange(len(scale))
+
+    def seconds(t: Floats) -> Floats:
+        with_prompts = t[:, len(TERMS) :]
+        steps = with_prompts[row, place] * (1 - weight) + with_prompts[row, place + 1] * weight
+        whole: Floats = scale * t[:, 0] + prompts * steps + t[:, 1 : len(TERMS)] @ host
+        return whole
+
+    return seconds(ttft) + lag, seconds(tpot)
+
+
+def _between(floor_s: Floats) -> tuple[np.ndarray, Floats]:
+    """Where values lie among `FLOORS_S`; beyond the last one its slope goes on."""
+    place = np.clip(np.searchsorted(FLOORS_S, floor_s, side="right") - 1, 0, len(FLOORS_S) - 2)
+    return place, (floor_s - FLOORS_S[place]) / (FLOORS_S[place + 1] - FLOORS_S[place])
 
 
 def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITTED, spread: float = 1.0) -> Fit:
@@ -120,6 +148,7 @@ def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITT
     centre = neutral if start is None else np.array([start.values[n] for n in FITTED])
     engine = 0.0 if start is None else np.log(start.kernel_scale)
     known = np.array([np.log(start.lanes[n]) - engine if start and n in start.lanes else 0.0 for n in evidence.lanes])
+    names = [name for name in FITTED if name in free]
     wanted = np.array([name in free for name in FITTED])
     reach = high - low
     log_measured, n = np.log(evidence.measured), len(evidence.measured)
@@ -133,7 +162,7 @@ def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITT
     def residuals(x: Floats) -> Floats:
         values, whole, lanes = parts(x)
         scale = np.exp(whole + lanes)[evidence.lane]
-        ttft, tpot = predicted((evidence.ttft, evidence.tpot), scale, values)
+        ttft, tpot = predicted((evidence.ttft, evidence.tpot, evidence.launches), scale, values)
         errors = np.concatenate([TTFT_WEIGHT * weight * (np.log(ttft) - log_measured[:, 0]),
                                  weight * (np.log(tpot) - log_measured[:, 1])])  # fmt: skip
         # A pseudo-Huber error, written as a square so that priors stay quadratic beside it.
@@ -147,14 +176,20 @@ def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITT
     count = int(wanted.sum()) + 1 + len(evidence.lanes)
     lower = np.r_[(low - centre)[wanted] / reach[wanted], np.full(count - wanted.sum(), -1.2)]
     upper = np.r_[(high - centre)[wanted] / reach[wanted], np.full(count - wanted.sum(), 1.2)]
-    begin = np.clip(np.r_[np.full(wanted.sum(), 0.02), np.zeros(count - wanted.sum())], lower + 1e-6, upper - 1e-6)
-    solution = least_squares(residuals, begin, bounds=(lower, upper), x_scale=0.1, method="trf", max_nfev=200)
+    begin = np.r_[np.full(wanted.sum(), 0.02), np.zeros(count - wanted.sum())]
+    launch = [i for i, name in enumerate(names) if name == "launch_us"]
+    solutions = []
+    # Launches that no step waits for have no slope: a fit that begins there stays there.
+    for share in LAUNCH_STARTS:
+        begin[launch] = share
+        at = np.clip(begin, lower + 1e-6, upper - 1e-6)
+        solutions.append(least_squares(residuals, at, bounds=(lower, upper), x_scale=0.1, method="trf", max_nfev=200))
+    solution = min(solutions, key=lambda found: found.cost)
     values, whole, lanes = parts(solution.x)
     deviation = _deviations(solution.jac, solution.fun, n)
     z = 1.2816  # of an 80 % interval
     intervals = {}
-    free_names = [name for name in FITTED if name in free]
-    for i, name in enumerate(free_names):
+    for i, name in enumerate(names):
         at, half = values[FITTED.index(name)], z * deviation[i] * reach[FITTED.index(name)]
         place = FITTED.index(name)
         intervals[name] = (max(low[place], at - half), min(high[place], at + half))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..profiles.store import Store
-from .deployment import PROMPTS_PER_SLOT
+from .launch import PROMPTS_PER_SLOT
 from .replay import Replay, Replayer
 from .rows import Row
 
@@ -19,15 +19,16 @@ _SLICE = 40_000  # requests of a task: short enough that workers end together
 
 
 def replay_all(
-    rows: Sequence[Row], store: Store, jobs: int = 1, prompts_per_slot: int = PROMPTS_PER_SLOT,
-    settings: Mapping[str, Any] | None = None, progress: Progress | None = None,
+    rows: Sequence[Row], store: Store, jobs: int = 1, prompts_per_slot: int | None = None,
+    rules: Mapping[str, Any] | None = None, progress: Progress | None = None,
 ) -> list[Answer]:  # fmt: skip
     """Answers for each row, in their order.
 
     Parameters
     ----------
     jobs : processes; 1 runs here.
-    settings : launch settings by engine, in place of those in the engines' files.
+    prompts_per_slot : of the client, in place of what the launch scripts say.
+    rules : launch rules by engine, in place of those in the engines' files.
     """
     tasks = _tasks(rows)
     answers: dict[int, Answer] = {}
@@ -39,10 +40,10 @@ def replay_all(
 
     if jobs == 1 or len(tasks) == 1:
         for task in tasks:
-            keep(_work(task, store, prompts_per_slot, settings))
+            keep(_work(task, store, prompts_per_slot, rules))
     else:
         with ProcessPoolExecutor(jobs) as pool:
-            waiting = [pool.submit(_work, task, store, prompts_per_slot, settings) for task in tasks]
+            waiting = [pool.submit(_work, task, store, prompts_per_slot, rules) for task in tasks]
             try:
                 for ready in as_completed(waiting):
                     keep(ready.result())
@@ -72,9 +73,9 @@ def _tasks(rows: Sequence[Row]) -> list[list[tuple[int, Row]]]:
 
 
 def _work(
-    task: list[tuple[int, Row]], store: Store, prompts_per_slot: int, settings: Mapping[str, Any] | None
+    task: list[tuple[int, Row]], store: Store, prompts_per_slot: int | None, rules: Mapping[str, Any] | None
 ) -> list[tuple[int, Answer]]:
-    replayer = Replayer(store, prompts_per_slot, settings)
+    replayer = Replayer(store, prompts_per_slot, rules)
     found: list[tuple[int, Answer]] = []
     for place, row in task:
         try:

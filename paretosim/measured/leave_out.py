@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..profiles.grid import Floats
-from .fit import FITTED, Evidence, Fit, fit, predicted
+from .fit import FITTED, Evidence, Fit, fit, predicted, terms
 from .hand_over import HandOverRuns
 from .replay import Replay
 from .rows import Row
@@ -33,8 +33,7 @@ def of_fit(rows: Sequence[Row], replays: Sequence[Replay], found: Fit) -> tuple[
     """Mean TTFT and TPOT of aggregated rows under a fit [s]."""
     scale = np.array([found.calibration.scale(row.gpu, row.weights) for row in rows])
     values = np.array([found.values[name] for name in FITTED])
-    terms = np.array([r.ttft_terms for r in replays]), np.array([r.tpot_terms for r in replays])
-    return predicted(terms, scale, values)
+    return predicted(terms(replays), scale, values)
 
 
 def groups_of(rows: Sequence[Row]) -> list[list[int]]:

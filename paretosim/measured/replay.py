@@ -18,13 +18,16 @@ from ..sim.metrics import Latencies
 from ..sim.run import seen_by_client
 from ..spec.cluster import ServedPool
 from ..spec.model import ModelSpec, load_model
-from .deployment import PROMPTS_PER_SLOT, simulation_of
+from .deployment import simulation_of
+from .launch import launch_of
 from .rows import Row
 
 LEAST_CACHE = 0.04
 """Share of the GPU's memory that a deployment which was measured must have had for its cache; an assumption."""
-TERMS = ("decode kernels", "prompt kernels", "step", "decode_layer", "prefill_layer", "sequence", "token")
-"""What the seconds of a step are made of; see `terms_of`."""
+TERMS = ("decode kernels", "step", "decode_layer", "sequence", "token")
+"""What the seconds of a step are made of, beside those of steps with prompts; see `terms_of`."""
+FLOORS_S = np.concatenate([[0.0], np.geomspace(1e-3, 2.0, 40)])
+"""Values of the launches' time at which steps with prompts are summed up; 2 % apart at most from the sum in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,9 @@ class Replay:
     ----------
     ttft_s, tpot_s : means over all requests [s].
     throughput_tok_s_gpu : output tokens over all GPUs and the whole run.
-    ttft_terms, tpot_terms : seconds (the first two of `TERMS`) and counts (the others) behind the means; empty where
-        they would not add up, with several engines.
+    ttft_terms, tpot_terms : seconds (the first of `TERMS`) and counts (the others) behind the means, then seconds of
+        steps with prompts at each of `FLOORS_S`; empty where they would not add up, with several engines.
+    launches : operations of a step with prompts, all stages together.
     """
 
     ttft_s: float
@@ -44,13 +48,14 @@ class Replay:
     throughput_tok_s_gpu: float
     ttft_terms: Floats
     tpot_terms: Floats
+    launches: int
 
 
 class Replayer:
     """Runs rows; what takes time to prepare is kept between rows of one kind."""
 
-    def __init__(self, store: Store, prompts_per_slot: int = PROMPTS_PER_SLOT, settings: Any = None):
-        self._store, self._per_slot, self._settings = store, prompts_per_slot, settings
+    def __init__(self, store: Store, prompts_per_slot: int | None = None, rules: Any = None):
+        self._store, self._per_slot, self._rules = store, prompts_per_slot, rules
         self._models: dict[str, ModelSpec] = {}
         self._builders: dict[tuple[str, ...], Builder] = {}
         self._kernels: dict[str, dict[str, Any]] = {}
@@ -70,8 +75,9 @@ class Replayer:
             The row's deployment cannot be built.
         """
         engine, model = self._store.engine(row.engine), self.model(row.model)
-        simulation = simulation_of(row, model, engine, self._per_slot, (self._settings or {}).get(row.engine))
-        key = (row.model, row.engine, str(simulation.precision))
+        launch = launch_of(row, engine, (self._rules or {}).get(row.engine))
+        simulation = simulation_of(row, model, engine, launch, self._per_slot)
+        key = (row.model, row.engine, str(simulation.precision), str(simulation.host))
         if key not in self._builders:
             kernels = self._kernels.setdefault(row.engine, {})
             self._builders[key] = Builder(simulation, self._store, _kernels=kernels, _model=model)
@@ -79,9 +85,12 @@ class Replayer:
         requests = requests_of(simulation.workload, 0, Path())
         outcome = builder.cluster(requests, 0).run()
         ttft_terms = tpot_terms = np.zeros(0)
+        launches = 0
         if len(row.pools) == 1 and len(outcome.engines) == 1:
-            layout = simulation.cluster.decode.engines[0].layout
-            ttft_terms, tpot_terms = terms_of(outcome, model.layer_count, layout.attn_dp)
+            kind = simulation.cluster.decode.engines[0]
+            graphs = (simulation.host or builder.calibration.host).graph_tokens
+            ttft_terms, tpot_terms = terms_of(outcome, model.layer_count, kind.layout.attn_dp, graphs)
+            launches = builder.launches(kind)
         if not np.isfinite(outcome.log.column("finish_s")).any():
             raise InputError("no request of the row fits the memory of its engines")
         outcome = seen_by_client(outcome, builder.calibration.client_lag_s)
@@ -90,7 +99,7 @@ class Replayer:
         gpus = simulation.cluster.gpus
         return Replay(
             float(seen.ttft_s.mean()), float(np.nanmean(seen.tpot_s)), float(tokens / outcome.end_s / gpus),
-            ttft_terms, tpot_terms,
+            ttft_terms, tpot_terms, launches,
         )  # fmt: skip
 
 
@@ -114,22 +123,26 @@ def _with_room(builder: Builder, pool: ServedPool) -> ServedPool:
     return replace(pool, kv_blocks=int(tokens // builder.simulation.cluster.block_tokens))
 
 
-def terms_of(outcome: Outcome, layers: int, ranks: int) -> tuple[Floats, Floats]:
-    """What the mean TTFT and TPOT of one engine in a closed loop are made of, one entry for each of `TERMS`.
+def terms_of(outcome: Outcome, layers: int, ranks: int, graph_tokens: int) -> tuple[Floats, Floats]:
+    """What the mean TTFT and TPOT of one engine in a closed loop are made of: `TERMS`, then steps with prompts.
 
     Every event of such a run falls on the boundary of a step, so which step carries what depends on lengths alone and
     not on how long steps take. A latency is the sum of the steps in between, and each step is a sum of kernel time,
-    a constant, and so much for each layer, sequence and prompt token: the means are linear in these prices, exactly.
+    a constant, and so much for each layer, sequence and prompt token: the means are linear in these prices, exactly. A
+    step with prompts takes its kernels or its launches, so the sum of such steps is convex in the launches' time, and
+    known at `FLOORS_S`.
     """
     log, steps = outcome.log, outcome.engines[0].log
     c = steps.column
     start, end, count, running, tokens = (c(n) for n in ("start_s", "end_s", "steps", "sequences", "tokens"))
     seconds, prompts = end - start, tokens > 0
-    per_run = np.stack([
-        np.where(prompts, 0.0, seconds), np.where(prompts, seconds, 0.0), count, np.where(prompts, 0.0, count * layers),
-        np.where(prompts, float(layers), 0.0), running * count / ranks, tokens / ranks,
+    floors = np.where((tokens + running) / ranks > graph_tokens, FLOORS_S[:, None], 0.0)
+    per_run = np.concatenate([
+        [np.where(prompts, 0.0, seconds), count, np.where(prompts, 0.0, count * layers), running * count / ranks,
+         tokens / ranks],
+        np.where(prompts, np.maximum(seconds, floors), 0.0),
     ])  # fmt: skip
-    until = np.concatenate([np.zeros((len(TERMS), 1)), np.cumsum(per_run, axis=1)], axis=1)
+    until = np.concatenate([np.zeros((len(per_run), 1)), np.cumsum(per_run, axis=1)], axis=1)
     times = np.concatenate([[0.0], end])
     osl = log.requests.osl
     done = np.flatnonzero(np.isfinite(log.column("finish_s")) & (osl > 1))

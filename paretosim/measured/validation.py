@@ -12,7 +12,6 @@ import numpy as np
 from .._version import __version__
 from ..profiles.store import Store
 from .bands import Bands, load_of, shipped_bands
-from .deployment import PROMPTS_PER_SLOT
 from .jobs import Answer, Progress, replay_all
 from .replay import Replay
 from .rows import Row, read_frame, rows_hash, rows_of
@@ -43,7 +42,7 @@ class Validation:
 
 
 def validate(
-    path: Path, store: Store, jobs: int = 1, prompts_per_slot: int = PROMPTS_PER_SLOT,
+    path: Path, store: Store, jobs: int = 1, prompts_per_slot: int | None = None,
     progress: Progress | None = None, frame: pd.DataFrame | None = None, bands: Bands | None = None,
 ) -> Validation:  # fmt: skip
     """Predict every row of a file.

@@ -132,9 +132,8 @@ class Store:
             known = self.engine_names()
             raise ProfileError(f"no engine {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
         engine = load_engine(path)
-        if self.calibrations is None:
-            return engine
-        return replace(engine, calibration=self.calibrations.get(name, NONE))
+        found = engine.calibration if self.calibrations is None else self.calibrations.get(name, NONE)
+        return replace(engine, calibration=found.with_graphs(engine.graph_tokens))
 
     def has(self, gpu: str, engine: str, op: str) -> bool:
         """Whether a table exists."""

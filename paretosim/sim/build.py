@@ -165,6 +165,11 @@ class Builder:
         gpus = [repr(self.store.gpu(gpu)) for gpu in sorted(self._kernels)]
         return gpus + [used[key].table_sha256 for key in sorted(used)]
 
+    def launches(self, kind: Pool) -> int:
+        """Operations of a step with prompts of one kind of engine, all stages together."""
+        steps = self.steps(kind)
+        return steps.launches if isinstance(steps, CompiledSteps) else 0
+
     def _make_steps(self, kind: Pool) -> Steps:
         simulation = self.simulation
         if simulation.step_time is not None:

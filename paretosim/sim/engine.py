@@ -32,8 +32,8 @@ class Engine(Intake):
     """
 
     __slots__ = (
-        "_arrivals", "_base", "_blocked", "_chunks", "_count", "_cut", "_decodes", "_end_s", "_epoch", "_finish",
-        "_from_s", "_growth", "_joined", "_joined_with", "_late", "_line", "_longest", "_planned", "_poll", "_queued",
+        "_arrivals", "_base", "_blocked", "_chunks", "_cut", "_decodes", "_end_s", "_epoch", "_finish",
+        "_from_s", "_growth", "_joined", "_joined_with", "_late", "_line", "_longest", "_planned", "_queued",
         "_ready", "_short", "_start_s", "_step", "_swap_s_per_token", "_swapped", "_tokens", "_waking", "context",
     )  # fmt: skip
 
@@ -42,8 +42,7 @@ class Engine(Intake):
         self.context = 0.0
         self._growth = self.steps.tokens_per_step
         self._longest, self._swap_s_per_token = longest_run, swap_s_per_token
-        self._poll = getattr(self.scheduler, "poll", 1)
-        self._step = self._count = self._tokens = 0  # decode steps; steps of any kind
+        self._step = self._tokens = 0
         self._epoch = self._planned = self._queued = 0
         self._start_s = self._from_s = self._end_s = 0.0  # of the run; its first step begins after what is swapped
         self._line = IDLE
@@ -146,13 +145,12 @@ class Engine(Intake):
             swap_s += self._join_ready(now_s)
         chunks: list[tuple[int, int]] = []
         self._decodes, self._blocked, self._cut = True, False, False
-        # Requests are polled only now and then while sequences run and no prompt is in work.
-        unseen = self.waiting and self.running and not self.prompts
-        until_poll = -self._count % self._poll if unseen else 0
-        if (self.waiting or self.prompts) and not until_poll:
+        again_in = inf
+        if self.waiting or self.prompts:
             chunks, decodes = self.scheduler.compose(self, now_s)
             self._decodes = decodes or not chunks
             self._blocked = not chunks and not self.prompts
+            again_in = getattr(self.scheduler, "again_in", inf)
         self._chunks, self._start_s = chunks, now_s
         self._from_s = now_s + swap_s
         self._queued = len(self.waiting) + len(self._ready)
@@ -168,8 +166,8 @@ class Engine(Intake):
             growth, steps = sequences * self._growth, self._steps_to_finish()
             if self._arrivals or self._short:
                 steps = 1
-            elif until_poll:
-                steps = min(steps, until_poll)
+            elif again_in < steps:
+                steps = int(again_in)
             if self.memory is not None:
                 steps = self._steps_in_memory(steps, growth)
             self._plan(steps, self._from_s + line.span_s(self.context, growth, steps))
@@ -183,7 +181,7 @@ class Engine(Intake):
         now_s, steps, chunks = self._end_s, self._planned, self._chunks
         running, decodes = self.running, self._decodes
         self._note(steps)
-        self._count += steps
+        self.count += steps
         if running and decodes:
             self._step = step = self._step + steps
             growth = self._growth

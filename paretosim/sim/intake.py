@@ -47,6 +47,7 @@ class Intake:
     prompts : tokens that are left of each prompt in work, in the order of admission.
     running : sequences being decoded.
     load : requests here: waiting, in work and running.
+    count : steps so far, of any kind.
     watched : whether the cluster wants to know of every step of a prompt.
     isl, osl : lengths of all requests, by id [token].
     log, columns : runs of steps of this engine; the log of all requests.
@@ -54,7 +55,7 @@ class Intake:
     """
 
     __slots__ = (
-        "_computed", "_load_s", "_priority", "cache", "clock", "columns", "earlier_steps", "isl", "load", "log",
+        "_computed", "_load_s", "_priority", "cache", "clock", "columns", "count", "earlier_steps", "isl", "load", "log",
         "memory", "number", "osl", "owner", "prompts", "running", "scheduler", "steps", "waiting", "watched",
     )  # fmt: skip
 
@@ -68,7 +69,7 @@ class Intake:
         self.waiting: deque[int] = deque()
         self.prompts: dict[int, int] = {}
         self.running: dict[int, int] = {}
-        self.load = 0
+        self.load = self.count = 0
         self.watched = False
         self.earlier_steps: list[tuple[int, Steps]] = []
         self._computed: dict[int, int] = {}

@@ -6,7 +6,8 @@ A scheduler is asked whenever an engine plans a step and a prompt waits or is in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from math import ceil, inf
 from typing import Protocol
 
@@ -23,6 +24,8 @@ class Scheduler(Protocol):
     ----------
     max_sequences : sequences that run or have their prompt in work at most.
     delay : steps that a newcomer waits because the next one is planned while this one runs.
+
+    One that holds prompts back has ``again_in``, too: the decode steps after which it wants to be asked again.
     """
 
     max_sequences: int
@@ -83,14 +86,24 @@ class InFlight:
     token_budget : tokens of one step of a rank; a prompt that is longer by itself runs alone, in chunks.
     max_sequences : as `Scheduler`.
     delay : 1 with the overlap scheduler, which plans a step while the one before runs, else 0.
+    wait_steps, wait_share : while sequences run, prompts wait up to so many steps for others, until a step would carry
+        this share of the budget (``batch_wait_timeout_iters``, ``batch_wait_max_tokens_ratio``).
     """
 
     token_budget: int = 8192
     max_sequences: int = 2048
     delay: int = 1
+    wait_steps: int = 0
+    wait_share: float = 0.0
+    again_in: float = field(default=inf, init=False)
+    _waited: int = field(default=0, init=False)
 
     def compose(self, engine: Intake, now_s: float) -> Composed:
         """See `Scheduler`."""
+        self.again_in = inf
+        if self.wait_steps and self._waits(engine):
+            self.again_in = 1
+            return [], True
         room = self.token_budget * engine.steps.lanes - len(engine.running)
         chunks = [(request, min(tokens, max(room, 1))) for request, tokens in engine.prompts.items()]
         room -= sum(tokens for _, tokens in chunks)
@@ -107,6 +120,23 @@ class InFlight:
             places -= 1
         return chunks, True
 
+    def _waits(self, engine: Intake) -> bool:
+        """Whether the prompts that could begin now are too few, and have not waited long enough."""
+        budget, running = self.token_budget * engine.steps.lanes, len(engine.running)
+        if not running or engine.prompts:
+            return False
+        tokens = running
+        for request in islice(engine.waiting, max(0, self.max_sequences - running)):
+            prompt = engine.prompt_tokens(request)
+            if tokens + prompt > budget:
+                break
+            tokens += prompt
+        if tokens == running or tokens >= self.wait_share * budget or self._waited >= self.wait_steps:
+            self._waited = 0
+            return False
+        self._waited += 1
+        return True
+
 
 @dataclass(slots=True)
 class PrefillFirst:
@@ -117,7 +147,8 @@ class PrefillFirst:
     token_budget : tokens of one step of a rank; longer prompts are cut.
     max_sequences, delay : as `Scheduler`.
     group : prompts begin only when so many places are free, so that sequences are held up less often.
-    poll : steps between two looks at what waits, while sequences run (SGLang's ``scheduler-recv-interval``).
+    poll : decode steps between two looks at what waits; after a step of prompts it looks at once (SGLang's
+        ``scheduler-recv-interval``, whose counter such a step overruns).
     """
 
     token_budget: int = 8192
@@ -125,9 +156,15 @@ class PrefillFirst:
     delay: int = 0
     group: int = 1
     poll: int = 1
+    again_in: float = field(default=inf, init=False)
+    _looked: int = field(default=0, init=False)
 
     def compose(self, engine: Intake, now_s: float) -> Composed:
         """See `Scheduler`."""
+        self.again_in = inf
+        if engine.running and not engine.prompts and (early := (self._looked - engine.count) % self.poll):
+            self.again_in = early
+            return [], True
         room = self.token_budget * engine.steps.lanes
         chunks: list[tuple[int, int]] = []
         for request, tokens in engine.prompts.items():
@@ -142,6 +179,8 @@ class PrefillFirst:
             chunks.append((request, part))
             room -= part
             places -= 1
+        if chunks:
+            self._looked = engine.count + 1
         return chunks, not chunks
 
 

@@ -139,6 +139,7 @@ class CompiledSteps:
         self._kernels, self._prompts = kernel_scale, kernel_scale * prompt_scale
         self._shape = _Shape(step.layout.pp, step.layout.attn_dp, step.layout.cp)
         self._host, self._layers = host, layers
+        self.launches = step.layout.pp * step.launches
         self.tokens_per_step = step.tokens_per_step
         self.ranks = step.layout.attn_dp
         self.lanes = step.layout.attn_dp * step.layout.pp
@@ -161,7 +162,8 @@ class CompiledSteps:
         stages = self._shape.stages
         parts = min(stages, len(chunks))  # micro-batches that have a chunk
         if not sequences:
-            return (stages - 1 + parts) * self._prompts_s(chunks, parts) + self._prompts_host_s(chunks)
+            kernels_s = (stages - 1 + parts) * self._prompts_s(chunks, parts)
+            return self._prompts_step_s(kernels_s, 0, _tokens(chunks)[0])
         if self._scalar.step.overlap is not None:
             return self._overlapped_s(sequences, context, chunks)
         lanes = min(stages, sequences)
@@ -176,13 +178,12 @@ class CompiledSteps:
             micro / busy, micro, share, min(share * ranks, tokens), len(chunks) / side_by_side
         )
         seconds = stages * (rows + self._scalar.prompts(chunks, side_by_side)) + stages * decode
-        host = self._host
-        extra = host.step_s + host.prefill_layer_s * self._layers
-        return self._prompts * seconds + extra + self._rank(host.sequence_s * sequences + host.token_s * tokens)
+        return self._prompts_step_s(self._prompts * seconds, sequences, tokens)
 
     def stage_s(self, chunks: Chunks) -> float:
         """See `Steps`."""
-        return self._prompts_s(chunks, 1) + self._prompts_host_s(chunks) / self._shape.stages
+        stages = self._shape.stages
+        return self._prompts_step_s(stages * self._prompts_s(chunks, 1), 0, _tokens(chunks)[0]) / stages
 
     def _prompts_s(self, chunks: Chunks, parts: int) -> float:
         """A stage's kernels for one of `parts` micro-batches over which chunks spread."""
@@ -199,24 +200,23 @@ class CompiledSteps:
             rows = float(self._scalar.step.prefill(len(chunks) / parts, *_alike(chunks)).seconds)
         return self._prompts * rows
 
-    def _prompts_host_s(self, chunks: Chunks) -> float:
-        """Host time of a step of prompts, all stages together."""
+    def _prompts_step_s(self, kernels_s: float, sequences: int, tokens: int) -> float:
+        """A step with prompts, all stages together: kernels or their launches, and the host time that nothing hides."""
         host = self._host
-        return host.step_s + host.prefill_layer_s * self._layers + self._rank(host.token_s * _tokens(chunks)[0])
+        launching_s = host.launching_s(self._rank(sequences + tokens), self.launches)
+        extra = host.step_s + self._rank(host.sequence_s * sequences + host.token_s * tokens)
+        return max(kernels_s, launching_s) + extra
 
     def _overlapped_s(self, sequences: int, context: float, chunks: Chunks) -> float:
         """A mixed step in two overlapping halves; its chunks are taken to be alike."""
-        stages, host = self._shape.stages, self._host
+        stages = self._shape.stages
         micro = sequences / min(stages, sequences)
-        tokens, _ = _tokens(chunks)
         timed = self._scalar.step.mixed(micro, context / sequences, len(chunks) / stages, *_alike(chunks))
-        extra = host.step_s + host.prefill_layer_s * self._layers
-        shared = self._rank(host.sequence_s * sequences + host.token_s * tokens)
-        return self._prompts * stages * float(timed.seconds) + extra + shared
+        return self._prompts_step_s(self._prompts * stages * float(timed.seconds), sequences, _tokens(chunks)[0])
 
-    def _rank(self, seconds: float) -> float:
-        """Host time that the ranks share."""
-        return seconds / self._shape.ranks
+    def _rank(self, shared: float) -> float:
+        """A rank's part of what the ranks share."""
+        return shared / self._shape.ranks
 
     def _busy(self, sequences: float) -> int:
         """Ranks that have any of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ PARAMETERS: dict[str, tuple[float, float, float, float]] = {
     "prompt_scale": (1.0, 1.0, 0.7, 1.6),
     "step_us": (0.0, MICRO, 0.0, 3000.0),
     "decode_layer_us": (0.0, MICRO, 0.0, 40.0),
-    "prefill_layer_us": (0.0, MICRO, 0.0, 600.0),
+    "launch_us": (0.0, MICRO, 0.0, 200.0),
     "sequence_us": (0.0, MICRO, 0.0, 40.0),
     "token_us": (0.0, MICRO, 0.0, 12.0),
     "client_lag_ms": (0.0, MILLI, 0.0, 200.0),
@@ -51,12 +51,16 @@ class Calibration:
         """Kernel scale of a lane."""
         return self.lanes.get(lane_of(gpu, weights), self.kernel_scale)
 
+    def with_graphs(self, tokens: int) -> Calibration:
+        """For an engine whose steps with prompts are one CUDA graph up to so many tokens."""
+        return replace(self, host=replace(self.host, graph_tokens=tokens))
+
     @classmethod
     def of(cls, values: Mapping[str, float], kernel_scale: float, lanes: Mapping[str, float]) -> Calibration:
         """From values of `PARAMETERS`, in their units; what is missing changes nothing."""
         v = {name: values.get(name, neutral) * unit for name, (neutral, unit, _, _) in PARAMETERS.items()}
         host = HostTime(
-            v["step_us"], v["decode_layer_us"], v["prefill_layer_us"], v["sequence_us"], v["token_us"]
+            v["step_us"], v["decode_layer_us"], v["launch_us"], v["sequence_us"], v["token_us"]
         )  # fmt: skip
         return cls(host, v["prompt_scale"], v["client_lag_ms"], v["hand_over_ms"], kernel_scale, lanes)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ class EngineSpec:
     kv_memory_fraction : share of what weights, activations and buffers leave of that which the KV cache gets.
     kv_output_reserve : share of a request's output that its KV blocks cover on average over its life in the batch.
     admission_output_share : share of a request's output for which KV blocks are set aside when it is admitted.
+    graph_tokens : up to which a step with prompts is one CUDA graph by default [token of a rank].
     scheduler : what a step carries, as a scenario would say it: ``policy`` and its options.
-    benchmark : how the public benchmark behind the measured rows starts the engine, where that is not the default:
-        ``token_budget`` at least, ``beside_prompt_and_clients`` tokens of it beside a prompt and one token a client,
-        other options of the scheduler.
+    benchmark : rules: how the public benchmark behind the measured rows starts the engine, where that is not the
+        default (`paretosim.measured.launch`).
     buffer_bytes : memory of runtime, graphs and communicators per GPU [byte].
     siblings : engines whose table stands in when this one has none or an unusable one.
     sources : where each fact comes from.
@@ -47,8 +47,9 @@ class EngineSpec:
     kv_memory_fraction: float
     kv_output_reserve: float
     admission_output_share: float
+    graph_tokens: int
     scheduler: Mapping[str, Any]
-    benchmark: Mapping[str, Any]
+    benchmark: Sequence[Mapping[str, Any]]
     buffer_bytes: float
     siblings: tuple[str, ...]
     sources: Mapping[str, str]
@@ -57,8 +58,8 @@ class EngineSpec:
 
 _KEYS = (
     "gemm_lanes", "moe_lanes", "attention_arithmetic", "token_budget", "memory_utilization", "kv_memory_fraction",
-    "kv_output_reserve", "admission_output_share", "scheduler", "benchmark", "buffer_bytes",
-    "siblings",
+    "kv_output_reserve", "admission_output_share", "graph_tokens", "scheduler", "benchmark",
+    "buffer_bytes", "siblings",
 )  # fmt: skip
 
 

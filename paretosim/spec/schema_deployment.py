@@ -53,13 +53,14 @@ class HostTimeKeys(Keys):
 
     step: AtLeastZero = 0.0
     decode_layer: AtLeastZero = 0.0
-    prefill_layer: AtLeastZero = 0.0
+    launch: AtLeastZero = 0.0
     sequence: AtLeastZero = 0.0
     token: AtLeastZero = 0.0
+    graph_tokens: Annotated[int, Field(ge=0)] = 0
 
     def host(self) -> HostTime:
         """As the package speaks of it."""
-        return HostTime(self.step, self.decode_layer, self.prefill_layer, self.sequence, self.token)
+        return HostTime(self.step, self.decode_layer, self.launch, self.sequence, self.token, self.graph_tokens)
 
 
 def _policy(value: Any) -> Policy:

@@ -16,6 +16,7 @@ from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.step import StepCost
 from paretosim.measured.deployment import layout_of, precision_of
+from paretosim.measured.launch import launch_of
 from paretosim.measured.rows import Engines, Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
@@ -38,8 +39,9 @@ def estimates(store: Store) -> pd.DataFrame:
     steps: dict[object, StepCost] = {}
 
     def step(row: Row, engines: Engines) -> StepCost:
-        model, precision = models[row.model], precision_of(row)
-        layout = layout_of(engines, model)
+        launch = launch_of(row, store.engine(row.engine))
+        model, precision = models[row.model], precision_of(row, launch)
+        layout = layout_of(engines, model, launch)
         key = (row.model, row.gpu, row.engine, precision, layout)
         if key not in steps:
             assert illegal(layout, model, store.gpu(row.gpu)) is None, key
@@ -105,7 +107,8 @@ def test_rows_that_look_like_speculation_are_explained_by_it(store: Store) -> No
         settings = EngineSettings(draft_tokens=drafts, acceptance=0.85 if drafts else 0.0)
         off = []
         for row in rows:
-            precision, layout = precision_of(row), layout_of(row.pools[0], model)
+            launch = launch_of(row, store.engine(row.engine))
+            precision, layout = precision_of(row, launch), layout_of(row.pools[0], model, launch)
             key = (row.gpu, row.engine, precision, layout, drafts)
             if key not in steps:
                 kernels = Kernels.of(store, row.gpu, row.engine)

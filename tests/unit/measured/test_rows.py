@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from paretosim.errors import InputError
-from paretosim.measured.deployment import launch_options, layout_of, simulation_of
+from paretosim.measured.deployment import layout_of, simulation_of
+from paretosim.measured.launch import launch_of
 from paretosim.measured.rows import Engines, read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.spec.arrivals import ClosedLoop
@@ -18,7 +19,7 @@ from tests.measured_rows import HEADER, LLAMA, ROWS, write_rows
 def test_a_row_becomes_its_deployment_under_its_client(tmp_path: Path, store: Store) -> None:
     rows = rows_of(read_frame(write_rows(tmp_path)), "f")
     assert [row.mode for row in rows] == ["aggregated"] * 3 + ["disaggregated"]
-    simulation = simulation_of(rows[3], load_model(LLAMA), store.engine("trtllm"))
+    simulation = simulation_of(rows[3], load_model(LLAMA), store.engine("trtllm"), launch_of(rows[3], store.engine("trtllm")))
     assert simulation.cluster.prefill is not None
     assert simulation.cluster.prefill.engines[0].workers == 1
     assert simulation.cluster.decode.engines[0].workers == 2
@@ -46,7 +47,7 @@ def test_a_missing_column_is_named_with_the_one_that_was_meant(tmp_path: Path) -
 
 def test_the_budget_of_whole_prompts_holds_one_beside_every_client(tmp_path: Path, store: Store) -> None:
     rows = rows_of(read_frame(write_rows(tmp_path, ROWS[1].replace("1024,128,8", "8192,128,512"))), "f")
-    assert launch_options(rows[0], store.engine("trtllm"))["token_budget"] == 8192 + 512 + 64
+    assert launch_of(rows[0], store.engine("trtllm")).options["token_budget"] == 8192 + 512 + 64
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+"""How many operations does an engine's host launch for a step with prompts that no CUDA graph holds?"""
+
+from __future__ import annotations
+
+from .operators import Experts
+from .sequence import BlockAttention, DeltaRule, SelfAttention
+from .stage import Stage
+
+ROUTED = 4
+"""Selection of experts, quantisation, the fused kernel's call and what gathers its output."""
+ATTENDED = 2
+"""Metadata and the kernel's call."""
+RECURRENT = 6
+"""Convolution, normalisation, gates and the chunked rule's kernels."""
+LATENT, SELECTED = 16, 20
+"""An attention block's projections, norms, rotary parts, copies and kernel; with an indexer's score and selection."""
+
+
+def launches_of(stage: Stage) -> int:
+    """Calls of a stage's prompt step, counted by kind of operator: what the host prepares, not what the GPU runs."""
+    operators = (*stage.per_token, *stage.per_sequence, *stage.per_engine, *stage.attention)
+    return round(sum(_calls(each.operator) * each.count for each in operators))
+
+
+def _calls(operator: object) -> int:
+    if isinstance(operator, BlockAttention):
+        return SELECTED if getattr(operator.block.attention, "indexer", None) else LATENT
+    if isinstance(operator, Experts):
+        return ROUTED
+    if isinstance(operator, DeltaRule):
+        return RECURRENT
+    return ATTENDED if isinstance(operator, SelfAttention) else 1
