@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError, ProfileError
-from ..profiles.hygiene import Repair
+from ..profiles.hygiene import Repair, gaps_s
 from ..profiles.store import Table
 from ..spec.layers import CompressedAttention, MlaAttention
 from ..spec.model import ModelSpec, load_model
@@ -79,8 +79,25 @@ def _whole(kernels: Kernels, engine: str, op: str, phase: str, block: Block) -> 
         rows = rows.where(indexer="computed")
     if phase == "prefill":
         rows = rows.where(prefix=0)
+    else:
+        rows = _without_gaps(kernels, engine, op, rows, wanted)
     timed = replace(like, lane=wanted["gemm_dtype"], kv_dtype=wanted["kv_dtype"])
     return _built(kernels, engine, op, phase, block, timed, rows)
+
+
+def _without_gaps(kernels: Kernels, engine: str, op: str, rows: Table, lane: dict[str, str]) -> Table:
+    """Rule ``host_gaps``: take out what a sibling's blocks of the same lane do not have, whatever their batch."""
+    for other in kernels.engine.siblings if engine == kernels.engine.name else ():
+        if not kernels.store.has(kernels.gpu.name, other, op):
+            continue
+        gap = gaps_s(rows, kernels.table(other, op).where(**lane))
+        if gap:
+            note = f"{gap * 1e6:.0f} us longer than {other}'s whatever the batch: gaps between kernels, taken out"
+            kernels.repairs.append(
+                Repair("host_gaps", kernels.path(engine, op), ", ".join(lane.values()), len(rows), note)
+            )
+            return Table(rows.schema, rows.provenance, {**rows.columns, "latency_s": rows.columns["latency_s"] - gap})
+    return rows
 
 
 def _in_parts(kernels: Kernels, engine: str, op: str, phase: str, block: Block) -> LatentParts:

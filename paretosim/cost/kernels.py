@@ -15,7 +15,16 @@ import numpy as np
 
 from ..errors import ProfileError
 from ..profiles.grid import Floats
-from ..profiles.hygiene import PAD_UP_FACTOR, Repair, fastest_kernel, launch_floor_s, without_host_floor
+from ..profiles.hygiene import (
+    PAD_UP_FACTOR,
+    TUNED_LANES,
+    UNTUNED_FACTOR,
+    Repair,
+    fastest_kernel,
+    launch_floor_s,
+    times_the_fastest,
+    without_host_floor,
+)
 from ..profiles.sidecar import Provenance
 from ..profiles.store import Store, Table
 from ..spec.engine import EngineSpec
@@ -220,6 +229,10 @@ class Kernels:
                 note = f"{floor * 1e6:.0f} us whatever the shape: the host's launch, not the kernel; set aside"
                 floored.append(Repair("launch_floor", self.path(engine, "gemm"), lane, len(rows), note))
                 continue
+            if lane in TUNED_LANES and (times := times_the_fastest(rows, self._others(engine, lane))) > UNTUNED_FACTOR:
+                note = f"small products cost {times:.1f} times a sibling's: nobody tuned the kernel to them; set aside"
+                floored.append(Repair("untuned", self.path(engine, "gemm"), lane, len(rows), note))
+                continue
             self.repairs.extend(floored)
             if several:
                 self.repairs.append(several)
@@ -235,6 +248,11 @@ class Kernels:
             f"no usable {lane} GEMM lane for {self.gpu.name} under {self.engine.name} or its siblings{unusable}; "
             f"measured: {', '.join(sorted(lanes))}"
         )
+
+    def _others(self, engine: str, lane: str) -> list[Table]:
+        """Rows of a GEMM lane of the engines beside one."""
+        found = (table.where(dtype=lane) for other, table in self.candidates("gemm") if other != engine)
+        return [rows for rows in found if len(rows) and launch_floor_s(rows) is None]
 
     def _with_static_scales(self, engine: str, lane: str, rows: Table) -> Table:
         """Rule ``static_scale``: take the run-time scaling of activations, measured apart, out of an FP8 lane.

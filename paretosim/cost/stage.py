@@ -269,6 +269,11 @@ def _gqa(attention: GqaAttention, share: _Share) -> None:
         Elementwise("rotary and cache write", 2 * (query + cache) * ACTIVATION_BYTES),
         Gemm("attention output", share.hidden, query, share.projections),
     ]
+    if attention.layer_norm:
+        share.per_token.append(Elementwise("query and key norm", 2 * (query + cache // 2) * ACTIVATION_BYTES))
+        if tp > 1:
+            # Squares of a token's queries and of its keys, in float32, summed up by one kernel each.
+            share.per_token += [AllReduce("norm sums", tp, 4), AllReduce("norm sums", tp, 4)]
     heads = Heads(attention.heads // tp, kv_heads_of(attention, tp), attention.head_dim, attention.window)
     share.attention.append(SelfAttention("attention", heads, share.kv_cache, share.arithmetic))
 

@@ -21,10 +21,21 @@ FLOOR_SPREAD = 2.0
 FLOOR_WEIGHT_SPREAD = 50.0
 FLOOR_SECONDS = 30e-6
 
+# Rule `host_gaps`: an attention block whose least work takes this much longer than a sibling's, and whose larger work
+# is about as many microseconds longer, was timed with gaps between its kernels that a deployed CUDA graph has not.
+GAPS_FACTOR = 1.5
+GAPS_MAX_BATCH = 4
+
 # Rule `pad_up`: a kernel's input can be padded to more work, so it never costs more than that. Dips up to this
 # factor are wave quantisation and noise and are kept as measured; above it a kernel was badly picked, or the clock
 # was disturbed.
 PAD_UP_FACTOR = 1.15
+
+# Rule `untuned`: block-scaled products are run by kernels that an engine tunes to each shape when it starts; a collector
+# that does not times the default. Engines agree on every other lane within a third.
+TUNED_LANES = ("nvfp4", "fp8_block")
+UNTUNED_FACTOR = 1.5
+UNTUNED_MAX_M = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +44,8 @@ class Repair:
 
     Attributes
     ----------
-    rule : ``launch_floor``, ``static_scale``, ``pad_up``, ``fastest_kernel``, ``borrowed`` or ``derived``.
+    rule : ``launch_floor``, ``untuned``, ``host_gaps``, ``static_scale``, ``pad_up``, ``fastest_kernel``, ``borrowed``,
+        ``derived``.
     table : ``gpu/engine/op``.
     lane : which part of it.
     rows : rows replaced, lowered or set aside.
@@ -72,6 +84,63 @@ def launch_floor_s(table: Table) -> float | None:
         if low < FLOOR_SECONDS or high / low > FLOOR_SPREAD or heavy / light < FLOOR_WEIGHT_SPREAD:
             return None
     return float(np.quantile(seconds, 0.1))
+
+
+def times_the_fastest(table: Table, others: list[Table]) -> float:
+    """How many times the fastest of other engines' small products (m <= 64) cost here, in the median; NaN if none.
+
+    Parameters
+    ----------
+    table, others : rows of one GEMM lane.
+    """
+    (shapes, seconds), *rest = (_small_products(which) for which in (table, *others))
+    fastest = np.full(len(shapes), np.inf)
+    for theirs, took in rest:
+        _, mine, place = np.intersect1d(shapes, theirs, assume_unique=True, return_indices=True)
+        fastest[mine] = np.minimum(fastest[mine], took[place])
+    both = np.isfinite(fastest)
+    return float(np.median(seconds[both] / fastest[both])) if both.any() else np.nan
+
+
+def _small_products(table: Table) -> tuple[NDArray[np.int64], Floats]:
+    """Shapes of small products, packed and sorted, and the least seconds of each."""
+    c = table.columns
+    small = c["m"] <= UNTUNED_MAX_M
+    m, n, k = (c[axis][small].astype(np.int64) for axis in ("m", "n", "k"))
+    shapes, place = np.unique((m << 48) | (n << 24) | k, return_inverse=True)
+    seconds = np.full(len(shapes), np.inf)
+    np.minimum.at(seconds, place, c["latency_s"][small])
+    return shapes, seconds
+
+
+def gaps_s(table: Table, other: Table) -> float:
+    """Seconds that the blocks of a table take longer than a sibling's whatever their batch; 0 if they do not.
+
+    Parameters
+    ----------
+    table, other : decode rows of one kind of block and lane; where several kernels were timed, the fastest counts.
+    """
+    mine, theirs = _fastest_points(table), _fastest_points(other)
+    both = [(key[1], mine[key], theirs[key]) for key in sorted(mine.keys() & theirs.keys())]
+    if not both:
+        return 0.0
+    batch, own, sibling = np.array(both).T
+    few, many = batch <= GAPS_MAX_BATCH, batch >= 16 * GAPS_MAX_BATCH
+    if not few.any() or not many.any() or np.median(own[few] / sibling[few]) < GAPS_FACTOR:
+        return 0.0
+    gap = float(np.median(own[few] - sibling[few]))
+    return gap if 0.5 * gap <= np.median(own[many] - sibling[many]) <= 3 * gap else 0.0
+
+
+def _fastest_points(table: Table) -> dict[tuple[int, int, int], float]:
+    """Least seconds by heads, batch and context."""
+    c, found = table.columns, {}
+    for heads, batch, context, seconds in zip(
+        *(c[name].tolist() for name in ("heads", "batch", "context", "latency_s")), strict=True
+    ):
+        key = (heads, batch, context)
+        found[key] = min(found.get(key, np.inf), seconds)
+    return found
 
 
 def without_host_floor(table: Table, lane: str) -> tuple[Table, list[Repair]]:

@@ -105,6 +105,7 @@ def _gqa(keys: Keys, count: int, hidden: int) -> list[Attention]:
         kv_heads=keys.number("num_key_value_heads", default=heads),  # as in LlamaConfig
         head_dim=keys.number("head_dim", default=max(1, hidden // heads)),  # as in LlamaConfig
         output_gate=keys.flag("attn_output_gate"),
+        layer_norm=keys.flag("use_qk_norm") and keys.one_of("qk_norm_type", ("per_head", "per_layer")) == "per_layer",
     )
     if keys.has("attention_chunk_size"):  # Llama-4: layers with RoPE are chunked, by default all but every fourth
         chunked = replace(kind, window=keys.number("attention_chunk_size"), chunked=True)

@@ -25,7 +25,7 @@ INERT = re.compile(
     r"|activation_situ_\w+|output_gate_type|attn_temperature_tuning|attn_scale|floor_scale|mamba_ssm_dtype"
     r"|\w+_multiplier|logits_scaling"
     # norms, biases and routing rules: vectors at most
-    r"|\w*norm_eps\w*|attention_bias|mlp_bias|use_qk_norm|qk_norm_type|use_gemma_norm|latent_moe_use_norm"
+    r"|\w*norm_eps\w*|attention_bias|mlp_bias|use_gemma_norm|latent_moe_use_norm"
     r"|\w*scoring_func|topk_method|n_group|topk_group|num_expert_group|use_grouped_topk|norm_topk_prob"
     r"|routed_scaling_factor|use_routing_bias|moe_renormalize|moe_router_activation_func|moe_router_dtype|expert_dtype"
     r"|num_hash_layers"
@@ -98,6 +98,14 @@ class Keys:
             self.problem(key, f"must be a list, not {value!r}")
             return []
         return value
+
+    def one_of(self, key: str, known: Sequence[str]) -> str:
+        """One of `known`, the first of them where the key is absent or null."""
+        self.read.add(key)
+        value = self.raw.get(key)
+        if value is not None and value not in known:
+            self.problem(key, f"must be one of {', '.join(known)}, not {value!r}")
+        return value if value in known else known[0]
 
     def per_layer(self, key: str, layers: int, known: Sequence[Any], default: Any, spare: int = 0) -> list[Any]:
         """One of `known` for every layer; `spare` more items (those of MTP layers) are allowed and dropped."""

@@ -28,6 +28,8 @@ class GqaAttention:
     window : a query sees at most this many tokens; 0 means all.
     chunked : the window does not slide: it starts afresh every ``window`` tokens (Llama-4).
     output_gate : the query projection is twice as wide, its second half gates the output (Qwen3.5).
+    layer_norm : queries and keys are normalised over all heads, so that GPUs that share a layer sum up their squares
+        first (MiniMax-M2).
     """
 
     heads: int
@@ -36,6 +38,7 @@ class GqaAttention:
     window: int = 0
     chunked: bool = False
     output_gate: bool = False
+    layer_norm: bool = False
     state_elements: ClassVar[int] = 0
 
     def params(self, hidden: int) -> int:
