@@ -18,7 +18,7 @@ from ..cost.stage import exchanges
 from ..errors import InputError, Problem, did_you_mean
 from ..measured.bands import shipped_bands
 from ..profiles.grid import Timed
-from ..spec.model import load_model
+from ..spec.model import load_model, served_format
 from ..spec.parallelism import Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
 from ..spec.precision import Format, Precision
 from ..spec.settings import LOADS, EngineSettings
@@ -98,7 +98,7 @@ def estimate(args: argparse.Namespace) -> Estimate:
         raise InputError(problems)
     compiled = compile_step(model, precision, kernels, layout, settings)
     fitted = kernels.engine.calibration
-    step = CalibratedStep.of(compiled, fitted, args.gpu, precision.weights, model.layer_count)
+    step = CalibratedStep.of(compiled, fitted, args.gpu, served_format(model, precision), model.layer_count)
     memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu, settings)
     decode = args.phase == "decode"
     length = args.context if decode else args.isl

@@ -67,9 +67,9 @@ class CalibratedStep:
     layers: int
 
     @classmethod
-    def of(cls, step: StepCost, calibration: Calibration, gpu: str, weights: str, layers: int) -> CalibratedStep:
+    def of(cls, step: StepCost, calibration: Calibration, gpu: str, form: str, layers: int) -> CalibratedStep:
         """With the scale of a lane."""
-        return cls(step, calibration, calibration.scale(gpu, weights), layers)
+        return cls(step, calibration, calibration.scale(gpu, form), layers)
 
     @property
     def layout(self) -> Parallelism:

@@ -23,7 +23,7 @@ from ..cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes,
 from ..cost.memory import MemoryModel
 from ..profiles.grid import Floats
 from ..profiles.store import Store
-from ..spec.model import ModelSpec
+from ..spec.model import ModelSpec, served_format
 from ..spec.parallelism import Parallelism, illegal
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
@@ -63,7 +63,7 @@ class Engines:
             kernels = self.kernels[gpu]
             step = compile_step(self.model, self.precision, kernels, layout, self.settings)
             fitted, layers = kernels.engine.calibration, self.model.layer_count
-            self._steps[gpu, layout] = CalibratedStep.of(step, fitted, gpu, self.precision.weights, layers)
+            self._steps[gpu, layout] = CalibratedStep.of(step, fitted, gpu, served_format(self.model, self.precision), layers)
         return self._steps[gpu, layout]
 
     def memory(self, gpu: str, layout: Parallelism) -> MemoryModel:

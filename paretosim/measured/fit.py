@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..profiles.grid import Floats
-from ..spec.calibration import PARAMETERS, Calibration, lane_of
+from ..spec.calibration import PARAMETERS, Calibration
 from .replay import FLOORS_S, TERMS, Replay
 from .rows import Row
 
@@ -55,7 +55,7 @@ class Evidence:
     @classmethod
     def of(cls, rows: Sequence[Row], replays: Sequence[Replay], by_group: bool = True) -> Evidence:
         """From simulated rows; a group of many rows counts as the square root of their number."""
-        lanes = tuple(sorted({lane_of(row.gpu, row.weights) for row in rows}))
+        lanes = tuple(sorted({replay.lane for replay in replays}))
         size: dict[tuple[str, ...], int] = {}
         for row in rows:
             size[row.group] = size.get(row.group, 0) + 1
@@ -63,7 +63,7 @@ class Evidence:
         return cls(
             *terms(replays),
             np.array([(row.ttft_s, row.tpot_s) for row in rows]),
-            np.array([lanes.index(lane_of(row.gpu, row.weights)) for row in rows]), lanes, weight / weight.mean(),
+            np.array([lanes.index(replay.lane) for replay in replays]), lanes, weight / weight.mean(),
         )  # fmt: skip
 
 

@@ -29,9 +29,9 @@ class LeftOut:
     tpot_s: Floats
 
 
-def of_fit(rows: Sequence[Row], replays: Sequence[Replay], found: Fit) -> tuple[Floats, Floats]:
+def of_fit(replays: Sequence[Replay], found: Fit) -> tuple[Floats, Floats]:
     """Mean TTFT and TPOT of aggregated rows under a fit [s]."""
-    scale = np.array([found.calibration.scale(row.gpu, row.weights) for row in rows])
+    scale = np.array([found.lanes.get(replay.lane, found.kernel_scale) for replay in replays])
     values = np.array([found.values[name] for name in FITTED])
     return predicted(terms(replays), scale, values)
 
@@ -55,7 +55,7 @@ def leave_out_aggregated(rows: Sequence[Row], replays: Sequence[Replay]) -> Left
         if not train:
             continue
         found = fit(Evidence.of([rows[i] for i in train], [replays[i] for i in train]))
-        ttft[held], tpot[held] = of_fit([rows[i] for i in held], [replays[i] for i in held], found)
+        ttft[held], tpot[held] = of_fit([replays[i] for i in held], found)
     return LeftOut(tuple(rows), ttft, tpot)
 
 
@@ -97,7 +97,7 @@ def learning_curve(
                 order = rng.permutation(held)
                 own, rest = order[:n].tolist(), order[n:].tolist()
                 found = start if not n else refined(start, [rows[i] for i in own], [replays[i] for i in own])
-                ttft, tpot = of_fit([rows[i] for i in rest], [replays[i] for i in rest], found)
+                ttft, tpot = of_fit([replays[i] for i in rest], found)
                 measured = np.array([(rows[i].ttft_s, rows[i].tpot_s) for i in rest])
                 errors[n].append(np.abs(np.stack([ttft, tpot], axis=1) / measured - 1))
     return {n: (*np.median(np.concatenate(e), axis=0).tolist(), len(np.concatenate(e))) for n, e in errors.items() if e}

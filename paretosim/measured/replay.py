@@ -16,8 +16,9 @@ from ..sim.build import Builder
 from ..sim.log import Outcome
 from ..sim.metrics import Latencies
 from ..sim.run import seen_by_client
+from ..spec.calibration import lane_of
 from ..spec.cluster import ServedPool
-from ..spec.model import ModelSpec, load_model
+from ..spec.model import ModelSpec, load_model, served_format
 from .deployment import simulation_of
 from .launch import launch_of
 from .rows import Row
@@ -41,6 +42,7 @@ class Replay:
     ttft_terms, tpot_terms : seconds (the first of `TERMS`) and counts (the others) behind the means, then seconds of
         steps with prompts at each of `FLOORS_S`; empty where they would not add up, with several engines.
     launches : operations of a step with prompts, all stages together.
+    lane : whose kernel scale applies.
     """
 
     ttft_s: float
@@ -49,6 +51,7 @@ class Replay:
     ttft_terms: Floats
     tpot_terms: Floats
     launches: int
+    lane: str
 
 
 class Replayer:
@@ -99,7 +102,7 @@ class Replayer:
         gpus = simulation.cluster.gpus
         return Replay(
             float(seen.ttft_s.mean()), float(np.nanmean(seen.tpot_s)), float(tokens / outcome.end_s / gpus),
-            ttft_terms, tpot_terms, launches,
+            ttft_terms, tpot_terms, launches, lane_of(row.gpu, served_format(model, simulation.precision)),
         )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from ..profiles.store import Store
 from ..spec.calibration import NONE, Calibration
 from ..spec.cluster import Policy, ServedPool
 from ..spec.deployment import Pool
-from ..spec.model import ModelSpec, load_model
+from ..spec.model import ModelSpec, load_model, served_format
 from ..spec.nic import NicSpec
 from ..spec.parallelism import Parallelism
 from ..spec.simulation import Simulation
@@ -176,7 +176,7 @@ class Builder:
             return FormulaSteps(simulation.step_time)
         step = compile_step(self.model, simulation.precision, self.kernels(kind.gpu), kind.layout, simulation.settings)
         fitted = self.kernels(kind.gpu).engine.calibration
-        scale = fitted.scale(kind.gpu, simulation.precision.weights)
+        scale = fitted.scale(kind.gpu, served_format(self.model, simulation.precision))
         host = fitted.host if simulation.host is None else simulation.host
         return CompiledSteps(step, self.model.layer_count, host, scale, fitted.prompt_scale)
 

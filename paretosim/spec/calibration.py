@@ -37,7 +37,8 @@ class Calibration:
     client_lag_s : from the engine's first token to the client's, tokeniser and network included [s].
     hand_over_s : of each prompt handed from pool to pool, whatever its bytes [s].
     kernel_scale : deployed over measured kernel time, for lanes that are not in `lanes`.
-    lanes : the same for each ``gpu/weights`` that was measured in service.
+    lanes : the same for each ``gpu/format`` that was measured in service; the format is what the checkpoint stores its
+        experts in, or its weights where it has none (`paretosim.spec.model.served_format`).
     """
 
     host: HostTime = HostTime()
@@ -47,9 +48,9 @@ class Calibration:
     kernel_scale: float = 1.0
     lanes: Mapping[str, float] = field(default_factory=dict)
 
-    def scale(self, gpu: str, weights: str) -> float:
+    def scale(self, gpu: str, form: str) -> float:
         """Kernel scale of a lane."""
-        return self.lanes.get(lane_of(gpu, weights), self.kernel_scale)
+        return self.lanes.get(lane_of(gpu, form), self.kernel_scale)
 
     def with_graphs(self, tokens: int) -> Calibration:
         """For an engine whose steps with prompts are one CUDA graph up to so many tokens."""
@@ -69,9 +70,9 @@ NONE = Calibration()
 """Kernels alone."""
 
 
-def lane_of(gpu: str, weights: str) -> str:
+def lane_of(gpu: str, form: str) -> str:
     """Name of a lane in a calibration."""
-    return f"{gpu}/{weights}"
+    return f"{gpu}/{form}"
 
 
 def checked_calibration(raw: Any, where: str) -> Calibration:

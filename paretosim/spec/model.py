@@ -23,11 +23,12 @@ from .layers import (
     MlaAttention,
     MoeFfn,
 )
-from .precision import Format
+from .precision import Format, Precision
 
 __all__ = [
     "CompressedAttention", "DenseFfn", "GatedDeltaNet", "GqaAttention", "Indexer", "KimiDeltaAttention",
     "LayerGroup", "MlaAttention", "ModelSpec", "MoeFfn", "VisionSpec", "catalog_names", "load_model",
+    "served_format",
 ]  # fmt: skip
 
 _CATALOG = Path(__file__).parent / "catalog"
@@ -106,3 +107,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise InputError(Problem("", "must be a JSON object", str(path)))
     return config
+
+
+def served_format(model: ModelSpec, precision: Precision) -> str:
+    """What the checkpoint of that name stores most of a model in: its experts, or its weights where it has none."""
+    stored = precision.of_checkpoint(model.checkpoints)
+    has_experts = any(isinstance(group.ffn, MoeFfn) for group in model.layers)
+    return str(stored.experts if has_experts else stored.weights)

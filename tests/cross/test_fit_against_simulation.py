@@ -14,7 +14,7 @@ from paretosim.measured.rows import Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 from tests.measured_rows import LLAMA, write_rows
 
-VALUES = (1.3, 400.0, 12.0, 150.0, 9.0, 2.0, 30.0)
+VALUES = (1.3, 400.0, 12.0, 90.0, 9.0, 2.0, 30.0)
 FOUND = Fit(dict(zip(FITTED, VALUES, strict=True)), 0.9, {"h100_sxm/fp8": 1.1}, {}, 0)
 DEEPSEEK = "deepseek-ai/DeepSeek-V3"
 LINES = (
@@ -38,14 +38,18 @@ def replays(rows: list[Row], store: Store) -> list[Replay]:
     return [replayer.run(row) for row in rows]
 
 
-def test_means_are_linear_in_the_prices_of_a_step(rows: list[Row], replays: list[Replay], store: Store) -> None:
-    calibrations = dict.fromkeys(("vllm", "trtllm", "sglang"), FOUND.calibration)
-    replayer = Replayer(replace(store, calibrations=calibrations))
-    ttft, tpot = of_fit(rows, replays, FOUND)
+@pytest.mark.parametrize(("launch_us", "tolerance"), [(0.0, 1e-9), (90.0, 2e-3)])
+def test_means_follow_from_the_prices_of_a_step(
+    rows: list[Row], replays: list[Replay], store: Store, launch_us: float, tolerance: float
+) -> None:
+    # Launches are known at a few values only; the means are convex in them, and interpolated.
+    found = replace(FOUND, values=FOUND.values | {"launch_us": launch_us})
+    replayer = Replayer(replace(store, calibrations=dict.fromkeys(("vllm", "trtllm", "sglang"), found.calibration)))
+    ttft, tpot = of_fit(replays, found)
     for row, t, p, kernels in zip(rows, ttft, tpot, replays, strict=True):
         simulated = replayer.run(row)
-        assert simulated.ttft_s == pytest.approx(t, rel=1e-9)
-        assert simulated.tpot_s == pytest.approx(p, rel=1e-9)
+        assert simulated.ttft_s == pytest.approx(t, rel=tolerance)
+        assert simulated.tpot_s == pytest.approx(p, rel=tolerance)
         assert simulated.ttft_s > 1.05 * kernels.ttft_s
 
 
@@ -55,10 +59,10 @@ def test_a_fit_finds_the_parameters_that_made_the_rows(rows: list[Row], replays:
         (replace(row, concurrency=1 + i), replay) for i in range(40) for row, replay in zip(rows, replays, strict=True)
     ]
     mine = [row for row, _ in many]
-    ttft, tpot = of_fit(mine, [replay for _, replay in many], truth)
+    ttft, tpot = of_fit([replay for _, replay in many], truth)
     measured = [replace(row, ttft_s=t, tpot_s=p) for row, t, p in zip(mine, ttft, tpot, strict=True)]
     found = fit(Evidence.of(measured, [replay for _, replay in many]))
-    again = of_fit(measured, [replay for _, replay in many], found)
+    again = of_fit([replay for _, replay in many], found)
     assert np.abs(again[0] / ttft - 1).max() < 0.06
     assert np.abs(again[1] / tpot - 1).max() < 0.06
 
@@ -76,5 +80,5 @@ def test_rows_of_one_deployment_move_a_fit_towards_it(rows: list[Row], replays: 
     own = [replace(rows[0], ttft_s=2 * replays[0].ttft_s, tpot_s=1.5 * replays[0].tpot_s)] * 4
     start = Fit(dict.fromkeys(FITTED, 0.0) | {"prompt_scale": 1.0}, 1.0, {}, {}, 0)
     found = fit(Evidence.of(own, replays[:1] * 4, by_group=False), start)
-    before, after = (of_fit(own[:1], replays[:1], f)[1][0] for f in (start, found))
+    before, after = (of_fit(replays[:1], f)[1][0] for f in (start, found))
     assert abs(np.log(after / own[0].tpot_s)) < 0.5 * abs(np.log(before / own[0].tpot_s))
