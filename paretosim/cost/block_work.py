@@ -29,6 +29,7 @@ class Work(NamedTuple):
         number grows with the square of the prompt, and on pairs beyond a window or selection, which grow with it.
         Keys and tokens are products with weights, pairs attention.
     traffic : memory traffic [byte].
+    fresh : whether all of it was just written by the kernel before, so that a cache may hold it.
     """
 
     keys: Floats
@@ -36,6 +37,7 @@ class Work(NamedTuple):
     pairs: Floats
     far_pairs: Floats
     traffic: Floats
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Block:
     lane : GEMM lane of the projections.
     kv_dtype : format of the cache.
     core : attention alone, without projections.
+    absorbed : a prompt's attention is computed over latents, as decode's is (the Triton and MLA kernels of SGLang).
     """
 
     attention: BlockKind
@@ -58,6 +61,7 @@ class Block:
     lane: str
     kv_dtype: str
     core: bool = False
+    absorbed: bool = False
 
     @property
     def kind(self) -> BlockKind:
@@ -75,7 +79,8 @@ class Block:
         """Roofline [s]: products with weights in the lane's arithmetic, attention in bf16."""
         weights = (work.keys + work.tokens) / gpu.peak_flops(FORMATS[self.lane].arithmetic)
         compute = weights + (work.pairs + work.far_pairs) / gpu.peak_flops("bf16")
-        seconds: Floats = np.maximum(compute, work.traffic / gpu.hbm_bytes_per_s) + LAUNCH_S
+        memory = gpu.memory_s(work.traffic) if work.fresh else work.traffic / gpu.hbm_bytes_per_s
+        seconds: Floats = np.maximum(compute, memory) + LAUNCH_S
         return seconds
 
     def shares(self, gpu: GpuSpec, work: Work) -> tuple[Floats, Floats]:
@@ -90,8 +95,8 @@ class Block:
         work = self._latent(tokens, isl, prefill=True) if isinstance(self.attention, MlaAttention) else None
         pairs, far, index = self._prompt_pairs(isl)
         keys_flops, token_flops = work or (0 * tokens, 2 * tokens * self._params())
-        traffic = self._weight_bytes() + tokens * (4 * self.hidden + self._cache_bytes())
-        return Work(keys_flops, token_flops, prompts * (pairs + index), prompts * far, traffic)
+        traffic = self._weight_bytes() + tokens * (self._token_bytes() + self._cache_bytes())
+        return Work(keys_flops, token_flops, prompts * (pairs + index), prompts * far, traffic, fresh=self.core)
 
     def decode(self, batch: Floats, context: Floats, queries: int = 1) -> Work:
         """Work of `queries` tokens for each of `batch` sequences; what they all attend to is read once."""
@@ -110,6 +115,15 @@ class Block:
         traffic = self._weight_bytes() + batch * (read * CACHE_BYTES[self.kv_dtype] + 4 * self.hidden * queries)
         zero = 0 * batch * context
         return Work(zero, token_flops + zero, batch * queries * pairs, zero, traffic)
+
+    def _token_bytes(self) -> float:
+        """A new token's rows in and out: of the residual stream, or of the kernel alone queries, keys, values and
+        outputs of every head."""
+        a = self.attention
+        if self.core and isinstance(a, MlaAttention):
+            expanded = 2 * (a.nope_dim + a.rope_dim + a.v_dim)
+            return 2 * self.heads * (2 * a.kv_lora + a.rope_dim if self.absorbed else expanded)
+        return 4 * self.hidden
 
     def _latent(self, tokens: Floats, length: Floats, prefill: bool) -> tuple[Floats, Floats]:
         """(keys, tokens) operations of latent attention's projections."""
@@ -168,7 +182,7 @@ class Block:
         a, all_pairs = self.attention, attended_pairs(isl, 0)
         if isinstance(a, MlaAttention):
             if not a.indexer:
-                return self._pair_flops(absorbed=False) * all_pairs, 0 * isl, 0 * isl
+                return self._pair_flops(self.absorbed) * all_pairs, 0 * isl, 0 * isl
             near = attended_pairs(np.minimum(isl, a.indexer.topk), 0)
             far = attended_pairs(isl, a.indexer.topk) - near
             each = self._pair_flops(absorbed=True)

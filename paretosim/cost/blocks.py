@@ -120,7 +120,7 @@ class LatentParts:
             products.append((q_dim, a.q_lora))
         if self.core.phase == "prefill":
             products.append((block.heads * (a.nope_dim + a.v_dim), a.kv_lora))
-        core = self.core(replace(block, core=True), batch, length, queries)
+        core = self.core(replace(block, core=True, absorbed=self.core.kernel.absorbed), batch, length, queries)
         parts = [core, *(self.gemm(tokens, n, k) for n, k in products)]
         if self.absorb:
             parts.append(self._absorbed(block.heads, tokens))

@@ -7,10 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from ..errors import InputError, Problem, did_you_mean
-from ..units import GB, GIB, TFLOP
+from ..units import GB, GIB, MIB, TFLOP
+
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class GpuSpec:
     usd_per_hour : price of one GPU-hour; an assumption that a scenario can override.
     sources : where each fact comes from, by key of ``gpu.yaml``.
     kernels_of : GPU whose measured kernels stand for this one's, which has no tables; empty where it has.
+    l2_bytes, l2_bytes_per_s : size [byte] and bandwidth [byte/s] of the second-level cache, where it is so much faster
+        than memory that tables show its edge; 0 where nobody needs it.
     """
 
     name: str
@@ -46,6 +53,20 @@ class GpuSpec:
     usd_per_hour: float
     sources: Mapping[str, str]
     kernels_of: str = ""
+    l2_bytes: float = 0.0
+    l2_bytes_per_s: float = 0.0
+
+    def memory_s(self, traffic: Floats) -> Floats:
+        """Time to move a kernel's operands [s]: from the cache while they fit it together, else from memory.
+
+        Parameters
+        ----------
+        traffic : array of operands, each moved once [byte].
+        """
+        from_memory = traffic / self.hbm_bytes_per_s
+        if not self.l2_bytes:
+            return from_memory
+        return np.where(traffic <= self.l2_bytes, traffic / self.l2_bytes_per_s, from_memory)
 
     def peak_flops(self, arithmetic: str) -> float:
         """Dense peak [flop/s]; a format without tensor-core support runs at the bf16 rate."""
@@ -64,6 +85,7 @@ _FIELDS: dict[str, tuple[str, float]] = {  # key of gpu.yaml -> (field of GpuSpe
     "tdp_w": ("tdp_w", 1),
     "usd_per_hour": ("usd_per_hour", 1),
 }
+_OPTIONAL: dict[str, tuple[str, float]] = {"l2_mib": ("l2_bytes", MIB), "l2_gb_s": ("l2_bytes_per_s", GB)}
 _KEYS = ("device", "tflops", *_FIELDS)
 CHANGEABLE = tuple(_FIELDS)
 """Facts that `with_facts` may replace."""
@@ -88,7 +110,7 @@ def load_gpu(path: Path) -> GpuSpec:
         flops={k: v * TFLOP for k, v in raw["tflops"].items()},
         sources=raw["sources"],
         kernels_of=raw.get("kernels_of", ""),
-        **{field: raw[key] * factor for key, (field, factor) in _FIELDS.items()},
+        **{field: raw[key] * factor for key, (field, factor) in (_FIELDS | _OPTIONAL).items() if key in raw},
     )
 
 
@@ -112,11 +134,17 @@ def _problems(raw: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "kernels_of", f"must be the folder name of a GPU with tables, not {raw['kernels_of']!r}"
     if "kernels_of" in raw and not sources.get("kernels_of"):
         yield "sources.kernels_of", "every fact needs a source"
-    for key in raw.keys() - {*_KEYS, "sources", "kernels_of"}:
-        yield str(key), f"unknown key{did_you_mean(key, _KEYS)}"
-    for key in sources.keys() - {*_KEYS, *(raw.keys() & {"kernels_of"})}:
+    optional = {"kernels_of", *_OPTIONAL}
+    for key in raw.keys() - {*_KEYS, "sources", *optional}:
+        yield str(key), f"unknown key{did_you_mean(key, (*_KEYS, *_OPTIONAL))}"
+    for key in sources.keys() - {*_KEYS, *(raw.keys() & optional)}:
         yield f"sources.{key}", "the source of no fact"
-    for key in _FIELDS:
+    for key in _OPTIONAL:
+        if (key in raw) != (key in sources):
+            yield f"sources.{key}", "every fact needs a source"
+        if (key in raw) != all(other in raw for other in _OPTIONAL):
+            yield key, f"goes with {' and '.join(other for other in _OPTIONAL if other != key)}"
+    for key in (*_FIELDS, *_OPTIONAL):
         if key in raw:
             yield from _not_positive(key, raw[key], whole=key.startswith("gpus_per_"))
     peaks = raw.get("tflops", {})

@@ -20,6 +20,7 @@ SCHEDULERS = (
     partial(ChunkedPrefill, 256, 16, delay=1),
     partial(InFlight, 512, 16),
     partial(InFlight, 128, 64, delay=0),
+    partial(InFlight, 512, 16, wait_steps=7, wait_share=0.8),
     partial(PrefillFirst, 256, 16),
     partial(PrefillFirst, 256, 16, poll=5),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from paretosim.cost.kernels import Kernels
 from paretosim.cost.moe import ExpertShape, MoeTimes, experts_roofline_s
 from paretosim.cost.roofline import LAUNCH_S
 from paretosim.errors import ProfileError
@@ -38,6 +39,20 @@ def test_a_cut_that_was_not_measured_leans_on_the_same_layer_cut_over_as_many_gp
     assert {k: getattr(nearest, k) for k in DEEPSEEK} == DEEPSEEK
     assert nearest.moe_tp * nearest.moe_ep == 256
     assert (times(wanted, [64.0, 1024.0]).measured == 0).all()
+
+
+def test_a_sibling_answers_for_a_layer_that_this_engine_timed_in_another_format(store: Store) -> None:
+    # vLLM timed its MXFP8 experts on DeepSeek-V4 alone, and gpt-oss with bf16 activations; SGLang has both together.
+    layer = ExpertShape(2880, 2880, 4, 128, moe_tp=2)
+    loads = (("moe", "power_law_1.2"),)
+    kernels = Kernels.of(store, "b200_sxm", "vllm")
+    found = kernels.experts(("w4a8_mxfp4_mxfp8", "w4a16_mxfp4"), loads, layer)
+    assert (found.lane, layer in found.curves) == ("w4a8_mxfp4_mxfp8", True)
+    assert [r.rule for r in kernels.repairs][0] == "borrowed"
+    # Hopper has no such kernels: what this engine has there serves, without a loan.
+    own = Kernels.of(store, "h200_sxm", "vllm")
+    assert own.experts(("w4a8_mxfp4_mxfp8", "w4a16_mxfp4"), loads, layer).lane == "w4a16_mxfp4"
+    assert "borrowed" not in [r.rule for r in own.repairs]
 
 
 @pytest.mark.parametrize("tokens", [1, 16, 200])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from paretosim.errors import InputError
+from paretosim.errors import InputError, ProfileError
 from paretosim.measured.deployment import layout_of, simulation_of
-from paretosim.measured.launch import launch_of
-from paretosim.measured.rows import Engines, read_frame, rows_of
+from paretosim.measured.launch import Launch, launch_of
+from paretosim.measured.rows import Engines, Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.spec.arrivals import ClosedLoop
 from paretosim.spec.model import load_model
@@ -19,7 +20,8 @@ from tests.measured_rows import HEADER, LLAMA, ROWS, write_rows
 def test_a_row_becomes_its_deployment_under_its_client(tmp_path: Path, store: Store) -> None:
     rows = rows_of(read_frame(write_rows(tmp_path)), "f")
     assert [row.mode for row in rows] == ["aggregated"] * 3 + ["disaggregated"]
-    simulation = simulation_of(rows[3], load_model(LLAMA), store.engine("trtllm"), launch_of(rows[3], store.engine("trtllm")))
+    engine = store.engine("trtllm")
+    simulation = simulation_of(rows[3], load_model(LLAMA), engine, launch_of(rows[3], engine))
     assert simulation.cluster.prefill is not None
     assert simulation.cluster.prefill.engines[0].workers == 1
     assert simulation.cluster.decode.engines[0].workers == 2
@@ -45,9 +47,43 @@ def test_a_missing_column_is_named_with_the_one_that_was_meant(tmp_path: Path) -
         read_frame(path)
 
 
-def test_the_budget_of_whole_prompts_holds_one_beside_every_client(tmp_path: Path, store: Store) -> None:
-    rows = rows_of(read_frame(write_rows(tmp_path, ROWS[1].replace("1024,128,8", "8192,128,512"))), "f")
-    assert launch_of(rows[0], store.engine("trtllm")).options["token_budget"] == 8192 + 512 + 64
+@pytest.fixture
+def row(tmp_path: Path) -> Row:
+    return rows_of(read_frame(write_rows(tmp_path, ROWS[1].replace("1024,128,8", "8192,128,512"))), "f")[0]
+
+
+def test_the_budget_of_whole_prompts_holds_one_beside_every_client(row: Row, store: Store) -> None:
+    asked = replace(row, model="deepseek-ai/DeepSeek-V3")
+    assert launch_of(asked, store.engine("trtllm")).options["token_budget"] == 8192 + 512 + 64
+
+
+def test_of_the_rules_that_apply_the_last_one_counts(row: Row, store: Store) -> None:
+    rules = [
+        {"token_budget": 1000, "kv_cache": "bf16"},
+        {"for": {"model": row.model, "gpus": [row.gpu], "clients_from": 512}, "token_budget": 2000, "poll": 3},
+        {"for": {"model": [row.model], "tp_below": 2}, "token_budget": 3000},
+        {"for": {"versions": ["0.19"]}, "spread_experts": True},
+        {"for": {"isl": 8192, "osl": 128, "weights": ["fp8"], "clients_below": 513, "tp": 2}, "prompts_per_slot": 5},
+    ]
+    found = launch_of(row, store.engine("trtllm"), rules)
+    assert found == Launch({"token_budget": 2000, "poll": 3}, "bf16", prompts_per_slot=5)
+    assert launch_of(replace(row, version="0.19.1"), store.engine("trtllm"), rules).spread_experts
+
+
+def test_budgets_follow_from_lengths_where_a_script_says_so(row: Row, store: Store) -> None:
+    engine = store.engine("vllm")
+    assert launch_of(row, engine, [{"prompts_a_step": 2}]).options["token_budget"] == 2 * 8192
+    assert launch_of(row, engine, [{"beside_lengths": 200}]).options["token_budget"] == 8192 + 128 + 200
+
+
+def test_a_condition_that_is_not_known_is_an_error_with_those_that_are(row: Row, store: Store) -> None:
+    with pytest.raises(ProfileError, match=r"trtllm.yaml: benchmark: unknown condition gpu; known: model, gpus"):
+        launch_of(row, store.engine("trtllm"), [{"for": {"gpu": row.gpu}, "poll": 3}])
+
+
+def test_every_shipped_rule_can_be_asked(row: Row, store: Store) -> None:
+    for name in store.engine_names():
+        launch_of(row, store.engine(name))
 
 
 @pytest.mark.parametrize(

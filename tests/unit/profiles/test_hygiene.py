@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 
 from paretosim.cost.attention import Heads
+from paretosim.cost.block_work import Block
 from paretosim.cost.kernels import Kernels
 from paretosim.errors import ProfileError
-from paretosim.profiles.hygiene import PAD_UP_FACTOR, fastest_kernel, launch_floor_s, pad_up
+from paretosim.profiles.hygiene import PAD_UP_FACTOR, TUNED_LANES, Repair, fastest_kernel, launch_floor_s, pad_up
 from paretosim.profiles.store import Store
+from paretosim.spec.layers import MlaAttention
+from paretosim.spec.model import load_model
 
 
 @pytest.mark.parametrize("gpu", ["h100_sxm", "h200_sxm", "b200_sxm", "b300_sxm", "gb200", "gb300", "l40s"])
@@ -46,6 +51,38 @@ def test_a_floored_lane_without_a_sound_sibling_is_an_error_that_says_why(store:
     alone = type(engine)(**{f: getattr(engine, f) for f in engine.__slots__} | {"siblings": ()})
     with pytest.raises(ProfileError, match=r"no usable fp8_block GEMM lane .* launch, not the kernel"):
         Kernels(store, store.gpu("h200_sxm"), alone).gemm("fp8_block")
+
+
+def test_lanes_that_nobody_tuned_are_replaced_and_no_others(store: Store) -> None:
+    found = set()
+    for gpu in store.gpus():
+        for engine in ("trtllm", "vllm", "sglang"):
+            for lane in TUNED_LANES:
+                if store.has(gpu, engine, "gemm"):
+                    kernels = Kernels.of(store, gpu, engine)
+                    with suppress(ProfileError):
+                        kernels.gemm(lane)
+                    found |= {r.table + " " + r.lane for r in kernels.repairs if r.rule == "untuned"}
+    blackwell = ("b200_sxm", "b300_sxm", "gb200", "gb300")
+    assert found == {f"{gpu}/trtllm/gemm nvfp4" for gpu in blackwell}
+
+
+@pytest.mark.parametrize("gpu", ["h100_sxm", "h200_sxm"])
+def test_gaps_between_the_kernels_of_a_block_are_taken_out(store: Store, gpu: str) -> None:
+    mla = next(g.attention for g in load_model("deepseek-ai/DeepSeek-V3").layers)
+    kernels = Kernels.of(store, gpu, "vllm")
+    times = kernels.block("decode", Block(mla, 7168, 16, "bf16", "bf16"))
+    assert [r.rule for r in kernels.repairs] == ["host_gaps"]
+    (batches, lengths, seconds), raw = times.grids[16], store.table(gpu, "vllm", "mla_module_decode")
+    rows = raw.where(heads=16, gemm_dtype="bf16", kv_dtype="bf16", batch=int(batches[0]), context=int(lengths[0]))
+    assert 20e-6 < rows.columns["latency_s"].min() - seconds[0, 0] < 60e-6
+    assert not [r for r in _repairs(store, "b200_sxm", mla) if r.rule == "host_gaps"]
+
+
+def _repairs(store: Store, gpu: str, attention: MlaAttention) -> list[Repair]:
+    kernels = Kernels.of(store, gpu, "vllm")
+    kernels.block("decode", Block(attention, 7168, 16, "bf16", "bf16"))
+    return kernels.repairs
 
 
 def test_padding_up_lowers_what_a_larger_product_beats_and_nothing_else() -> None:
