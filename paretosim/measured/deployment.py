@@ -64,9 +64,9 @@ def simulation_of(
         budget = {"max_batch_tokens": max(engine.token_budget, row.isl)}
         # The time of a transfer hardly matters on such rows, its set-up does: one flow a prompt is enough.
         cluster = ServedCluster(
-            ServedPool((shapes[1],), Policy("", {"max_sequences": 1 << 14})),
+            ServedPool((shapes[1],), Policy("", {"max_sequences": launch.decode_places or 1 << 14})),
             ServedPool((shapes[0],), Policy("fcfs", budget)),
-            "hand_over",
+            "place",
             transfer=TransferSpec("bulk"),
         )
     lengths = [Uniform(ceil(SHORTEST * nominal), nominal) for nominal in (row.isl, row.osl)]

@@ -31,6 +31,7 @@ class Launch:
     spread_experts : experts are spread over a tensor-parallel group, whatever the row's label.
     prompt_graph_tokens : up to which a step with prompts is a CUDA graph; None is the engine's default.
     prompts_per_slot : of the client.
+    decode_places : sequences that an engine of a decode pool runs at most; 0 is all that come.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class Launch:
     spread_experts: bool = False
     prompt_graph_tokens: int | None = None
     prompts_per_slot: int = PROMPTS_PER_SLOT
+    decode_places: int = 0
 
 
 def launch_of(row: Row, engine: EngineSpec, rules: Sequence[Mapping[str, Any]] | None = None) -> Launch:
@@ -69,7 +71,8 @@ def launch_of(row: Row, engine: EngineSpec, rules: Sequence[Mapping[str, Any]] |
         said["token_budget"] = prompts * row.isl
     if row.concurrency > int(engine.scheduler.get("max_sequences", row.concurrency)):
         said.setdefault("max_sequences", row.concurrency)
-    return Launch(said, cache, spread, graphs, per_slot)
+    places = said.pop("decode_places", {}).get(row.concurrency, 0)
+    return Launch(said, cache, spread, graphs, per_slot, places)
 
 
 def _applies(asked: Mapping[str, Any], row: Row, engine: str) -> bool:

@@ -42,7 +42,7 @@ class Cluster:
     fabric, endpoints : the network, None where nothing takes time; the engines' places in it, by their number.
     progress : called with (ended, all, what) now and then.
     first_token_after : ``prefill`` if the client has the first token when the prompt is complete, ``hand_over`` if the
-        engine that decodes sends it.
+        engine that decodes sends it, ``place`` if it does so only once the sequence is in its batch.
     """
 
     def __init__(self, clock: Clock, requests: Requests, first_token_after: str = "prefill"):
@@ -118,6 +118,7 @@ class Cluster:
         if target is None:
             return None
         self._handed += 1
+        target.load += 1  # routers count what they have sent, wherever it is
         opened = None
         if self.transfers is not None:
             source, sink = self.endpoints[engine.number], self.endpoints[target.number]
@@ -169,6 +170,7 @@ class Cluster:
             self.clock.at(now_s, partial(self._arrived, request, number), now_s)
             return
         engine, target, _, _ = self._on_way.pop(request)
+        target.load -= 1
         if self._stages_after(target):
             engine.release(request, now_s)
             target.submit(request, now_s)
@@ -204,6 +206,8 @@ class Cluster:
         for request, (source, target, _, _) in list(self._on_way.items()):
             if source is engine:
                 del self._on_way[request]
+                if target is not engine:
+                    target.load -= 1
                 if request not in gone:
                     engine.release(request, now_s)
                     gone.append(request)

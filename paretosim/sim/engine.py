@@ -249,6 +249,8 @@ class Engine(Intake):
             self._joined[request] = context
             self._joined_with += context
         columns = self.columns
+        if columns.first_token_s[request] != columns.first_token_s[request]:
+            columns.first_token_s[request] = now_s  # nobody sent it before there was a place here
         if columns.decode_start_s[request] != columns.decode_start_s[request]:
             columns.decode_start_s[request] = now_s
             columns.decode_worker[request] = self.number

@@ -46,7 +46,7 @@ class Intake:
     waiting : requests whose prompt has not begun, in the order of their turn.
     prompts : tokens that are left of each prompt in work, in the order of admission.
     running : sequences being decoded.
-    load : requests here: waiting, in work and running.
+    load : requests here or on their way here: waiting, in work and running.
     count : steps so far, of any kind.
     watched : whether the cluster wants to know of every step of a prompt.
     isl, osl : lengths of all requests, by id [token].

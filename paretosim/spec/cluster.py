@@ -116,7 +116,7 @@ class ServedCluster:
 
     decode: ServedPool
     prefill: ServedPool | None = None
-    first_token_after: Literal["prefill", "hand_over"] = "prefill"
+    first_token_after: Literal["prefill", "hand_over", "place"] = "prefill"
     block_tokens: int = 16
     transfer: TransferSpec | None = None
     kv_cache: KvCacheSpec | None = None

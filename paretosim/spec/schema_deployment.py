@@ -156,7 +156,7 @@ class Disaggregated(Keys):
     prefill: Annotated[_Pool, AfterValidator(_one_way_to_say_engines)]
     decode: Annotated[_DecodingPool, AfterValidator(_one_way_to_say_engines)]
     router: PolicyKeys = ABSENT
-    first_token_after: Literal["prefill", "hand_over"] = "prefill"
+    first_token_after: Literal["prefill", "hand_over", "place"] = "prefill"
     block_tokens: Whole = ABSENT
     kv_transfer: TransferKeys = ABSENT
     kv_cache: KvCacheKeys = ABSENT

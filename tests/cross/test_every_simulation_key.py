@@ -158,6 +158,7 @@ CHANGES: list[tuple[Mapping[str, Any], str, Any]] = [
     (SPLIT, "deployment.decode.kv_blocks", 150),
     (SPLIT, "deployment.router", "power_of_two"),
     (SPLIT, "deployment.first_token_after", "hand_over"),
+    (SPLIT, "deployment.first_token_after", "place"),
     (SPLIT, "deployment.kv_transfer.set_up_ms", 50),
     (SPLIT, "deployment.kv_transfer", SENT | {"mode": "bulk"}),
     (SPLIT, "deployment.kv_transfer", SENT | {"mode": "chunk"}),
