@@ -118,6 +118,7 @@ class InFlight:
             chunks.append((request, part))
             room -= part
             places -= 1
+            self._waited = 0
         return chunks, True
 
     def _waits(self, engine: Intake) -> bool:
@@ -132,7 +133,6 @@ class InFlight:
                 break
             tokens += prompt
         if tokens == running or tokens >= self.wait_share * budget or self._waited >= self.wait_steps:
-            self._waited = 0
             return False
         self._waited += 1
         return True

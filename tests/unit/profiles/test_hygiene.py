@@ -72,7 +72,7 @@ def test_gaps_between_the_kernels_of_a_block_are_taken_out(store: Store, gpu: st
     mla = next(g.attention for g in load_model("deepseek-ai/DeepSeek-V3").layers)
     kernels = Kernels.of(store, gpu, "vllm")
     times = kernels.block("decode", Block(mla, 7168, 16, "bf16", "bf16"))
-    assert [r.rule for r in kernels.repairs] == ["host_gaps"]
+    assert [r.rule for r in kernels.repairs].count("host_gaps") == 1
     (batches, lengths, seconds), raw = times.grids[16], store.table(gpu, "vllm", "mla_module_decode")
     rows = raw.where(heads=16, gemm_dtype="bf16", kv_dtype="bf16", batch=int(batches[0]), context=int(lengths[0]))
     assert 20e-6 < rows.columns["latency_s"].min() - seconds[0, 0] < 60e-6
