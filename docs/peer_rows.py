@@ -24,7 +24,9 @@ from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.step import StepCost
 from paretosim.measured.deployment import layout_of, precision_of
+from paretosim.measured.launch import launch_of
 from paretosim.measured.rows import Row, rows_of
+from paretosim.spec.engine import EngineSpec
 from paretosim.spec.layers import MoeFfn
 from paretosim.spec.parallelism import Parallelism
 from paretosim.spec.precision import Precision
@@ -48,6 +50,12 @@ def ours(row: Any) -> Row:
     """The row as this project reads it."""
     (found,) = rows_of(pd.DataFrame([row._asdict()]), str(row.row_id))
     return found
+
+
+@cache
+def engine_of(name: str) -> EngineSpec:
+    """Facts of an engine that ships with the package."""
+    return Store().engine(name)
 
 
 def basic(row: Any) -> dict[str, Any]:
@@ -84,16 +92,17 @@ def as_we_read_it(row: Any) -> dict[str, Any]:
     experts; gpt-oss and Kimi in INT4 store what no label of the table names, and the peer infers them.
     """
     mine, model = ours(row), load_model(row.model)
+    launch = launch_of(mine, engine_of(mine.engine))
     dense = not any(isinstance(group.ffn, MoeFfn) for group in model.layers)
     question = basic(row) | {"isl": round(0.9 * row.isl), "osl": round(0.9 * row.osl)}
-    question["kvcache_quant_mode"] = {"bf16": "bfloat16"}.get(kv := precision_of(mine).kv_cache, kv)
+    question["kvcache_quant_mode"] = {"bf16": "bfloat16"}.get(kv := precision_of(mine, launch).kv_cache, kv)
     if row.gemm_quant == "int4_wo" or row.model.startswith("openai/gpt-oss"):
         question["gemm_quant_mode"] = question["moe_quant_mode"] = None
     elif row.gemm_quant == "fp8":
         question["gemm_quant_mode"] = "fp8_static" if dense else "fp8_block"
         question["moe_quant_mode"] = "fp8" if dense else "fp8_block"
     for pool, engines in zip(POOLS if row.disagg else ("",), mine.pools, strict=True):
-        layout = layout_of(engines, model)
+        layout = layout_of(engines, model, launch)
         cut = 1 if dense else layout.tp * layout.attn_dp // layout.moe_ep
         widths = (layout.tp, layout.pp, layout.attn_dp, cut, layout.moe_ep)
         question |= {pool + ARGUMENTS[n]: w for n, w in zip(WIDTHS, widths, strict=True)}
@@ -128,8 +137,9 @@ def raw_tpot_ms(rows: pd.DataFrame) -> list[float]:
 
     for row in rows.itertuples():
         mine = ours(row)
-        layout = layout_of(mine.pools[-1], load_model(row.model))
-        cost = step(row.model, row.hardware, row.framework, precision_of(mine), layout)
+        launch = launch_of(mine, engine_of(mine.engine))
+        layout = layout_of(mine.pools[-1], load_model(row.model), launch)
+        cost = step(row.model, row.hardware, row.framework, precision_of(mine, launch), layout)
         isl, osl, ranks = 0.9 * row.isl, 0.9 * row.osl, layout.attn_dp
         batch = row.concurrency / (row.decode_workers if row.disagg else 1)
         seconds = cost.decode_mean([batch], isl, isl + osl).seconds[0]

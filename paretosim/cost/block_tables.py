@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 BLOCKS = ("mla_module", "mla", "dsa", "csa", "hca")
 """Stems of the tables that time attention blocks."""
 ABSORBED_PROMPTS = ("sglang",)
-"""Engines whose table of latent attention times prompts over latents: on the L40S it leaves the cache at 46,000 to 65,000
-head tokens, where queries and outputs of latent width no longer fit, not at twice that."""
+"""Engines whose table of latent attention times prompts over latents: on the L40S it leaves the cache at 46,000 to
+65,000 head tokens, where queries and outputs of latent width no longer fit, not at twice that."""
 DEEPSEEK = "deepseek-ai/DeepSeek-V3"
 """The attention kernels of tables without a model column were timed with this model's dimensions."""
 
@@ -75,25 +75,32 @@ def measured_blocks(kernels: Kernels, phase: str) -> Iterator[tuple[str, BlockTi
 
 
 def _whole(kernels: Kernels, engine: str, op: str, phase: str, block: Block) -> BlockTimes:
-    table = kernels.table(engine, op)
-    rows, like = _of_kind(table, block)
+    rows, like = _of_kind(kernels.table(engine, op), block)
     rows, wanted = _closest(rows, {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
-    if "indexer" in table.schema.columns and "computed" in rows.distinct("indexer"):
-        rows = rows.where(indexer="computed")
+    rows = _with_indexer(rows)
     if phase == "prefill":
         rows = rows.where(prefix=0)
     else:
-        rows = _without_gaps(kernels, engine, op, rows, wanted)
+        rows = _without_gaps(kernels, engine, op, rows, wanted, like)
     timed = replace(like, lane=wanted["gemm_dtype"], kv_dtype=wanted["kv_dtype"])
     return _built(kernels, engine, op, phase, block, timed, rows)
 
 
-def _without_gaps(kernels: Kernels, engine: str, op: str, rows: Table, lane: dict[str, str]) -> Table:
-    """Rule ``host_gaps``: take out what a sibling's blocks of the same lane do not have, whatever their batch."""
+def _with_indexer(rows: Table) -> Table:
+    """Rows whose indexer ran, where some took its choice from an earlier layer."""
+    some = "indexer" in rows.schema.columns and "computed" in rows.distinct("indexer")
+    return rows.where(indexer="computed") if some else rows
+
+
+def _without_gaps(kernels: Kernels, engine: str, op: str, rows: Table, lane: dict[str, str], block: Block) -> Table:
+    """Rule ``host_gaps``: take out what a sibling's blocks of this kind and lane do not have, whatever their batch."""
     for other in kernels.engine.siblings if engine == kernels.engine.name else ():
         if not kernels.store.has(kernels.gpu.name, other, op):
             continue
-        gap = gaps_s(rows, kernels.table(other, op).where(**lane))
+        theirs, like = _of_kind(kernels.table(other, op), block)
+        if (like.kind, like.hidden) != (block.kind, block.hidden):
+            continue
+        gap = gaps_s(rows, _with_indexer(theirs.where(**lane)))
         if gap:
             note = f"{gap * 1e6:.0f} us longer than {other}'s whatever the batch: gaps between kernels, taken out"
             kernels.repairs.append(

@@ -229,8 +229,8 @@ class Kernels:
                 note = f"{floor * 1e6:.0f} us whatever the shape: the host's launch, not the kernel; set aside"
                 floored.append(Repair("launch_floor", self.path(engine, "gemm"), lane, len(rows), note))
                 continue
-            if lane in TUNED_LANES and (times := times_the_fastest(rows, self._others(engine, lane))) > UNTUNED_FACTOR:
-                note = f"small products cost {times:.1f} times a sibling's: nobody tuned the kernel to them; set aside"
+            if lane in TUNED_LANES and (slow := times_the_fastest(rows, self._others(engine, lane))) > UNTUNED_FACTOR:
+                note = f"small products cost {slow:.1f} times a sibling's: nobody tuned the kernel to them; set aside"
                 floored.append(Repair("untuned", self.path(engine, "gemm"), lane, len(rows), note))
                 continue
             self.repairs.extend(floored)
@@ -308,9 +308,7 @@ class Kernels:
         self.note_lowered(engine, "attention_encoder", "bf16", grids.lowered, len(rows))
         return grids
 
-    def _find_experts(
-        self, lanes: tuple[str, ...], loads: tuple[tuple[str, str], ...], shape: ExpertShape
-    ) -> MoeTimes:
+    def _find_experts(self, lanes: tuple[str, ...], loads: tuple[tuple[str, str], ...], shape: ExpertShape) -> MoeTimes:
         """Of the lane that this engine has, the first table of this very layer, if need be a sibling's."""
         layer = {"hidden": shape.hidden, "inter": shape.inter, "top_k": shape.top_k, "experts": shape.experts}
         engines = (self.engine.name, *self.engine.siblings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .operators import Experts
+from typing import Any
+
+from .operators import Counted, Experts
 from .sequence import BlockAttention, DeltaRule, SelfAttention
 from .stage import Stage
 
@@ -18,8 +20,9 @@ LATENT, SELECTED = 16, 20
 
 def launches_of(stage: Stage) -> int:
     """Calls of a stage's prompt step, counted by kind of operator: what the host prepares, not what the GPU runs."""
-    operators = (*stage.per_token, *stage.per_sequence, *stage.per_engine, *stage.attention)
-    return round(sum(_calls(each.operator) * each.count for each in operators))
+    groups: tuple[tuple[Counted[Any], ...], ...]
+    groups = (stage.per_token, stage.per_sequence, stage.per_engine, stage.attention)
+    return round(sum(_calls(each.operator) * each.count for group in groups for each in group))
 
 
 def _calls(operator: object) -> int:

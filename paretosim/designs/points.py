@@ -63,7 +63,9 @@ class Engines:
             kernels = self.kernels[gpu]
             step = compile_step(self.model, self.precision, kernels, layout, self.settings)
             fitted, layers = kernels.engine.calibration, self.model.layer_count
-            self._steps[gpu, layout] = CalibratedStep.of(step, fitted, gpu, served_format(self.model, self.precision), layers)
+            self._steps[gpu, layout] = CalibratedStep.of(
+                step, fitted, gpu, served_format(self.model, self.precision), layers
+            )
         return self._steps[gpu, layout]
 
     def memory(self, gpu: str, layout: Parallelism) -> MemoryModel:

@@ -31,7 +31,7 @@ def precision_of(row: Row, launch: Launch) -> Precision:
     return Precision.of(row.weights, launch.kv_cache)
 
 
-def layout_of(engines: Engines, model: ModelSpec, launch: Launch = Launch()) -> Parallelism:
+def layout_of(engines: Engines, model: ModelSpec, launch: Launch) -> Parallelism:
     """Widths of an engine.
 
     Rows without attention DP say it by their expert widths; rows with DP of 4 and more that call their experts cut

@@ -31,8 +31,8 @@ GAPS_MAX_BATCH = 4
 # was disturbed.
 PAD_UP_FACTOR = 1.15
 
-# Rule `untuned`: block-scaled products are run by kernels that an engine tunes to each shape when it starts; a collector
-# that does not times the default. Engines agree on every other lane within a third.
+# Rule `untuned`: block-scaled products are run by kernels that an engine tunes to each shape when it starts; a
+# collector that does not times the default. Engines agree on every other lane within a third.
 TUNED_LANES = ("nvfp4", "fp8_block")
 UNTUNED_FACTOR = 1.5
 UNTUNED_MAX_M = 64
@@ -134,7 +134,8 @@ def gaps_s(table: Table, other: Table) -> float:
 
 def _fastest_points(table: Table) -> dict[tuple[int, int, int], float]:
     """Least seconds by heads, batch and context."""
-    c, found = table.columns, {}
+    c = table.columns
+    found: dict[tuple[int, int, int], float] = {}
     for heads, batch, context, seconds in zip(
         *(c[name].tolist() for name in ("heads", "batch", "context", "latency_s")), strict=True
     ):

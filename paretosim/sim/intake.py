@@ -55,8 +55,8 @@ class Intake:
     """
 
     __slots__ = (
-        "_computed", "_load_s", "_priority", "cache", "clock", "columns", "count", "earlier_steps", "isl", "load", "log",
-        "memory", "number", "osl", "owner", "prompts", "running", "scheduler", "steps", "waiting", "watched",
+        "_computed", "_load_s", "_priority", "cache", "clock", "columns", "count", "earlier_steps", "isl", "load",
+        "log", "memory", "number", "osl", "owner", "prompts", "running", "scheduler", "steps", "waiting", "watched",
     )  # fmt: skip
 
     def __init__(

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ..errors import InputError, Problem, did_you_mean
 from ..units import GB, GIB, MIB, TFLOP
 
-
 Floats = NDArray[np.float64]
 
 

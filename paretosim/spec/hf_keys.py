@@ -105,7 +105,7 @@ class Keys:
         value = self.raw.get(key)
         if value is not None and value not in known:
             self.problem(key, f"must be one of {', '.join(known)}, not {value!r}")
-        return value if value in known else known[0]
+        return str(value) if value in known else known[0]
 
     def per_layer(self, key: str, layers: int, known: Sequence[Any], default: Any, spare: int = 0) -> list[Any]:
         """One of `known` for every layer; `spare` more items (those of MTP layers) are allowed and dropped."""

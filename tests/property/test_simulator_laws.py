@@ -18,8 +18,8 @@ from paretosim.spec.workload import Slo
 from tests.clusters import dyadic_requests, run
 
 SCHEDULERS = (
-    partial(ChunkedPrefill, 256, 16), partial(InFlight, 512, 16), partial(InFlight, 512, 16, wait_steps=4, wait_share=0.9),
-    partial(PrefillFirst, 256, 16, poll=3),
+    partial(ChunkedPrefill, 256, 16), partial(InFlight, 512, 16),
+    partial(InFlight, 512, 16, wait_steps=4, wait_share=0.9), partial(PrefillFirst, 256, 16, poll=3),
 )  # fmt: skip
 CASES = {
     "seed": st.integers(0, 2**32 - 1),

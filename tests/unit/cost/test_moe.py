@@ -48,7 +48,7 @@ def test_a_sibling_answers_for_a_layer_that_this_engine_timed_in_another_format(
     kernels = Kernels.of(store, "b200_sxm", "vllm")
     found = kernels.experts(("w4a8_mxfp4_mxfp8", "w4a16_mxfp4"), loads, layer)
     assert (found.lane, layer in found.curves) == ("w4a8_mxfp4_mxfp8", True)
-    assert [r.rule for r in kernels.repairs][0] == "borrowed"
+    assert kernels.repairs[0].rule == "borrowed"
     # Hopper has no such kernels: what this engine has there serves, without a loan.
     own = Kernels.of(store, "h200_sxm", "vllm")
     assert own.experts(("w4a8_mxfp4_mxfp8", "w4a16_mxfp4"), loads, layer).lane == "w4a16_mxfp4"

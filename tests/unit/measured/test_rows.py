@@ -95,5 +95,5 @@ def test_every_shipped_rule_can_be_asked(row: Row, store: Store) -> None:
     ],
 )
 def test_expert_widths_tell_the_layout(engines: Engines, ranks: int, spread: int) -> None:
-    layout = layout_of(engines, load_model("deepseek-ai/DeepSeek-V3"))
+    layout = layout_of(engines, load_model("deepseek-ai/DeepSeek-V3"), Launch())
     assert (layout.attn_dp, layout.moe_ep) == (ranks, spread)
