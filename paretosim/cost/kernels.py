@@ -17,12 +17,9 @@ from ..errors import ProfileError
 from ..profiles.grid import Floats
 from ..profiles.hygiene import (
     PAD_UP_FACTOR,
-    TUNED_LANES,
-    UNTUNED_FACTOR,
     Repair,
     fastest_kernel,
-    launch_floor_s,
-    times_the_fastest,
+    gemm_fault,
     without_host_floor,
 )
 from ..profiles.sidecar import Provenance
@@ -217,7 +214,7 @@ class Kernels:
             yield engine, self.table(engine, op)
 
     def _build_gemm(self, lane: str) -> GemmTimes:
-        floored: list[Repair] = []
+        left: list[Repair] = []
         lanes: set[str] = set()
         for engine, table in self.candidates("gemm"):
             lanes |= {f"{engine}: {name}" for name in table.distinct("dtype")}
@@ -225,15 +222,11 @@ class Kernels:
             if not len(rows):
                 continue
             rows, several = fastest_kernel(rows, lane)
-            if (floor := launch_floor_s(rows)) is not None:
-                note = f"{floor * 1e6:.0f} us whatever the shape: the host's launch, not the kernel; set aside"
-                floored.append(Repair("launch_floor", self.path(engine, "gemm"), lane, len(rows), note))
+            if (fault := gemm_fault(rows, lane, self._others(engine, lane))) is not None:
+                rule, note = fault
+                left.append(Repair(rule, self.path(engine, "gemm"), lane, len(rows), f"{note}; set aside"))
                 continue
-            if lane in TUNED_LANES and (slow := times_the_fastest(rows, self._others(engine, lane))) > UNTUNED_FACTOR:
-                note = f"small products cost {slow:.1f} times a sibling's: nobody tuned the kernel to them; set aside"
-                floored.append(Repair("untuned", self.path(engine, "gemm"), lane, len(rows), note))
-                continue
-            self.repairs.extend(floored)
+            self.repairs.extend(left)
             if several:
                 self.repairs.append(several)
             if engine != self.engine.name:
@@ -242,17 +235,16 @@ class Kernels:
             times = GemmTimes.of(self.gpu, lane, self._with_static_scales(engine, lane, rows))
             self.note_lowered(engine, "gemm", lane, times.lowered, len(rows))
             return times
-        self.repairs.extend(floored)
-        unusable = "".join(f"; {repair.note} ({repair.table})" for repair in floored)
+        self.repairs.extend(left)
+        unusable = "".join(f"; {repair.note} ({repair.table})" for repair in left)
         raise ProfileError(
             f"no usable {lane} GEMM lane for {self.gpu.name} under {self.engine.name} or its siblings{unusable}; "
             f"measured: {', '.join(sorted(lanes))}"
         )
 
-    def _others(self, engine: str, lane: str) -> list[Table]:
+    def _others(self, engine: str, lane: str) -> Iterator[Table]:
         """Rows of a GEMM lane of the engines beside one."""
-        found = (table.where(dtype=lane) for other, table in self.candidates("gemm") if other != engine)
-        return [rows for rows in found if len(rows) and launch_floor_s(rows) is None]
+        return (table.where(dtype=lane) for other, table in self.candidates("gemm") if other != engine)
 
     def _with_static_scales(self, engine: str, lane: str, rows: Table) -> Table:
         """Rule ``static_scale``: take the run-time scaling of activations, measured apart, out of an FP8 lane.

@@ -6,6 +6,7 @@ The traps were found by comparing tables with measured serving (see docs/accurac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +85,24 @@ def launch_floor_s(table: Table) -> float | None:
         if low < FLOOR_SECONDS or high / low > FLOOR_SPREAD or heavy / light < FLOOR_WEIGHT_SPREAD:
             return None
     return float(np.quantile(seconds, 0.1))
+
+
+def gemm_fault(table: Table, lane: str, others: Iterable[Table]) -> tuple[str, str] | None:
+    """Rule and reason for which a GEMM lane is set aside, or None.
+
+    Parameters
+    ----------
+    table : rows of the lane.
+    others : the same lane of other engines, read only if it matters.
+    """
+    if (floor := launch_floor_s(table)) is not None:
+        return "launch_floor", f"{floor * 1e6:.0f} us whatever the shape: the host's launch, not the kernel"
+    if lane not in TUNED_LANES:
+        return None
+    slow = times_the_fastest(table, [rows for rows in others if len(rows) and launch_floor_s(rows) is None])
+    if slow > UNTUNED_FACTOR:
+        return "untuned", f"small products cost {slow:.1f} times a sibling's: nobody tuned the kernel to them"
+    return None
 
 
 def times_the_fastest(table: Table, others: list[Table]) -> float:
