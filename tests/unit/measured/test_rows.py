@@ -76,6 +76,18 @@ def test_budgets_follow_from_lengths_where_a_script_says_so(row: Row, store: Sto
     assert launch_of(row, engine, [{"beside_lengths": 200}]).options["token_budget"] == 8192 + 128 + 200
 
 
+def test_places_of_a_decode_pool_are_those_of_the_recipe_with_that_many_clients(tmp_path: Path, store: Store) -> None:
+    pair, engine = rows_of(read_frame(write_rows(tmp_path)), "f")[3], store.engine("trtllm")
+
+    def places(clients: int) -> int:
+        launch = launch_of(pair, engine, [{"decode_places": {clients: 2}}])
+        decode = simulation_of(pair, load_model(LLAMA), engine, launch).cluster.decode
+        return int(decode.scheduler.options["max_sequences"])
+
+    assert places(pair.concurrency) == 2
+    assert places(pair.concurrency + 1) > pair.concurrency
+
+
 def test_a_condition_that_is_not_known_is_an_error_with_those_that_are(row: Row, store: Store) -> None:
     with pytest.raises(ProfileError, match=r"trtllm.yaml: benchmark: unknown condition gpu; known: model, gpus"):
         launch_of(row, store.engine("trtllm"), [{"for": {"gpu": row.gpu}, "poll": 3}])
