@@ -56,7 +56,7 @@ SPACES = {
     "10^9": {"workers": "{from: 1, to: 40}"},
     "10^9, batch by 8": {"batch": "{from: 1, to: 2048, step: 8}", "workers": "[1]"},
 }
-LONG = {"workers": "{from: 1, to: 40}", "max_gpus": "576"}
+LONG = {"workers": "{from: 1, to: 60}", "max_gpus": "864"}
 
 
 def varied(base: str, changed: dict[str, str], path: Path) -> Path:
