@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 BLOCKS = ("mla_module", "mla", "dsa", "csa", "hca")
 """Stems of the tables that time attention blocks."""
-ABSORBED_PROMPTS = ("sglang",)
-"""Engines whose table of latent attention times prompts over latents: on the L40S it leaves the cache at 46,000 to
-65,000 head tokens, where queries and outputs of latent width no longer fit, not at twice that."""
 DEEPSEEK = "deepseek-ai/DeepSeek-V3"
 """The attention kernels of tables without a model column were timed with this model's dimensions."""
 
@@ -113,7 +110,7 @@ def _without_gaps(kernels: Kernels, engine: str, op: str, rows: Table, lane: dic
 def _in_parts(kernels: Kernels, engine: str, op: str, phase: str, block: Block) -> LatentParts:
     rows, wanted = _closest(kernels.table(engine, op), {"kv_dtype": block.kv_dtype})
     like = next(_known(load_model(DEEPSEEK), "mla"))
-    absorbed = engine in ABSORBED_PROMPTS
+    absorbed = kernels.store.engine(engine).absorbed_prompts
     timed = replace(like, lane=block.lane, kv_dtype=wanted["kv_dtype"], core=True, absorbed=absorbed)
     core = _built(kernels, engine, op, phase, replace(block, core=True, absorbed=absorbed), timed, rows)
     absorb = {}

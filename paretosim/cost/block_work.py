@@ -52,7 +52,7 @@ class Block:
     lane : GEMM lane of the projections.
     kv_dtype : format of the cache.
     core : attention alone, without projections.
-    absorbed : a prompt's attention is computed over latents, as decode's is (the Triton and MLA kernels of SGLang).
+    absorbed : a prompt's attention is computed over latents, as decode's is (`EngineSpec.absorbed_prompts`).
     """
 
     attention: BlockKind

@@ -61,12 +61,9 @@ def launch_of(row: Row, engine: EngineSpec, rules: Sequence[Mapping[str, Any]] |
     cache, spread = said.pop("kv_cache", None), said.pop("spread_experts", False)
     graphs = said.pop("prompt_graph_tokens", None)
     per_slot = said.pop("prompts_per_slot", PROMPTS_PER_SLOT)
-    beside_clients, beside_lengths = said.pop("beside_prompt_and_clients", None), said.pop("beside_lengths", None)
-    prompts = said.pop("prompts_a_step", None)
-    if beside_clients is not None:
-        said["token_budget"] = max(said.get("token_budget", 0), row.isl + row.concurrency + beside_clients)
-    if beside_lengths is not None:
-        said["token_budget"] = row.isl + row.osl + beside_lengths
+    beside, prompts = said.pop("beside_prompt_and_clients", None), said.pop("prompts_a_step", None)
+    if beside is not None:
+        said["token_budget"] = max(said.get("token_budget", 0), row.isl + row.concurrency + beside)
     if prompts is not None:
         said["token_budget"] = prompts * row.isl
     if row.concurrency > int(engine.scheduler.get("max_sequences", row.concurrency)):

@@ -28,6 +28,7 @@ class EngineSpec:
     kv_memory_fraction : share of what weights, activations and buffers leave of that which the KV cache gets.
     kv_output_reserve : share of a request's output that its KV blocks cover on average over its life in the batch.
     admission_output_share : share of a request's output for which KV blocks are set aside when it is admitted.
+    absorbed_prompts : latent attention of prompts runs over latents, as decode's does, not over expanded heads.
     graph_tokens : up to which a step with prompts is one CUDA graph by default [token of a rank].
     scheduler : what a step carries, as a scenario would say it: ``policy`` and its options.
     benchmark : rules: how the public benchmark behind the measured rows starts the engine, where that is not the
@@ -47,6 +48,7 @@ class EngineSpec:
     kv_memory_fraction: float
     kv_output_reserve: float
     admission_output_share: float
+    absorbed_prompts: bool
     graph_tokens: int
     scheduler: Mapping[str, Any]
     benchmark: Sequence[Mapping[str, Any]]
@@ -58,7 +60,7 @@ class EngineSpec:
 
 _KEYS = (
     "gemm_lanes", "moe_lanes", "attention_arithmetic", "token_budget", "memory_utilization", "kv_memory_fraction",
-    "kv_output_reserve", "admission_output_share", "graph_tokens", "scheduler", "benchmark",
+    "kv_output_reserve", "admission_output_share", "absorbed_prompts", "graph_tokens", "scheduler", "benchmark",
     "buffer_bytes", "siblings",
 )  # fmt: skip
 

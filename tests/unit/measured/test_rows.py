@@ -70,10 +70,8 @@ def test_of_the_rules_that_apply_the_last_one_counts(row: Row, store: Store) -> 
     assert launch_of(replace(row, version="0.19.1"), store.engine("trtllm"), rules).spread_experts
 
 
-def test_budgets_follow_from_lengths_where_a_script_says_so(row: Row, store: Store) -> None:
-    engine = store.engine("vllm")
-    assert launch_of(row, engine, [{"prompts_a_step": 2}]).options["token_budget"] == 2 * 8192
-    assert launch_of(row, engine, [{"beside_lengths": 200}]).options["token_budget"] == 8192 + 128 + 200
+def test_a_budget_is_so_many_prompts_where_a_script_says_so(row: Row, store: Store) -> None:
+    assert launch_of(row, store.engine("vllm"), [{"prompts_a_step": 2}]).options["token_budget"] == 2 * 8192
 
 
 def test_places_of_a_decode_pool_are_those_of_the_recipe_with_that_many_clients(tmp_path: Path, store: Store) -> None:
