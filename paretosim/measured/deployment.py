@@ -42,6 +42,8 @@ def layout_of(engines: Engines, model: ModelSpec, launch: Launch) -> Parallelism
         return Parallelism(tp, pp)
     cut, spread = engines.moe_tp or 1, engines.moe_ep or 1
     ranks = engines.attn_dp or max(1, cut * spread // tp)
+    if launch.tensor_parallel:
+        return Parallelism(tp * ranks, pp)
     if (ranks >= 4 and spread == 1) or launch.spread_experts:
         spread = tp * ranks
     return Parallelism(tp, pp, attn_dp=ranks, moe_ep=min(spread, tp * ranks))
@@ -61,7 +63,7 @@ def simulation_of(
     decode = ServedPool((shapes[-1],), Policy("", launch.options))
     cluster = ServedCluster(decode)
     if len(shapes) == 2:
-        budget = {"max_batch_tokens": max(engine.token_budget, row.isl)}
+        budget = {"max_batch_tokens": launch.prefill_tokens or max(engine.token_budget, row.isl)}
         # The time of a transfer hardly matters on such rows, its set-up does: one flow a prompt is enough.
         cluster = ServedCluster(
             ServedPool((shapes[1],), Policy("", {"max_sequences": launch.decode_places or 1 << 14})),
@@ -71,13 +73,15 @@ def simulation_of(
         )
     lengths = [Uniform(ceil(SHORTEST * nominal), nominal) for nominal in (row.isl, row.osl)]
     mix = Mix(round(lengths[0].mean), round(lengths[1].mean), isl_lengths=lengths[0], osl_lengths=lengths[1])
-    # Graphs are what the launch command says; the rest of the host's time is the engine's own.
-    graphs, host = launch.prompt_graph_tokens, None
+    # Graphs and speculation are what the launch command says; the rest of the host's time is the engine's own.
+    graphs, host = launch.prompt_graph_tokens, engine.calibration.host
+    host = replace(host, sequence_s=host.sequence_s + launch.sequence_s)
     if graphs is not None:
-        host = replace(engine.calibration.host, graph_tokens=graphs)
+        host = replace(host, graph_tokens=graphs)
     per_slot = prompts_per_slot or launch.prompts_per_slot
     workload = Workload((mix,), arrivals=ClosedLoop(row.concurrency), requests=max(per_slot * row.concurrency, 8))
     return Simulation(
         name=f"row {row.place}", cluster=cluster, workload=workload, slo=Slo(), step_time=None, model=row.model,
         precision=precision_of(row, launch), engine=row.engine, host=host, path=Path(), where=Where("", {}),
+        settings=launch.settings,
     )  # fmt: skip

@@ -110,7 +110,7 @@ def predicted(of: tuple[Floats, Floats, Floats], scale: Floats, values: Floats) 
     """
     units = np.array([PARAMETERS[name][1] for name in FITTED])
     prompt_scale, step, layer, launch, sequence, token, lag = values * units
-    host = np.array([step, layer, sequence, token])
+    host = np.array([step, layer, sequence, token, 1.0])
     ttft, tpot, launches = of
     # Scaled kernels against launches are kernels against launches over the scale.
     prompts = scale * prompt_scale

@@ -25,7 +25,7 @@ from .rows import Row
 
 LEAST_CACHE = 0.04
 """Share of the GPU's memory that a deployment which was measured must have had for its cache; an assumption."""
-TERMS = ("decode kernels", "step", "decode_layer", "sequence", "token")
+TERMS = ("decode kernels", "step", "decode_layer", "sequence", "token", "known")
 """What the seconds of a step are made of, beside those of steps with prompts; see `terms_of`."""
 FLOORS_S = np.concatenate([[0.0], np.geomspace(1e-3, 2.0, 40)])
 """Values of the launches' time at which steps with prompts are summed up; 2 % apart at most from the sum in between."""
@@ -39,8 +39,8 @@ class Replay:
     ----------
     ttft_s, tpot_s : means over all requests [s].
     throughput_tok_s_gpu : output tokens over all GPUs and the whole run.
-    ttft_terms, tpot_terms : seconds (the first of `TERMS`) and counts (the others) behind the means, then seconds of
-        steps with prompts at each of `FLOORS_S`; empty where they would not add up, with several engines.
+    ttft_terms, tpot_terms : seconds (first and last of `TERMS`) and counts (the others) behind the means, then seconds
+        of steps with prompts at each of `FLOORS_S`; empty where they would not add up, with several engines.
     launches : operations of a step with prompts, all stages together.
     lane : whose kernel scale applies.
     """
@@ -80,7 +80,7 @@ class Replayer:
         engine, model = self._store.engine(row.engine), self.model(row.model)
         launch = launch_of(row, engine, (self._rules or {}).get(row.engine))
         simulation = simulation_of(row, model, engine, launch, self._per_slot)
-        key = (row.model, row.engine, str(simulation.precision), str(simulation.host))
+        key = (row.model, row.engine, *map(str, (simulation.precision, simulation.host, simulation.settings)))
         if key not in self._builders:
             kernels = self._kernels.setdefault(row.engine, {})
             self._builders[key] = Builder(simulation, self._store, _kernels=kernels, _model=model)
@@ -92,7 +92,8 @@ class Replayer:
         if len(row.pools) == 1 and len(outcome.engines) == 1:
             kind = simulation.cluster.decode.engines[0]
             graphs = (simulation.host or builder.calibration.host).graph_tokens
-            ttft_terms, tpot_terms = terms_of(outcome, model.layer_count, kind.layout.attn_dp, graphs)
+            ranks = kind.layout.attn_dp
+            ttft_terms, tpot_terms = terms_of(outcome, model.layer_count, ranks, graphs, launch.sequence_s)
             launches = builder.launches(kind)
         if not np.isfinite(outcome.log.column("finish_s")).any():
             raise InputError("no request of the row fits the memory of its engines")
@@ -126,23 +127,26 @@ def _with_room(builder: Builder, pool: ServedPool) -> ServedPool:
     return replace(pool, kv_blocks=int(tokens // builder.simulation.cluster.block_tokens))
 
 
-def terms_of(outcome: Outcome, layers: int, ranks: int, graph_tokens: int) -> tuple[Floats, Floats]:
+def terms_of(
+    outcome: Outcome, layers: int, ranks: int, graph_tokens: int, sequence_s: float = 0.0
+) -> tuple[Floats, Floats]:
     """What the mean TTFT and TPOT of one engine in a closed loop are made of: `TERMS`, then steps with prompts.
 
     Every event of such a run falls on the boundary of a step, so which step carries what depends on lengths alone and
     not on how long steps take. A latency is the sum of the steps in between, and each step is a sum of kernel time,
     a constant, and so much for each layer, sequence and prompt token: the means are linear in these prices, exactly. A
     step with prompts takes its kernels or its launches, so the sum of such steps is convex in the launches' time, and
-    known at `FLOORS_S`.
+    known at `FLOORS_S`. What a launch command is known to cost a sequence, `sequence_s`, is no kernel's.
     """
     log, steps = outcome.log, outcome.engines[0].log
     c = steps.column
     start, end, count, running, tokens = (c(n) for n in ("start_s", "end_s", "steps", "sequences", "tokens"))
-    seconds, prompts = end - start, tokens > 0
+    known_s = running * count / ranks * sequence_s
+    seconds, prompts = end - start - known_s, tokens > 0
     floors = np.where((tokens + running) / ranks > graph_tokens, FLOORS_S[:, None], 0.0)
     per_run = np.concatenate([
         [np.where(prompts, 0.0, seconds), count, np.where(prompts, 0.0, count * layers), running * count / ranks,
-         tokens / ranks],
+         tokens / ranks, known_s],
         np.where(prompts, np.maximum(seconds, floors), 0.0),
     ])  # fmt: skip
     until = np.concatenate([np.zeros((len(per_run), 1)), np.cumsum(per_run, axis=1)], axis=1)

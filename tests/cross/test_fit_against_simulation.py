@@ -22,6 +22,7 @@ LINES = (
     f"b,trtllm,{LLAMA},h200_sxm,fp8,False,8192,128,16,2,2,,,,,150,20,benchmark_dashboard,False",
     f"c,sglang,{LLAMA},b200_sxm,fp8,False,2048,64,16,4,1,,,,,300,15,benchmark_dashboard,False",
     f"d,trtllm,{DEEPSEEK},b200_sxm,fp8,False,2048,64,48,8,1,,,,,300,15,benchmark_dashboard,False",
+    "e,sglang,deepseek-ai/DeepSeek-R1,b200_sxm,fp8,False,1024,64,16,8,1,,,,,300,15,benchmark_dashboard,True",
 )
 
 
@@ -29,7 +30,7 @@ LINES = (
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     found = rows_of(read_frame(write_rows(tmp_path_factory.mktemp("rows"), *LINES)), "f")
     spread = replace(found[3].pools[0], tp=1, attn_dp=8, moe_ep=8)
-    return [*found[:3], replace(found[3], pools=(spread,))]
+    return [*found[:3], replace(found[3], pools=(spread,)), found[4]]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def test_a_row_becomes_its_deployment_under_its_client(tmp_path: Path, store: St
     assert simulation.cluster.decode.engines[0].layout.tp == 4
     workload = simulation.workload
     assert isinstance(workload.arrivals, ClosedLoop)
-    assert (workload.arrivals.concurrency, workload.requests) == (8, 80)
+    assert (workload.arrivals.concurrency, workload.requests) == (8, 40)  # five a client: the harness of such pairs
     assert workload.mixes[0].prompt.low == 820  # type: ignore[union-attr]
     assert workload.mixes[0].prompt.high == 1024  # type: ignore[union-attr]
 
@@ -84,6 +84,36 @@ def test_places_of_a_decode_pool_are_those_of_the_recipe_with_that_many_clients(
 
     assert places(pair.concurrency) == 2
     assert places(pair.concurrency + 1) > pair.concurrency
+
+
+def test_drafts_are_what_the_recipe_says_and_cost_their_sequences_host_time(row: Row, store: Store) -> None:
+    rules = [{"for": {"speculative": True}, "draft_tokens": 3, "acceptance": 0.5, "verified_us": 10}]
+    engine, model = store.engine("sglang"), load_model("Qwen/Qwen3.5-397B-A17B")
+    plain, drafting = (
+        simulation_of(row, model, engine, launch_of(replace(row, speculative=drafts), engine, rules))
+        for drafts in (False, True)
+    )
+    assert plain.settings.draft_tokens == 0
+    assert drafting.settings.tokens_per_step == 1 + 0.5 + 0.25 + 0.125
+    assert drafting.host.sequence_s - plain.host.sequence_s == pytest.approx(4 * 10e-6)  # one verified, three proposed
+
+
+def test_a_recipe_says_the_prefill_budget_and_outranks_a_label(tmp_path: Path, store: Store) -> None:
+    pair, engine = rows_of(read_frame(write_rows(tmp_path)), "f")[3], store.engine("sglang")
+    prefill = replace(pair.pools[0], tp=1, attn_dp=4)
+    pair = replace(pair, model="deepseek-ai/DeepSeek-V3", pools=(prefill, replace(pair.pools[1], tp=1, attn_dp=4)))
+    model = load_model(pair.model)
+
+    def pools(**said: object) -> list[tuple[int, int, int]]:
+        rule = {"for": {"disaggregated": True, "prefill_attn_dp": [4], "attn_dp": [4]}, "prefill_tokens": 16384} | said
+        cluster = simulation_of(pair, model, engine, launch_of(pair, engine, [rule])).cluster
+        assert cluster.prefill is not None
+        assert cluster.prefill.scheduler.options["max_batch_tokens"] == 16384
+        layouts = [pool.engines[0].layout for pool in (cluster.prefill, cluster.decode)]
+        return [(layout.tp, layout.attn_dp, layout.moe_ep) for layout in layouts]
+
+    assert pools() == [(1, 4, 4), (1, 4, 4)]
+    assert pools(tensor_parallel=True) == [(4, 1, 1), (4, 1, 1)]
 
 
 def test_a_condition_that_is_not_known_is_an_error_with_those_that_are(row: Row, store: Store) -> None:
