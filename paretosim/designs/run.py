@@ -227,10 +227,10 @@ def _table(
         overall = goal.empty()
         for front in mine:
             overall = goal.merged(overall, front)
-        for front in mine:
-            frame = describe(space, points[mix], gpus, front.index)
-            frame["pareto"] = np.isin(front.index, overall.index)
-            frames.append(frame)
+        index = np.concatenate([front.index for front in mine])
+        frame = describe(space, points[mix], gpus, index)
+        frame["pareto"] = np.isin(index, overall.index)
+        frames.append(frame)
     # Mixes in the scenario's order, then each mix's own front first, by falling interactivity.
     table = pd.concat([f for f in frames if len(f)], ignore_index=True)
     place = table["mix"].map({mix: i for i, mix in enumerate(points)})

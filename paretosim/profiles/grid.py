@@ -6,7 +6,7 @@ Outside the measured grid the edge's value is kept, and the answer says that it 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -128,6 +128,28 @@ def bridged(axis: Floats, values: Floats) -> Floats:
             logs = np.interp(np.log(axis[inner]), np.log(axis[known]), np.log(curve[known]))
             curve[inner] = np.where(np.isfinite(curve[inner]), curve[inner], np.exp(logs))
     return filled
+
+
+def distinct_rows(*columns: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Distinct rows of a table of whole numbers, sorted, and which of them each row is.
+
+    What ``np.unique`` answers along an axis, column by column: it sorts rows as bytes, which takes ten times as long.
+
+    Parameters
+    ----------
+    columns : arrays (rows,).
+
+    Returns
+    -------
+    distinct, place
+        Shapes (distinct rows, columns) and (rows,).
+    """
+    code = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values, place = np.unique(column, return_inverse=True)
+        code = np.unique(code * len(values) + place, return_inverse=True)[1]
+    _, first = np.unique(code, return_index=True)
+    return np.stack([column[first] for column in columns], axis=1), code
 
 
 def held_out_errors(axis: Floats, values: Floats) -> Floats:

@@ -223,7 +223,7 @@ def fastest_kernel(table: Table, lane: str) -> tuple[Table, Repair | None]:
     """
     schema = table.schema
     keys = [c for c in (*schema.lane, *schema.axes) if c != "kernel"]
-    codes = [np.unique(table.columns[c].astype(str), return_inverse=True)[1] for c in keys if c in schema.lane]
+    codes = [_codes(table.columns[c]) for c in keys if c in schema.lane]
     codes += [table.columns[c] for c in schema.axes]
     value = table.columns[schema.values[0]]
     order = np.lexsort((value, *reversed(codes)))
@@ -240,3 +240,10 @@ def fastest_kernel(table: Table, lane: str) -> tuple[Table, Repair | None]:
     where = f"{table.provenance.gpu}/{table.provenance.engine}/{schema.op}"
     note = f"several kernels timed the same shapes; the fastest stays ({share} rows)"
     return kept, Repair("fastest_kernel", where, lane, dropped, note)
+
+
+def _codes(words: np.ndarray) -> NDArray[np.int64]:
+    """Places of words in their sorted order; a table has few."""
+    listed = words.tolist()
+    place = {word: i for i, word in enumerate(sorted(set(listed), key=str))}
+    return np.array([place[word] for word in listed]) if len(place) > 1 else np.zeros(len(words), np.int64)
