@@ -11,29 +11,30 @@ from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
+from .grids import BATCHES, CONTEXTS, PREFILL, PROMPTS, TOKENS, Grids, OperatorGrid, Seen
 from .kernels import Kernels
 from .launches import launches_of
 from .operators import Beside, Counted, Exchange, Gemm, PerToken
 from .overlap import Overlap, halves
 from .stage import Stage, stage_operators
-from .step import BATCHES, CONTEXTS, PREFILL, PROMPTS, TOKENS, OperatorGrid, Seen, StepCost
+from .step import StepCost
 
-Grids = dict[tuple[str, Seen], OperatorGrid]
+Found = dict[tuple[str, Seen], OperatorGrid]
 
 
 class _Collected:
     """Grids of a step as they are found, and apart those of either side of an overlap."""
 
     def __init__(self, tokens: Floats):
-        self.all: Grids = {}
-        self.beside: dict[Beside, Grids] = {"attention": {}, "ffn": {}}
+        self.all: Found = {}
+        self.beside: dict[Beside, Found] = {"attention": {}, "ffn": {}}
         self.exchange = np.zeros((4, len(tokens)))
         self.hidden = ""
 
     def add(self, name: str, sees: Seen, seconds: Floats, measured: Floats, side: Beside | None) -> None:
         for into in (self.all, self.beside[side]) if side else (self.all,):
-            old = into.get((name, sees), OperatorGrid(name, sees, np.zeros(()), np.zeros(())))
-            into[name, sees] = OperatorGrid(name, sees, old.seconds + seconds, old.measured_s + measured)
+            old = into.get((name, sees), OperatorGrid(name, sees, np.zeros(())))
+            into[name, sees] = OperatorGrid(name, sees, old.grid + np.stack([seconds, measured]))
 
 
 def compile_step(
@@ -63,9 +64,14 @@ def compile_step(
         _rows(found, each, kernels, layout, tokens, "" if each is stage else "draft ")
         _attention(found, each, kernels, layout, settings, drafts=each is not stage)
     beside = found.beside.values()
-    sides = tuple(StepCost(layout, tokens, tuple(grids.values()), settings=settings) for grids in beside)
+    sides = tuple(
+        StepCost(layout, tokens, Grids.of(grids.values(), len(tokens)), settings=settings) for grids in beside
+    )
     overlap = Overlap(found.hidden, sides, found.exchange) if found.hidden else None
-    return StepCost(layout, tokens, tuple(found.all.values()), overlap, settings, launches_of(stage))
+    every = tuple(found.all.values())
+    return StepCost(
+        layout, tokens, Grids.of(every, len(tokens)), every, overlap, settings, launches_of(stage)
+    )  # fmt: skip
 
 
 def _rows(found: _Collected, stage: Stage, kernels: Kernels, layout: Parallelism, tokens: Floats, prefix: str) -> None:

@@ -22,9 +22,9 @@ from .blend import BLEND, blended
 from .certainty import with_bands
 from .checks import check_formats, check_memory, check_names
 from .cross import Scored
+from .engines import Engines
 from .journal import Journal
 from .objectives import AnyFront, Goal
-from .points import Engines
 from .space import DesignSpace
 from .summary import Stopwatch, rests_on, summary, unreachable
 from .table import MixPoints, describe, label

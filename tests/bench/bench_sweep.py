@@ -22,7 +22,7 @@ import numpy as np
 from paretosim import Store, load_scenario
 from paretosim.designs.checks import check_names
 from paretosim.designs.cross import PIECE
-from paretosim.designs.points import Engines
+from paretosim.designs.engines import Engines
 from paretosim.designs.space import DesignSpace
 from paretosim.designs.tasks import Evaluate
 
