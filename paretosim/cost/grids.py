@@ -74,10 +74,8 @@ class Grids:
         """Sums over the operators of one layout, whose grids of rows have so many."""
         found: dict[Seen, Floats] = {}
         for operator in operators:
-            if operator.sees in found:
-                found[operator.sees] += operator.grid
-            else:
-                found[operator.sees] = operator.grid.copy()
+            total = found.get(operator.sees)
+            found[operator.sees] = operator.grid if total is None else total + operator.grid
         none = np.zeros((2, rows))
         return cls(
             found.get("tokens", none), found.get("sequences", none), found.get("all tokens"), found.get("decode"),

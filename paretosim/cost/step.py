@@ -45,7 +45,7 @@ class StepCost:
     layout : widths of the engine; ``layout.pp`` stages take one such step each.
     tokens : axis of the per-token operators (and, for the head, of sequences).
     grids : what all operators take, but for an exchange that `overlap` hides.
-    operators : each operator's grid, in a stack none.
+    operators : the grid of each operator of each kind of layer; in a stack none.
     overlap : what becomes of an exchange that runs beside the other half of the batch; None where nothing does.
     settings : how the engine is run. If it speculates, a decode step proposes and verifies, and yields
         `tokens_per_step` tokens for each sequence; a prefill step fills the draft layer's cache too.
@@ -76,7 +76,8 @@ class StepCost:
     def stacks_with(self, other: StepCost) -> bool:
         """Whether both can be in one stack: they share the axis of tokens, and no exchange of theirs is hidden."""
         alone = self.overlap is not None or other.overlap is not None
-        return not alone and self.settings == other.settings and np.array_equal(self.tokens, other.tokens)
+        same = self.tokens is other.tokens or np.array_equal(self.tokens, other.tokens)
+        return same and not alone and self.settings == other.settings
 
     @property
     def tokens_per_step(self) -> float:

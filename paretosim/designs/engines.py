@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
 from .space import Ints, Pool
 
-POINTS_A_STACK = 1 << 11
+POINTS_A_STACK = 1 << 12
 """Batches of all layouts of a stack: enough that NumPy's cost of a call does not count, few enough for the cache."""
 
 
@@ -73,10 +74,12 @@ class Engines:
             kernels = self.kernels[gpu]
             step = compile_step(self.model, self.precision, kernels, layout, self.settings)
             fitted, layers = kernels.engine.calibration, self.model.layer_count
-            self._steps[gpu, layout] = CalibratedStep.of(
-                step, fitted, gpu, served_format(self.model, self.precision), layers
-            )
+            self._steps[gpu, layout] = CalibratedStep.of(step, fitted, gpu, self._form, layers)
         return self._steps[gpu, layout]
+
+    @cached_property
+    def _form(self) -> str:
+        return served_format(self.model, self.precision)
 
     def memory(self, gpu: str, layout: Parallelism) -> MemoryModel:
         """Memory of one GPU."""

@@ -23,7 +23,7 @@ from .points import ARRAYS, Points, colocated_points, decode_points, prefill_poi
 from .space import WIDTHS, DesignSpace, Pool
 from .table import MixPoints
 
-ENGINES_A_TASK = 32
+ENGINES_A_TASK = 128
 ROWS_A_TASK = 1 << 20
 DESIGNS_A_TASK = 1 << 28
 Arrays = dict[str, np.ndarray]

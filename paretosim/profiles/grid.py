@@ -170,6 +170,13 @@ def held_out_errors(axis: Floats, values: Floats) -> Floats:
     return np.abs(np.expm1(error[np.isfinite(error)]))
 
 
+def least_from_here(values: Floats, axis: int) -> Floats:
+    """The least of each point and all behind it along an axis."""
+    back = (slice(None),) * axis + (slice(None, None, -1),)
+    least: Floats = np.minimum.accumulate(values[back], axis=axis)[back]
+    return least
+
+
 def monotone(values: Floats) -> Floats:
     """The nearest array that never falls along any axis: the mean of its two monotone envelopes.
 
@@ -180,5 +187,5 @@ def monotone(values: Floats) -> Floats:
     upper, lower = values, values
     for axis in range(values.ndim):
         upper = np.maximum.accumulate(upper, axis=axis)
-        lower = np.flip(np.minimum.accumulate(np.flip(lower, axis), axis=axis), axis)
+        lower = least_from_here(lower, axis)
     return 0.5 * (upper + lower)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .grid import Floats
+from .grid import Floats, least_from_here
 from .store import Table
 
 # Rule `launch_floor`: over small GEMMs (m <= 16) time is weight traffic plus a launch of a few microseconds. A lane
@@ -207,7 +207,7 @@ def pad_up(seconds: Floats, axes: tuple[int, ...]) -> tuple[Floats, NDArray[np.b
     """
     reach = np.where(np.isnan(seconds), np.inf, seconds)
     for axis in axes:
-        reach = np.flip(np.minimum.accumulate(np.flip(reach, axis), axis=axis), axis)
+        reach = least_from_here(reach, axis)
     lowered = seconds > PAD_UP_FACTOR * reach
     return np.where(lowered, reach, seconds), lowered
 
