@@ -243,7 +243,9 @@ def fastest_kernel(table: Table, lane: str) -> tuple[Table, Repair | None]:
 
 
 def _codes(words: np.ndarray) -> NDArray[np.int64]:
-    """Places of words in their sorted order; a table has few."""
+    """Numbers for words, of which a table has few; numbers stay."""
+    if words.dtype.kind in "iu":
+        return words
     listed = words.tolist()
-    place = {word: i for i, word in enumerate(sorted(set(listed), key=str))}
+    place = {word: i for i, word in enumerate(set(listed))}
     return np.array([place[word] for word in listed]) if len(place) > 1 else np.zeros(len(words), np.int64)
