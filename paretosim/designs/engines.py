@@ -22,7 +22,7 @@ from ..spec.settings import DEFAULT, EngineSettings
 from .space import Ints, Pool
 
 POINTS_A_STACK = 1 << 12
-"""Batches of all layouts of a stack: enough that NumPy's cost of a call does not count, few enough for the cache."""
+"""Points of all layouts of a stack: enough that NumPy's cost of a call does not count, few enough for the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,9 @@ class Engines:
             )
         return self._memory[gpu, layout]
 
-    def stacks(self, gpu: str, layouts: Sequence[Parallelism], batches: int) -> tuple[Stack, ...]:
-        """Layouts in stacks of those that can be evaluated together at so many batches; asked once for all mixes."""
-        most = max(1, POINTS_A_STACK // batches)
+    def stacks(self, gpu: str, layouts: Sequence[Parallelism], points: int) -> tuple[Stack, ...]:
+        """Layouts in stacks of those that can be evaluated together, at so many points each; kept for other mixes."""
+        most = max(1, POINTS_A_STACK // points)
         key = gpu, most, tuple(layouts)
         if key not in self._stacks:
             groups: list[list[int]] = []

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,39 +105,41 @@ Place = tuple[str, Parallelism, slice]
 """GPU and layout of an engine, and where the points of its batches go."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Together:
-    """A stack under one mix, and where its points go.
+class _Kind(NamedTuple):
+    """What must be the same to be evaluated together.
 
     Attributes
     ----------
-    pieces, smoothing : of engines that pipeline the pieces of a prompt; 0 for the others.
-    to : array (batches, layouts).
+    pieces, smoothing, stages : of engines that pipeline the pieces of a prompt; 0 for the others.
+    chunks : of one prompt, each of which is followed through the stages.
     """
 
     gpu: str
-    stack: Stack
-    pieces: int
-    smoothing: float
-    to: Ints
+    pieces: int = 0
+    smoothing: float = 0.0
+    stages: int = 0
+    chunks: int = 1
 
 
-Kind = tuple[str, int, float, int]
-"""What must be the same to be evaluated together: GPU, pieces, smoothing and, if there are pieces, stages."""
+def _together(
+    engines: Engines, pool: Pool, found: Iterable[tuple[_Kind, Parallelism, int]]
+) -> Iterator[tuple[_Kind, Stack, Ints]]:
+    """Stacks of the engines of a pool, and where their points go, array (batches, layouts).
 
-
-def _together(engines: Engines, pool: Pool, found: Iterable[tuple[Kind, Parallelism, int]]) -> Iterator[_Together]:
-    """Stacks of the engines of a pool, each given by what it shares with others, its layout and its first point."""
-    kinds: dict[Kind, list[tuple[Parallelism, int]]] = {}
+    Parameters
+    ----------
+    found : each engine's kind, layout and first point.
+    """
+    kinds: dict[_Kind, list[tuple[Parallelism, int]]] = {}
     for kind, layout, first in found:
         kinds.setdefault(kind, []).append((layout, first))
-    for (gpu, pieces, smoothing, _), mine in kinds.items():
+    for kind, mine in kinds.items():
         # Chunks that are smoothed follow from the layout's own times.
-        for some in ([one] for one in mine) if smoothing else (mine,):
+        for some in ([one] for one in mine) if kind.smoothing else (mine,):
             starts = np.array([at for _, at in some])
-            for stack in engines.stacks(gpu, [layout for layout, _ in some], len(pool.batch)):
-                to = starts[stack.places] + np.arange(len(pool.batch))[:, None]
-                yield _Together(gpu, stack, pieces, smoothing, to)
+            layouts = [layout for layout, _ in some]
+            for stack in engines.stacks(kind.gpu, layouts, len(pool.batch) * kind.chunks):
+                yield kind, stack, starts[stack.places] + np.arange(len(pool.batch))[:, None]
 
 
 def prefill_points(
@@ -150,25 +154,29 @@ def prefill_points(
     prefix = mix.isl * prefix_hit_rate
     request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
 
-    def asked() -> Iterator[tuple[Kind, Parallelism, int]]:
+    def asked() -> Iterator[tuple[_Kind, Parallelism, int]]:
         for gpu, layout, where in engines.layouts(pool) if places is None else places:
             budget = engines.kernels[gpu].engine.token_budget
             for chunk, here in pool.chunks(layout, where):
                 # Stages pipeline the pieces of a prompt beyond the budget whether or not a chunk is asked for.
                 pieces = chunk or (budget if layout.pp > 1 and mix.isl - prefix > budget else 0)
-                yield (gpu, pieces, smoothing if chunk else 0.0, layout.pp if pieces else 0), layout, here.start
+                kind = _Kind(gpu)
+                if pieces:
+                    chunks = ceil((mix.isl - prefix) / pieces)
+                    kind = _Kind(gpu, pieces, smoothing if chunk else 0.0, layout.pp, chunks)
+                yield kind, layout, here.start
 
-    for one in _together(engines, pool, asked()):
-        kernels, memory, step = engines.kernels[one.gpu], one.stack.memory, one.stack.step
+    for kind, stack, to in _together(engines, pool, asked()):
+        kernels, memory, step = engines.kernels[kind.gpu], stack.memory, stack.step
         rate = (
-            chunked_rate(step, batch, mix.isl, prefix, one.pieces, one.smoothing)
-            if one.pieces
+            chunked_rate(step, batch, mix.isl, prefix, kind.pieces, kind.smoothing)
+            if kind.pieces
             else prefill_rate(step, batch, mix.isl, prefix, kernels.engine.token_budget)
         )
-        out = egress_bytes_per_s(request, batch, batch / rate.rate_req_s, one.stack.sharers)
+        out = egress_bytes_per_s(request, batch, batch / rate.rate_req_s, stack.sharers)
         in_prefill = np.maximum(rate.step_tokens, mix.isl)  # whole prompts, or a part of one
         filling.put(
-            one.to,
+            to,
             legal=True,
             rate_req_s=rate.rate_req_s,
             ttft_s=rate.ttft_s,
@@ -179,7 +187,7 @@ def prefill_points(
             in_time=rate.ttft_s <= slo.ttft_s,
             carried=out <= kernels.gpu.nic_bytes_per_s,
         )
-        filling.evaluations += one.to.size
+        filling.evaluations += to.size
     return filling.done()
 
 
@@ -187,14 +195,14 @@ def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo, places: Sequ
     """Evaluate a decode pool, or only the engines at `places`."""
     filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)[:, None]
     request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
-    for one in _together(engines, pool, _plain(engines, pool, places)):
-        memory, step = one.stack.memory, one.stack.step
+    for kind, stack, to in _together(engines, pool, _plain(engines, pool, places)):
+        memory, step = stack.memory, stack.step
         rate = decode_rate(step, batch, mix.isl, mix.osl)
         held = memory.reserved_tokens(mix.isl, mix.osl)
         step_tokens = np.ceil(batch / (step.layout.pp * step.layout.attn_dp)) * engines.settings.queries
-        into = ingress_bytes_per_s(request, batch, rate.tpot_s, mix.osl, one.stack.sharers)
+        into = ingress_bytes_per_s(request, batch, rate.tpot_s, mix.osl, stack.sharers)
         filling.put(
-            one.to,
+            to,
             legal=True,
             rate_req_s=rate.rate_req_s,
             tpot_s=rate.tpot_s,
@@ -203,16 +211,16 @@ def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo, places: Sequ
             measured=rate.measured,
             fits=memory.fits(step_tokens, batch, held),
             in_time=rate.tpot_s <= slo.tpot_s,
-            carried=into <= engines.kernels[one.gpu].gpu.nic_bytes_per_s,
+            carried=into <= engines.kernels[kind.gpu].gpu.nic_bytes_per_s,
         )
-        filling.evaluations += one.to.size
+        filling.evaluations += to.size
     return filling.done()
 
 
-def _plain(engines: Engines, pool: Pool, places: Sequence[Place] | None) -> Iterator[tuple[Kind, Parallelism, int]]:
+def _plain(engines: Engines, pool: Pool, places: Sequence[Place] | None) -> Iterator[tuple[_Kind, Parallelism, int]]:
     """Engines that differ in nothing but their layout and GPU."""
     for gpu, layout, where in engines.layouts(pool) if places is None else places:
-        yield (gpu, 0, 0.0, 0), layout, where.start
+        yield _Kind(gpu), layout, where.start
 
 
 def colocated_points(
@@ -226,9 +234,9 @@ def colocated_points(
     the first token to save a thousandth of the others.
     """
     filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)[:, None]
-    for one in _together(engines, pool, _plain(engines, pool, places)):
-        memory, step = one.stack.memory, one.stack.step
-        budget = engines.kernels[one.gpu].engine.token_budget
+    for kind, stack, to in _together(engines, pool, _plain(engines, pool, places)):
+        memory, step = stack.memory, stack.step
+        budget = engines.kernels[kind.gpu].engine.token_budget
         rate = colocated_rate(step, batch, mix.isl, mix.osl, mix.isl * prefix_hit_rate, budget)
         held = memory.reserved_tokens(mix.isl, mix.osl)
         # Prompts in prefill hold their cache beside the running batch.
@@ -248,7 +256,7 @@ def colocated_points(
             return np.take_along_axis(values, best, axis=1)[:, 0]
 
         filling.put(
-            one.to,
+            to,
             legal=True,
             rate_req_s=at_best(rate.rate_req_s),
             ttft_s=at_best(rate.ttft_s),
@@ -259,6 +267,6 @@ def colocated_points(
             in_time=at_best(in_time & np.isfinite(rate.ttft_s)),
             carried=True,
         )
-        filling.setting[one.to] = np.take_along_axis(rate.settings, best[:, 0], axis=0)
+        filling.setting[to] = np.take_along_axis(rate.settings, best[:, 0], axis=0)
         filling.evaluations += rate.tpot_s.size
     return filling.done()

@@ -38,7 +38,7 @@ Progress = Callable[[int, int, str], None]
 Groups = dict[tuple[str, str, int, int], AnyFront]
 
 # CPU seconds on one core of 2023: an engine under one mix, a design scored in full (docs/performance.md).
-ENGINE_S, DESIGN_S = 6e-3, 1e-8
+ENGINE_S, DESIGN_S = 5e-4, 1e-8
 
 
 @dataclass(frozen=True)
