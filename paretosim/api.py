@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from .designs.run import How, Progress, SweepResult
 from .designs.run import sweep as run_sweep
-from .measured.banded import banded
 from .profiles.store import Store, default_roots
-from .sim.run import SimulationResult
-from .sim.run import simulate as run_simulation
 from .spec.scenario import Scenario
 from .spec.simulation import Simulation
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .sim.run import SimulationResult
 
 
 @dataclass(frozen=True)
@@ -202,6 +201,10 @@ def simulate(
     >>> answer = ps.simulate("scenarios/simulate_disaggregated.yaml", seed=1)
     >>> late = answer.requests.query("ttft_s > 1")
     """
+    # A sweep has no use for the simulator.
+    from .measured.banded import banded
+    from .sim.run import simulate as run_simulation
+
     store = _store(profiles)
     result = run_simulation(scenario, store, seed, allow_plugins, progress)
     result.summary.update(banded(result, store))

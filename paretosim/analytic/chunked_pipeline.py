@@ -55,7 +55,7 @@ def finish_s(seconds: ArrayLike, stages: int) -> Floats:
 
     Parameters
     ----------
-    seconds : a stage's time for each micro-batch, array (..., micro-batches).
+    seconds : a stage's time for each micro-batch, array (micro-batches, ...).
 
     Notes
     -----
@@ -64,16 +64,15 @@ def finish_s(seconds: ArrayLike, stages: int) -> Floats:
     the stages of ``C(j-1, s) - s t_j``: one array operation a micro-batch.
     """
     seconds = np.asarray(seconds, dtype=np.float64)
-    place = np.arange(stages)
-    leaves = np.zeros((*seconds.shape[:-1], stages))
+    place = np.arange(stages).reshape(-1, *(1,) * (seconds.ndim - 1))
+    leaves = np.zeros((stages, *seconds.shape[1:]))
     done = np.zeros(seconds.shape)
-    for j in range(seconds.shape[-1]):
-        each = seconds[..., j, None]
+    for j, each in enumerate(seconds):
         free = leaves - place * each
         if j >= stages:
-            free[..., 0] = np.maximum(free[..., 0], done[..., j - stages])
-        leaves = np.maximum.accumulate(free, axis=-1) + (place + 1) * each
-        done[..., j] = leaves[..., -1]
+            free[0] = np.maximum(free[0], done[j - stages])
+        leaves = np.maximum.accumulate(free, axis=0) + (place + 1) * each
+        done[j] = leaves[-1]
     return done
 
 
@@ -84,7 +83,8 @@ def chunked_rate(
 
     Parameters
     ----------
-    batch : prompts of one batch, array (n,).
+    batch : prompts of one batch, array (n,); (n, 1) to ask a stack of layouts, which all have as many stages and of
+        which `smoothing` allows one.
     chunk : tokens of a micro-batch of one rank at most; shorter prompts share one.
     smoothing : see `chunk_bounds`.
 
@@ -95,18 +95,19 @@ def chunked_rate(
     prompts at the same time.
     """
     batch = np.asarray(batch, dtype=np.float64)
-    fresh, stages, ranks = isl - prefix, step.layout.pp, step.layout.attn_dp
+    fresh, stages, ranks = isl - prefix, int(np.max(step.layout.pp)), step.layout.attn_dp
     starts, ends = chunk_bounds(step, isl, prefix, chunk, smoothing)
     packed = np.maximum(1.0, np.floor(chunk / fresh)) if len(starts) == 1 else 1.0
     groups = np.ceil(batch / (ranks * packed))
     prompts = batch / groups
-    timed = step.prefill(prompts[:, None], ends, starts)
+    first, last = (at.reshape(-1, *(1,) * prompts.ndim) for at in (starts, ends))
+    timed = step.prefill(prompts, last, first)
     followed = int(min(PROMPTS, max(2 * stages, PROMPTS // len(starts))))
-    left_s = finish_s(np.tile(timed.seconds, followed), stages)[:, len(starts) - 1 :: len(starts)]
+    left_s = finish_s(np.concatenate([timed.seconds] * followed), stages)[len(starts) - 1 :: len(starts)]
     half = followed // 2
-    period = (left_s[:, -1] - left_s[:, half - 1]) / (followed - half)
+    period = (left_s[-1] - left_s[half - 1]) / (followed - half)
     at = np.minimum(groups, followed).astype(np.int64) - 1
-    ttft = left_s[np.arange(len(batch)), at] + np.maximum(groups - followed, 0) * period
-    measured = (timed.measured * timed.seconds).sum(axis=1) / timed.seconds.sum(axis=1)
+    ttft = np.take_along_axis(left_s, at[None], axis=0)[0] + np.maximum(groups - followed, 0) * period
+    measured = (timed.measured * timed.seconds).sum(axis=0) / timed.seconds.sum(axis=0)
     largest = np.ceil(prompts / ranks) * (ends - starts).max()
     return PrefillRate(ttft, batch / (groups * period), largest, measured)

@@ -21,7 +21,7 @@ GROUPS = (1, 2, 4, 8, 16, 32)
 
 @dataclass(frozen=True, slots=True)
 class ColocatedRate:
-    """What one colocated engine delivers, by batch (rows) and setting (columns).
+    """What one colocated engine delivers, by batch (rows) and setting (columns); by layout too where a stack was asked.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class ColocatedRate:
     step_tokens : tokens of its largest step.
     prompts : prompts in prefill at a time, whose cache is held beside the running batch.
     measured : share of the seconds inside measured grids.
-    settings : name of each column, e.g. ``chunked 2048`` or ``in-flight 4``.
+    settings : name of each column (and layout), e.g. ``chunked 2048`` or ``in-flight 4``, array of text.
     """
 
     ttft_s: Floats
@@ -40,7 +40,7 @@ class ColocatedRate:
     step_tokens: Floats
     prompts: Floats
     measured: Floats
-    settings: tuple[str, ...]
+    settings: np.ndarray
 
 
 def colocated_rate(
@@ -53,7 +53,7 @@ def colocated_rate(
 
     Parameters
     ----------
-    batch : running sequences of one engine, array (n,).
+    batch : running sequences of one engine, array (n,); (n, 1) to ask a stack of layouts.
     isl, osl, prefix : lengths [token].
     token_budget : tokens of one step of a rank at most.
 
@@ -74,9 +74,12 @@ def colocated_rate(
     arrivals = running * step.tokens_per_step / (osl - 1)  # prompts that one decode step must make room for
 
     # Ranks bring in prompts side by side: a step carries one chunk, or group of prompts, for each.
-    sizes = np.array([c for c in CHUNKS if c < token_budget])
+    whole = [c for c in CHUNKS if c < token_budget]
+    by_setting = (-1, *(1,) * (batch.ndim - 2))
+    sizes = np.array(whole).reshape(by_setting)
     chunks = sizes * ranks
-    groups = np.array([g for g in GROUPS if g == 1 or g * fresh <= token_budget], dtype=np.float64)
+    some = [g for g in GROUPS if g == 1 or g * fresh <= token_budget]
+    groups = np.array(some, dtype=np.float64).reshape(by_setting)
     in_flight = groups * ranks
 
     # Chunked: a share of the steps carries `chunk` prompt tokens, the others none.
@@ -95,7 +98,7 @@ def colocated_rate(
     # In-flight: groups of whole prompts run between decode steps; a group waits until enough slots are free.
     pieces = np.ceil(groups * fresh / token_budget)
     prompt = step.prefill(in_flight / np.maximum(pieces, 1), isl, prefix)
-    group_s = np.broadcast_to(prompt.seconds * pieces, (len(batch), len(in_flight)))
+    group_s = np.broadcast_to(prompt.seconds * pieces, (len(batch), *prompt.seconds.shape))
     spent = arrivals * group_s / in_flight
     flight_step = decode_s + spent
     gather_s = (in_flight - 1) / 2 * flight_step / arrivals
@@ -107,12 +110,13 @@ def colocated_rate(
         ttft_s=np.concatenate([chunked_ttft, flight_ttft], axis=1),
         tpot_s=tpot,
         rate_req_s=batch / (tpot * (osl - 1)),
-        step_tokens=np.concatenate(
-            [verified + sizes, np.broadcast_to(groups * fresh / pieces, (len(batch), len(groups)))], axis=1
-        ),
-        prompts=np.broadcast_to(
-            np.concatenate([np.maximum(ranks, chunks / fresh), in_flight]), (len(batch), len(chunks) + len(in_flight))
-        ),
+        step_tokens=np.concatenate([verified + sizes, np.broadcast_to(groups * fresh / pieces, group_s.shape)], axis=1),
+        prompts=np.broadcast_to(np.concatenate([np.maximum(ranks, chunks / fresh), in_flight]), tpot.shape),
         measured=np.concatenate([chunked_measured, flight_measured], axis=1),
-        settings=(*(f"chunked {c}" for c in sizes), *(f"in-flight {int(g)}" for g in in_flight)),
+        settings=np.concatenate([_named("chunked", sizes + np.zeros_like(ranks)), _named("in-flight", in_flight)]),
     )
+
+
+def _named(kind: str, sizes: np.ndarray) -> np.ndarray:
+    words = [f"{kind} {int(size)}" for size in sizes.ravel()]
+    return np.array(words, dtype=object).reshape(sizes.shape)

@@ -32,7 +32,7 @@ def decode_rate(step: StepTimes, batch: ArrayLike, isl: float, osl: float) -> De
 
     Parameters
     ----------
-    batch : sequences of one engine, array (n,).
+    batch : sequences of one engine, array (n,); (n, 1) to ask a stack of layouts, which answers with (n, layouts).
 
     Notes
     -----

@@ -38,7 +38,7 @@ def prefill_rate(step: StepTimes, batch: ArrayLike, isl: float, prefix: float, t
 
     Parameters
     ----------
-    batch : prompts of one batch, array (n,).
+    batch : prompts of one batch, array (n,); (n, 1) to ask a stack of layouts, which answers with (n, layouts).
     isl, prefix : prompt length and its cached part [token].
     token_budget : tokens of one step of a rank at most; a longer prompt runs in chunks.
 

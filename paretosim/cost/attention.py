@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import ProfileError
-from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
+from ..profiles.grid import Floats, LogGrid, Timed, distinct_rows, held_out_errors
 from ..profiles.hygiene import pad_up
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
@@ -64,10 +64,10 @@ class AttentionTimes:
         """Build from rows of one arithmetic and cache format, one kernel a shape."""
         c = table.columns
         own = c["heads"]  # an encoder's heads have keys of their own, and its tables no window
-        lanes = np.stack([own, c.get("kv_heads", own), c["head_dim"], c.get("window", np.zeros_like(own))], axis=1)
-        layouts, lane = np.unique(lanes, axis=0, return_inverse=True)
-        order = np.argsort(lane.ravel(), kind="stable")
-        bounds = np.searchsorted(lane.ravel()[order], np.arange(len(layouts) + 1))
+        lanes = own, c.get("kv_heads", own), c["head_dim"], c.get("window", np.zeros_like(own))
+        layouts, lane = distinct_rows(*lanes)
+        order = np.argsort(lane, kind="stable")
+        bounds = np.searchsorted(lane[order], np.arange(len(layouts) + 1))
         length = c["context" if phase == "decode" else "isl"]
         grids, total = {}, 0
         for i, layout in enumerate(layouts):

@@ -12,14 +12,14 @@ from ..profiles.grid import Floats, Timed
 from ..spec.calibration import Calibration
 from ..spec.parallelism import Parallelism
 from ..spec.settings import EngineSettings
-from .step import StepCost
+from .step import StepCost, Widths
 
 
 class StepTimes(Protocol):
-    """Seconds of one step of one pipeline stage; see `StepCost`, whose methods these are."""
+    """Seconds of one step of one pipeline stage, of one layout or a stack; see `StepCost`, whose methods these are."""
 
     @property
-    def layout(self) -> Parallelism:
+    def layout(self) -> Parallelism | Widths:
         """Widths of the engine."""
         ...
 
@@ -72,7 +72,7 @@ class CalibratedStep:
         return cls(step, calibration, calibration.scale(gpu, form), layers)
 
     @property
-    def layout(self) -> Parallelism:
+    def layout(self) -> Parallelism | Widths:
         """Widths of the engine."""
         return self.step.layout
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
+from ..profiles.grid import Floats, LogGrid, Timed, distinct_rows, held_out_errors
 from ..profiles.hygiene import pad_up
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
@@ -50,10 +50,10 @@ class GemmTimes:
     def of(cls, gpu: GpuSpec, lane: str, table: Table) -> GemmTimes:
         """Build from the rows of one ``dtype``, one kernel a shape."""
         c = table.columns
-        sites, site = np.unique(np.stack([c["n"], c["k"]], axis=1), axis=0, return_inverse=True)
+        sites, site = distinct_rows(c["n"], c["k"])
         m, point = np.unique(c["m"], return_inverse=True)
         seconds = np.full((len(sites), len(m)), np.nan)
-        seconds[site.ravel(), point.ravel()] = c["latency_s"]
+        seconds[site, point] = c["latency_s"]
         repaired, lowered = pad_up(seconds, axes=(1,))
         return cls(gpu, lane, sites.astype(np.float64), m.astype(np.float64), repaired, int(lowered.sum()))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, TypeVar, cast
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -40,6 +40,7 @@ from .gemm import GemmTimes, gemm_roofline_s
 from .moe import ExpertShape, MoeTimes
 
 Times = TypeVar("Times")
+Query = ParamSpec("Query")
 
 
 @dataclass(frozen=True)
@@ -183,12 +184,12 @@ class Kernels:
         """Memory-bound kernels: measured where this engine has a table (captured profiles), else analytic."""
         return self._once(("elementwise",), lambda on: on._build_elementwise())
 
-    def timed(self, operator: Hashable, ask: str, *query: Any) -> Any:
-        """What an operator answers to ``operator.<ask>(self, *query)``; asked once, for layouts share most of them."""
-        key = ("timed", ask, operator, *(q.tobytes() if isinstance(q, np.ndarray) else q for q in query))
-        if key not in self._built:
-            self._built[key] = getattr(operator, ask)(self, *query)
-        return self._built[key]
+    def kept(self, ask: Callable[Concatenate[Kernels, Query], Times], *query: Query.args, **no: Query.kwargs) -> Times:
+        """What ``ask(self, *query)`` answers, asked once: layouts share most of their operators."""
+        key = (ask, *query)
+        if (found := self._built.get(key)) is None:
+            found = self._built[key] = ask(self, *query, **no)
+        return cast(Times, found)
 
     def _once(self, key: tuple[Hashable, ...], build: Callable[[Kernels], Times]) -> Times:
         if key not in self._built:

@@ -29,6 +29,10 @@ class Cell(NamedTuple):
     weight: Floats
     size: int
 
+    def of(self, place: Any) -> Cell:
+        """In the grid at that place of several that lie one after the other."""
+        return self if isinstance(place, int) and not place else self._replace(left=self.left + place * self.size)
+
 
 def cell(axis: Floats, query: Floats) -> Cell:
     """On an axis of any increasing values."""

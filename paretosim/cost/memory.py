@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -17,12 +17,16 @@ from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
+from .grids import Each
 from .operators import ACTIVATION_BYTES
 from .stage import kv_heads_of, kv_share
 from .weights import weight_bytes
 
 LOGIT_BYTES = 4  # logits are sampled in fp32
 STATE_BYTES = 4  # recurrent states are kept in fp32
+OF_LAYOUT = (
+    "exchange_bytes", "activation_bytes_per_token", "logit_bytes_per_sequence", "ranks", "expanded_bytes_per_token",
+)  # fmt: skip
 EXCHANGE_TOKENS = 128
 """Tokens a GPU may send in one low-latency dispatch, for which buffers are set aside: DeepEP's README and SGLang's
 default."""
@@ -33,15 +37,16 @@ class _Cache:
     """Cache of the layers of one kind on one GPU: bytes an element of the layer costs there, all layers together."""
 
     attention: Attention
-    element_bytes: float
-    state_bytes: float
+    element_bytes: Each
+    state_bytes: Each
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryModel:
-    """Memory of one GPU of the fullest stage, for one (model, precision, engine, layout, GPU).
+    """Memory of one GPU of the fullest stage, for one (model, precision, engine, GPU) and one layout or a stack.
 
-    Callers count the engine's sequences; under attention data parallelism they spread evenly over the ranks.
+    Callers count the engine's sequences; under attention data parallelism they spread evenly over the ranks. The last
+    axis of what they ask of a stack is that of its layouts.
 
     Attributes
     ----------
@@ -60,16 +65,34 @@ class MemoryModel:
 
     hbm_bytes: float
     usable_bytes: float
-    weights: Mapping[str, float]
+    weights: Mapping[str, Each]
     buffer_bytes: float
-    exchange_bytes: float
-    activation_bytes_per_token: float
-    logit_bytes_per_sequence: float
-    ranks: int
+    exchange_bytes: Each
+    activation_bytes_per_token: Each
+    logit_bytes_per_sequence: Each
+    ranks: Each
     kv_memory_fraction: float
     kv_output_reserve: float
     _caches: tuple[_Cache, ...]
-    expanded_bytes_per_token: float = 0.0
+    expanded_bytes_per_token: Each = 0.0
+
+    @classmethod
+    def stacked(cls, models: Sequence[MemoryModel]) -> MemoryModel:
+        """Memory of several layouts of one GPU at once."""
+
+        def each(name: str, of: Sequence[object] = models) -> Each:
+            return np.array([getattr(one, name) for one in of])
+
+        caches = (
+            _Cache(kinds[0].attention, each("element_bytes", kinds), each("state_bytes", kinds))
+            for kinds in zip(*(model._caches for model in models), strict=True)
+        )
+        return replace(
+            models[0],
+            weights={"all": each("weight_bytes")},
+            _caches=tuple(caches),
+            **{name: each(name) for name in OF_LAYOUT},
+        )
 
     @classmethod
     def of(
@@ -108,7 +131,7 @@ class MemoryModel:
         )
 
     @property
-    def weight_bytes(self) -> float:
+    def weight_bytes(self) -> Each:
         """All weights on this GPU [byte]."""
         return sum(self.weights.values())
 
@@ -179,6 +202,8 @@ class MemoryModel:
     def _of_rank(self, sequences: ArrayLike) -> Floats:
         """Sequences of the rank with the most."""
         sequences = np.asarray(sequences, dtype=np.float64)
+        if np.ndim(self.ranks):
+            return np.where(self.ranks == 1, sequences, np.ceil(sequences / self.ranks))
         return sequences if self.ranks == 1 else np.ceil(sequences / self.ranks)
 
 

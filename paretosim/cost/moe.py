@@ -107,7 +107,9 @@ class MoeTimes:
         if not len(table):
             raise ProfileError(f"the expert table of {gpu.name} holds no {lane} rows under a {load} load")
         c = table.columns
-        gated = np.char.find(c["kernel"].astype(str), "nongated") < 0
+        kernels = c["kernel"].tolist()
+        is_gated_by = {kernel: "nongated" not in str(kernel) for kernel in set(kernels)}
+        gated = np.array([is_gated_by[kernel] for kernel in kernels])
         key = np.stack(
             [c[n] for n in ("hidden", "inter", "top_k", "experts", "moe_tp", "moe_ep")] + [gated], axis=1
         ).astype(np.int64)

@@ -50,12 +50,12 @@ class Overlap:
         return np.stack([added, added * share])
 
     def exposed_mean(self, tokens: Floats, at: Floats, attention_s: Floats, ffn_s: Floats) -> Floats:
-        """Mean of `exposed` over positions `at` (m,), between which works (n, m) are linear; exact: array (2, n)."""
+        """Mean of `exposed` over positions `at` (m,), works (m, ...) being linear in between: exact, array (2, ...)."""
         ways, share, taken = self._exchange(tokens)
         added = np.zeros(np.shape(tokens))
         for way in ways:
             for work in (attention_s, ffn_s):
-                added += (taken * way + _positive_mean(((1 - taken) * way)[:, None] - work, at)) / 2
+                added += (taken * way + _positive_mean((1 - taken) * way - work, at)) / 2
         return np.stack([added, added * share])
 
     def _exchange(self, tokens: Floats) -> tuple[Floats, Floats, Floats]:
@@ -74,15 +74,15 @@ def halves(rows: Floats, ranks: int = 1) -> tuple[Floats, Floats]:
 
 
 def _positive_mean(values: Floats, at: Floats) -> Floats:
-    """Mean over `at` (m,) of the positive part of lines between `values` (n, m): array (n,)."""
+    """Mean over `at` (m,) of the positive part of lines between `values` (m, ...): array (...)."""
     span = at[-1] - at[0]
     if span <= 0:
-        positive: Floats = np.maximum(values[:, 0], 0)
+        positive: Floats = np.maximum(values[0], 0)
         return positive
-    left, right = values[:, :-1], values[:, 1:]
+    left, right = values[:-1], values[1:]
     crossing = left * right < 0
     # Of a line that crosses zero the positive side is a triangle.
     triangle = np.maximum(left, right) ** 2 / np.where(crossing, np.abs(right - left), 1.0) / 2
     area = np.where(crossing, triangle, (np.maximum(left, 0) + np.maximum(right, 0)) / 2)
-    mean: Floats = (area * np.diff(at)).sum(axis=1) / span
+    mean: Floats = np.tensordot(np.diff(at), area, 1) / span
     return mean

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .step import BATCHES, CONTEXTS, DRAFT, PROMPTS, StepCost
+from .grids import BATCHES, CONTEXTS, DRAFT, PROMPTS
+from .step import StepCost
 
 _BATCHES, _PROMPTS = BATCHES.tolist(), PROMPTS.tolist()
 Grid = list[list[float]]

@@ -6,13 +6,15 @@ growing context is exact by the trapezoid rule.
 
 Callers speak of an engine's sequences and tokens. Under attention data parallelism they spread over the ranks,
 and a step takes as long as the rank with the most: a lone prompt keeps one rank busy, whatever their number.
+
+A step of one layout and a *stack*, the steps of many at once, are the same formulas: what differs between layouts is
+an array over them, and the last axis of every question to a stack is that of its layouts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,64 +22,62 @@ from numpy.typing import ArrayLike
 from ..profiles.grid import Floats, Timed
 from ..spec.parallelism import Parallelism
 from ..spec.settings import DEFAULT, EngineSettings
-from .lookup import bilinear, cell, doubling_cell, linear
+from .grids import BATCHES, CONTEXTS, DRAFT, PREFILL, PROMPTS, Each, Grids, OperatorGrid, Seen
+from .lookup import Cell, bilinear, cell, doubling_cell, linear
 from .overlap import Overlap
-
-Seen = Literal[
-    "tokens", "all tokens", "sequences", "decode", "prompt keys", "prompt tokens", "prompt pairs", "kept keys",
-    "draft tokens", "draft all tokens", "draft sequences",
-]  # fmt: skip
-DRAFT: tuple[Seen, ...] = ("draft tokens", "draft all tokens", "draft sequences")
-PREFILL: tuple[Seen, ...] = ("prompt keys", "prompt tokens", "prompt pairs", "kept keys")
-"""The last is work on keys whose result is kept from chunk to chunk (`EngineSettings.cache_expanded_latents`)."""
-
-BATCHES: Floats = np.exp2(np.arange(0.0, 13.0))
-CONTEXTS: Floats = np.exp2(np.arange(0.0, 21.0))
-# Prefill attention grows with the square of the prompt: quarter octaves keep linear interpolation within 0.4 %.
-PROMPTS: Floats = np.unique(np.round(2.0 ** np.arange(0, 20.25, 0.25)))
-TOKENS: Floats = np.unique(np.round(2.0 ** np.arange(0, 20.5, 0.5)))
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorGrid:
-    """One operator's seconds per step of a stage, all layers together, on its axes.
+class Widths:
+    """Widths of the layouts of a stack (`paretosim.spec.parallelism.Parallelism`)."""
 
-    Attributes
-    ----------
-    name : what a person reads.
-    sees : which axes: ``tokens`` or ``sequences`` of a rank, ``all tokens`` of the engine (one axis), ``decode``
-        (batch, context) or one of `PREFILL` (prompts, isl), which say how its seconds shrink with a cached prefix
-        (`paretosim.cost.sequence.Prefill`). Those of `DRAFT` are of one proposing pass.
-    seconds, measured_s : seconds on the grid [s], and the part of them a measured grid answers for.
-    """
-
-    name: str
-    sees: Seen
-    seconds: Floats
-    measured_s: Floats
+    pp: Each
+    cp: Each
+    attn_dp: Each
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """Seconds of one step of one pipeline stage.
+    """Seconds of one step of one pipeline stage, of one layout or of a stack of them.
 
     Attributes
     ----------
     layout : widths of the engine; ``layout.pp`` stages take one such step each.
-    tokens : grid of the per-token operators (and, for the head, of sequences).
-    operators : every operator's grid, but for an exchange that `overlap` hides.
+    tokens : axis of the per-token operators (and, for the head, of sequences).
+    grids : what all operators take, but for an exchange that `overlap` hides.
+    operators : the grid of each operator of each kind of layer; in a stack none.
     overlap : what becomes of an exchange that runs beside the other half of the batch; None where nothing does.
     settings : how the engine is run. If it speculates, a decode step proposes and verifies, and yields
         `tokens_per_step` tokens for each sequence; a prefill step fills the draft layer's cache too.
     launches : operations of a step with prompts that a host launches (`paretosim.cost.launches`).
+    place : of each layout among those whose `grids` lie one after the other.
     """
 
-    layout: Parallelism
+    layout: Parallelism | Widths
     tokens: Floats
-    operators: tuple[OperatorGrid, ...]
+    grids: Grids
+    operators: tuple[OperatorGrid, ...] = ()
     overlap: Overlap | None = None
     settings: EngineSettings = DEFAULT
-    launches: int = 0
+    launches: Each = 0
+    place: Each = 0
+
+    @classmethod
+    def stacked(cls, steps: Sequence[StepCost]) -> StepCost:
+        """Steps of several layouts at once, which `stacks_with` each other."""
+        layouts = [step.layout for step in steps]
+        widths = (np.array([getattr(layout, name) for layout in layouts]) for name in ("pp", "cp", "attn_dp"))
+        return cls(
+            Widths(*widths), steps[0].tokens, Grids.stacked([step.grids for step in steps]),
+            settings=steps[0].settings, launches=np.array([step.launches for step in steps]),
+            place=np.arange(len(steps)),
+        )  # fmt: skip
+
+    def stacks_with(self, other: StepCost) -> bool:
+        """Whether both can be in one stack: they share the axis of tokens, and no exchange of theirs is hidden."""
+        alone = self.overlap is not None or other.overlap is not None
+        same = self.tokens is other.tokens or np.array_equal(self.tokens, other.tokens)
+        return same and not alone and self.settings == other.settings
 
     @property
     def tokens_per_step(self) -> float:
@@ -95,21 +95,20 @@ class StepCost:
         return Timed(total[0], total[1] / total[0])
 
     def decode_mean(self, batch: ArrayLike, first: float, last: float) -> Timed:
-        """Mean step while every context grows from `first` to `last` tokens; exact for the compiled cost.
+        """Mean step while every context of `batch` (array) grows from `first` to `last` tokens.
 
-        Parameters
-        ----------
-        batch : array (n,).
+        Exact for the compiled cost.
         """
         batch = _floats(batch)
         rank = batch / self._ranks(batch)
         contexts = np.concatenate([[first], CONTEXTS[(first < CONTEXTS) & (last > CONTEXTS)], [last]])
-        attention = self._decode_attention(rank[:, None], contexts[None, :])
+        knots = contexts.reshape(-1, *(1,) * rank.ndim)
+        attention = self._decode_attention(rank, knots)
         span = last - first
-        mean = np.trapezoid(attention, contexts, axis=-1) / span if span > 0 else attention[..., 0]
+        mean = np.trapezoid(attention, contexts, axis=1) / span if span > 0 else attention[:, 0]
         total = self._decode_rows(rank, batch) + mean
         if self.overlap is not None:
-            work = [side.decode(batch[:, None], contexts[None, :]).seconds for side in self.overlap.beside]
+            work = [side.decode(batch, knots).seconds for side in self.overlap.beside]
             total = total + self.overlap.exposed_mean(self.settings.queries * rank, contexts, *work)
         return Timed(total[0], total[1] / total[0])
 
@@ -177,7 +176,7 @@ class StepCost:
         cached, of_batches = prefix / length, doubling_cell(len(BATCHES), _floats(rows["sequences"]))
         parts: dict[str, Timed] = {}
         for op in self.operators:
-            grid = np.stack([op.seconds, op.measured_s])
+            grid = op.grid
             if op.sees in rows:
                 seconds, measured = linear(grid, cell(self.tokens, _floats(queries * rows[op.sees])))
             elif op.sees in DRAFT:
@@ -203,26 +202,35 @@ class StepCost:
 
     def row_seconds(self, sees: Seen) -> list[float]:
         """Seconds of the operators of tokens or of sequences, at each of `tokens`; empty where there are none."""
-        return self._sum(sees, self.tokens.shape)[0].tolist() if self._any(sees) else []
+        grid = self.grids.of_rows(sees)
+        return [] if grid is None else grid[0].tolist()
 
     def prompt_seconds(self) -> tuple[Floats | None, ...]:
         """Seconds of attention at (`BATCHES`, `PROMPTS`), one grid for each of `PREFILL`."""
-        return tuple(None if grid is None else grid[0] for grid in self._prefill)
+        return tuple(None if grid is None else grid[0] for grid in self.grids.prefill)
 
     def _ranks(self, sequences: Floats) -> Floats:
         """Attention ranks that `sequences` keep busy; fewer than one sequence (a chunk) is still one rank's."""
         return np.clip(sequences, 1.0, self.layout.attn_dp)
 
+    def _row(self, rows: Floats) -> Cell:
+        """Where rows lie on the axis of tokens, in each layout's own grid."""
+        return cell(self.tokens, rows).of(self.place)
+
+    def _batch(self, sequences: Floats) -> Cell:
+        """Where a rank's sequences lie on the axis of batches, in each layout's own grid."""
+        return doubling_cell(len(BATCHES), sequences).of(self.place)
+
     def _rows(self, tokens: Floats, all_tokens: Floats, sequences: Floats) -> Floats:
         """Operators of tokens and of sequences: array (2, ...) of seconds and measured seconds."""
-        at = cell(self.tokens, tokens)
+        at = self._row(tokens)
         if sequences is tokens:  # decode: one row a sequence
-            total = linear(self._token_and_sequence, at)
+            total = linear(self.grids.token_and_sequence, at)
         else:
-            total = linear(self._token, at)
-            total += linear(self._sequence, cell(self.tokens, sequences))
-        if self._engine is not None:
-            total += linear(self._engine, cell(self.tokens, all_tokens))
+            total = linear(self.grids.token, at)
+            total += linear(self.grids.sequence, self._row(sequences))
+        if self.grids.engine is not None:
+            total += linear(self.grids.engine, self._row(all_tokens))
         return total
 
     def _decode_rows(self, rank: Floats, batch: Floats) -> Floats:
@@ -235,16 +243,16 @@ class StepCost:
         return total
 
     def _decode_attention(self, rank: Floats, context: Floats) -> Floats:
-        if self._decode is None:  # the side of an overlap that has none
+        if self.grids.decode is None:  # the side of an overlap that has none
             return np.zeros((2, *np.broadcast_shapes(rank.shape, context.shape)))
-        return bilinear(self._decode, doubling_cell(len(BATCHES), rank), doubling_cell(len(CONTEXTS), context))
+        return bilinear(self.grids.decode, self._batch(rank), doubling_cell(len(CONTEXTS), context))
 
     def _draft_rows(self, *seen: Floats) -> Floats:
         """Operators of one proposing pass; as `_rows`, nothing where the engine does not speculate."""
         total = np.zeros((2, *np.shape(seen[0])))
-        for grid, rows in zip(self._draft, seen, strict=True):
+        for grid, rows in zip(self.grids.draft, seen, strict=True):
             if grid is not None:
-                total += linear(grid, cell(self.tokens, rows))
+                total += linear(grid, self._row(rows))
         return total
 
     def _prompt_attention(self, prompts: Floats, isl: Floats, prefix: Floats, share: Floats) -> Floats:
@@ -257,10 +265,10 @@ class StepCost:
         """
         whole, part = np.maximum(prompts, 1.0), np.minimum(prompts, 1.0) * share
         cached = prefix / isl
-        at = doubling_cell(len(BATCHES), whole), cell(PROMPTS, isl)
+        at = self._batch(whole), cell(PROMPTS, isl)
         if not cached.any() and (part == 1).all():  # whole prompts: every kind of work counts in full
-            return bilinear(self._whole_prompts, *at)
-        keys, tokens, pairs, kept = (grid if grid is None else bilinear(grid, *at) for grid in self._prefill)
+            return bilinear(self.grids.whole_prompts, *at)
+        keys, tokens, pairs, kept = (grid if grid is None else bilinear(grid, *at) for grid in self.grids.prefill)
         total = np.zeros((2, *isl.shape)) if pairs is None else pairs
         total *= part * (1 - cached**2)
         for work, left in (
@@ -271,51 +279,6 @@ class StepCost:
             if work is not None:
                 work *= left
                 total += work
-        return total
-
-    @cached_property
-    def _token(self) -> Floats:
-        return self._sum("tokens", self.tokens.shape)
-
-    @cached_property
-    def _token_and_sequence(self) -> Floats:
-        return self._token + self._sequence
-
-    @cached_property
-    def _engine(self) -> Floats | None:
-        """Operators of the engine's tokens; without data-parallel attention they are among the rank's."""
-        return self._sum("all tokens", self.tokens.shape) if self._any("all tokens") else None
-
-    @cached_property
-    def _sequence(self) -> Floats:
-        return self._sum("sequences", self.tokens.shape)
-
-    @cached_property
-    def _decode(self) -> Floats | None:
-        return self._sum("decode", (len(BATCHES), len(CONTEXTS))) if self._any("decode") else None
-
-    @cached_property
-    def _prefill(self) -> tuple[Floats | None, ...]:
-        """One grid for each of `PREFILL`, None where no operator has such work."""
-        return tuple(self._sum(sees, (len(BATCHES), len(PROMPTS))) if self._any(sees) else None for sees in PREFILL)
-
-    @cached_property
-    def _draft(self) -> tuple[Floats | None, ...]:
-        """One grid for each of `DRAFT`, None where no operator sees that."""
-        return tuple(self._sum(sees, self.tokens.shape) if self._any(sees) else None for sees in DRAFT)
-
-    @cached_property
-    def _whole_prompts(self) -> Floats:
-        return sum((g for g in self._prefill if g is not None), np.zeros((2, len(BATCHES), len(PROMPTS))))
-
-    def _any(self, sees: Seen) -> bool:
-        return any(op.sees == sees for op in self.operators)
-
-    def _sum(self, sees: Seen, shape: tuple[int, ...]) -> Floats:
-        total = np.zeros((2, *shape))
-        for op in self.operators:
-            if op.sees == sees:
-                total += np.stack([op.seconds, op.measured_s])
         return total
 
 

@@ -13,7 +13,7 @@ from ..spec.model import ModelSpec, load_model
 from ..spec.parallelism import Parallelism, illegal_cp, illegal_experts, illegal_pp, illegal_tp
 from ..spec.scenario import Scenario
 from ..units import GIB
-from .points import Engines
+from .engines import Engines
 from .space import DesignSpace
 
 

@@ -37,9 +37,14 @@ class Gain:
 
 def mode_front(fronts: pd.DataFrame, mix: str, serving: str) -> tuple[Front, pd.DataFrame]:
     """Front of one mode over all GPUs, and its rows in the front's order."""
-    rows = fronts[(fronts["mix"] == mix) & (fronts["serving"] == serving)]
-    front = Front.of(rows["interactivity_tok_s_user"], rows["throughput_tok_s_gpu"], rows["design_id"])
-    return front, rows.set_index("design_id").loc[front.index].reset_index()
+    at = np.flatnonzero((fronts["mix"] == mix) & (fronts["serving"] == serving))
+    x, y, ids = (
+        fronts[name].to_numpy()[at] for name in ("interactivity_tok_s_user", "throughput_tok_s_gpu", "design_id")
+    )
+    front = Front.of(x, y, ids)
+    order = np.argsort(ids)
+    rows = at[order[np.searchsorted(ids, front.index, sorter=order)]]
+    return front, fronts.iloc[rows].reset_index(drop=True)
 
 
 def curve(front: Front, x: ArrayLike) -> Floats:

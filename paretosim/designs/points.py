@@ -7,7 +7,9 @@ cross product. A point that breaks a limit (memory, latency target, NIC) is mark
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
+from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,78 +18,14 @@ from ..analytic.chunked_pipeline import chunked_rate
 from ..analytic.colocated import colocated_rate
 from ..analytic.decode import decode_rate
 from ..analytic.prefill import prefill_rate
-from ..cost.calibrated import CalibratedStep
-from ..cost.compiling import compile_step
-from ..cost.kernels import Kernels
-from ..cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes, sharing_gpus
-from ..cost.memory import MemoryModel
+from ..cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes
 from ..profiles.grid import Floats
-from ..profiles.store import Store
-from ..spec.model import ModelSpec, served_format
-from ..spec.parallelism import Parallelism, illegal
-from ..spec.precision import Precision
-from ..spec.settings import DEFAULT, EngineSettings
+from ..spec.parallelism import Parallelism
 from ..spec.workload import Mix, Slo
-from .space import Pool
+from .engines import Engines, Stack
+from .space import Ints, Pool
 
 ALIKE = 0.01
-
-
-@dataclass(frozen=True)
-class Engines:
-    """Compiles each (GPU, layout) once and keeps it.
-
-    Attributes
-    ----------
-    model, precision, settings : what is served, and how.
-    kernels : by GPU name.
-    """
-
-    model: ModelSpec
-    precision: Precision
-    kernels: dict[str, Kernels]
-    settings: EngineSettings = DEFAULT
-    _steps: dict[tuple[str, Parallelism], CalibratedStep] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def of(
-        cls, store: Store, model: ModelSpec, precision: Precision, engine: str, gpus: tuple[str, ...],
-        settings: EngineSettings = DEFAULT,
-    ) -> Engines:  # fmt: skip
-        """Look up every GPU's kernels."""
-        return cls(model, precision, {gpu: Kernels.of(store, gpu, engine) for gpu in gpus}, settings)
-
-    def step(self, gpu: str, layout: Parallelism) -> CalibratedStep:
-        """Compiled cost of one step."""
-        if (gpu, layout) not in self._steps:
-            kernels = self.kernels[gpu]
-            step = compile_step(self.model, self.precision, kernels, layout, self.settings)
-            fitted, layers = kernels.engine.calibration, self.model.layer_count
-            self._steps[gpu, layout] = CalibratedStep.of(
-                step, fitted, gpu, served_format(self.model, self.precision), layers
-            )
-        return self._steps[gpu, layout]
-
-    def memory(self, gpu: str, layout: Parallelism) -> MemoryModel:
-        """Memory of one GPU."""
-        kernels = self.kernels[gpu]
-        return MemoryModel.of(self.model, self.precision, kernels.engine, layout, kernels.gpu, self.settings)
-
-    def carry(self) -> None:
-        """Hold every table that a step may ask for, so that a copy works on a machine without the profiles."""
-        for gpu, kernels in self.kernels.items():
-            kernels.store.carry(gpu, (kernels.engine.name, *kernels.engine.siblings))
-
-    def forget(self) -> None:
-        """Drop the compiled steps: what is needed of them has been evaluated."""
-        self._steps.clear()
-
-    def layouts(self, pool: Pool) -> Iterator[tuple[str, Parallelism, slice]]:
-        """Every layout of a pool that is legal for the model on that GPU, and where its points lie."""
-        for gpu, layout, where in pool.engines():
-            redundant = self.settings.redundant_experts
-            if illegal(layout, self.model, self.kernels[gpu].gpu, redundant) is None:
-                yield gpu, layout, where
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +93,9 @@ class _Filling:
     def of(cls, pool: Pool, places: Sequence[Place] | None) -> _Filling:
         return cls(len(pool) if places is None else max((where.stop for _, _, where in places), default=0))
 
-    def put(self, where: slice, **values: np.ndarray | bool) -> None:
+    def put(self, to: Ints, **values: np.ndarray | bool) -> None:
         for name, value in values.items():
-            (self.number if name in self.number else self.flag)[name][where] = value
+            (self.number if name in self.number else self.flag)[name][to] = value
 
     def done(self) -> Points:
         return Points(**self.number, **self.flag, setting=self.setting, evaluations=self.evaluations)
@@ -165,6 +103,43 @@ class _Filling:
 
 Place = tuple[str, Parallelism, slice]
 """GPU and layout of an engine, and where the points of its batches go."""
+
+
+class _Kind(NamedTuple):
+    """What must be the same to be evaluated together.
+
+    Attributes
+    ----------
+    pieces, smoothing, stages : of engines that pipeline the pieces of a prompt; 0 for the others.
+    chunks : of one prompt, each of which is followed through the stages.
+    """
+
+    gpu: str
+    pieces: int = 0
+    smoothing: float = 0.0
+    stages: int = 0
+    chunks: int = 1
+
+
+def _together(
+    engines: Engines, pool: Pool, found: Iterable[tuple[_Kind, Parallelism, int]]
+) -> Iterator[tuple[_Kind, Stack, Ints]]:
+    """Stacks of the engines of a pool, and where their points go, array (batches, layouts).
+
+    Parameters
+    ----------
+    found : each engine's kind, layout and first point.
+    """
+    kinds: dict[_Kind, list[tuple[Parallelism, int]]] = {}
+    for kind, layout, first in found:
+        kinds.setdefault(kind, []).append((layout, first))
+    for kind, mine in kinds.items():
+        # Chunks that are smoothed follow from the layout's own times.
+        for some in ([one] for one in mine) if kind.smoothing else (mine,):
+            starts = np.array([at for _, at in some])
+            layouts = [layout for layout, _ in some]
+            for stack in engines.stacks(kind.gpu, layouts, len(pool.batch) * kind.chunks):
+                yield kind, stack, starts[stack.places] + np.arange(len(pool.batch))[:, None]
 
 
 def prefill_points(
@@ -175,51 +150,59 @@ def prefill_points(
 
     `smoothing` shapes the chunks of engines that pipeline them.
     """
-    filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)
+    filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)[:, None]
     prefix = mix.isl * prefix_hit_rate
     request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
-    for gpu, layout, where in engines.layouts(pool) if places is None else places:
-        kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
-        step, gpu_sharers = engines.step(gpu, layout), sharing_gpus(engines.model, layout)
-        budget = kernels.engine.token_budget
-        for chunk, here in pool.chunks(layout, where):
-            # Stages pipeline the pieces of a prompt beyond the budget whether or not a chunk is asked for.
-            pieces = chunk or (budget if layout.pp > 1 and mix.isl - prefix > budget else 0)
-            rate = (
-                chunked_rate(step, batch, mix.isl, prefix, pieces, smoothing if chunk else 0.0)
-                if pieces
-                else prefill_rate(step, batch, mix.isl, prefix, budget)
-            )
-            out = egress_bytes_per_s(request, batch, batch / rate.rate_req_s, gpu_sharers)
-            in_prefill = np.maximum(rate.step_tokens, mix.isl)  # whole prompts, or a part of one
-            filling.put(
-                here,
-                legal=True,
-                rate_req_s=rate.rate_req_s,
-                ttft_s=rate.ttft_s,
-                memory_bytes=memory.used_bytes(rate.step_tokens, batch, mix.isl, in_prefill),
-                kv_bytes_per_s=out,
-                measured=rate.measured,
-                fits=memory.fits(rate.step_tokens, batch, mix.isl, in_prefill),
-                in_time=rate.ttft_s <= slo.ttft_s,
-                carried=out <= kernels.gpu.nic_bytes_per_s,
-            )
-            filling.evaluations += len(batch)
+
+    def asked() -> Iterator[tuple[_Kind, Parallelism, int]]:
+        for gpu, layout, where in engines.layouts(pool) if places is None else places:
+            budget = engines.kernels[gpu].engine.token_budget
+            for chunk, here in pool.chunks(layout, where):
+                # Stages pipeline the pieces of a prompt beyond the budget whether or not a chunk is asked for.
+                pieces = chunk or (budget if layout.pp > 1 and mix.isl - prefix > budget else 0)
+                kind = _Kind(gpu)
+                if pieces:
+                    chunks = ceil((mix.isl - prefix) / pieces)
+                    kind = _Kind(gpu, pieces, smoothing if chunk else 0.0, layout.pp, chunks)
+                yield kind, layout, here.start
+
+    for kind, stack, to in _together(engines, pool, asked()):
+        kernels, memory, step = engines.kernels[kind.gpu], stack.memory, stack.step
+        rate = (
+            chunked_rate(step, batch, mix.isl, prefix, kind.pieces, kind.smoothing)
+            if kind.pieces
+            else prefill_rate(step, batch, mix.isl, prefix, kernels.engine.token_budget)
+        )
+        out = egress_bytes_per_s(request, batch, batch / rate.rate_req_s, stack.sharers)
+        in_prefill = np.maximum(rate.step_tokens, mix.isl)  # whole prompts, or a part of one
+        filling.put(
+            to,
+            legal=True,
+            rate_req_s=rate.rate_req_s,
+            ttft_s=rate.ttft_s,
+            memory_bytes=memory.used_bytes(rate.step_tokens, batch, mix.isl, in_prefill),
+            kv_bytes_per_s=out,
+            measured=rate.measured,
+            fits=memory.fits(rate.step_tokens, batch, mix.isl, in_prefill),
+            in_time=rate.ttft_s <= slo.ttft_s,
+            carried=out <= kernels.gpu.nic_bytes_per_s,
+        )
+        filling.evaluations += to.size
     return filling.done()
 
 
 def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo, places: Sequence[Place] | None = None) -> Points:
     """Evaluate a decode pool, or only the engines at `places`."""
-    filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)
+    filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)[:, None]
     request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
-    for gpu, layout, where in engines.layouts(pool) if places is None else places:
-        kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
-        rate = decode_rate(engines.step(gpu, layout), batch, mix.isl, mix.osl)
+    for kind, stack, to in _together(engines, pool, _plain(engines, pool, places)):
+        memory, step = stack.memory, stack.step
+        rate = decode_rate(step, batch, mix.isl, mix.osl)
         held = memory.reserved_tokens(mix.isl, mix.osl)
-        step_tokens = np.ceil(batch / (layout.pp * layout.attn_dp)) * engines.settings.queries
-        into = ingress_bytes_per_s(request, batch, rate.tpot_s, mix.osl, sharing_gpus(engines.model, layout))
+        step_tokens = np.ceil(batch / (step.layout.pp * step.layout.attn_dp)) * engines.settings.queries
+        into = ingress_bytes_per_s(request, batch, rate.tpot_s, mix.osl, stack.sharers)
         filling.put(
-            where,
+            to,
             legal=True,
             rate_req_s=rate.rate_req_s,
             tpot_s=rate.tpot_s,
@@ -228,10 +211,16 @@ def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo, places: Sequ
             measured=rate.measured,
             fits=memory.fits(step_tokens, batch, held),
             in_time=rate.tpot_s <= slo.tpot_s,
-            carried=into <= kernels.gpu.nic_bytes_per_s,
+            carried=into <= engines.kernels[kind.gpu].gpu.nic_bytes_per_s,
         )
-        filling.evaluations += len(batch)
+        filling.evaluations += to.size
     return filling.done()
+
+
+def _plain(engines: Engines, pool: Pool, places: Sequence[Place] | None) -> Iterator[tuple[_Kind, Parallelism, int]]:
+    """Engines that differ in nothing but their layout and GPU."""
+    for gpu, layout, where in engines.layouts(pool) if places is None else places:
+        yield _Kind(gpu), layout, where.start
 
 
 def colocated_points(
@@ -244,16 +233,15 @@ def colocated_points(
     Of settings whose TPOT is the same within `ALIKE` the one with the lowest TTFT is taken: nobody waits seconds for
     the first token to save a thousandth of the others.
     """
-    filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)
-    for gpu, layout, where in engines.layouts(pool) if places is None else places:
-        kernels, memory = engines.kernels[gpu], engines.memory(gpu, layout)
-        rate = colocated_rate(
-            engines.step(gpu, layout), batch, mix.isl, mix.osl, mix.isl * prefix_hit_rate, kernels.engine.token_budget
-        )
+    filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)[:, None]
+    for kind, stack, to in _together(engines, pool, _plain(engines, pool, places)):
+        memory, step = stack.memory, stack.step
+        budget = engines.kernels[kind.gpu].engine.token_budget
+        rate = colocated_rate(step, batch, mix.isl, mix.osl, mix.isl * prefix_hit_rate, budget)
         held = memory.reserved_tokens(mix.isl, mix.osl)
         # Prompts in prefill hold their cache beside the running batch.
         sequences = batch[:, None] + rate.prompts * mix.isl / held
-        in_prefill = np.ceil(rate.prompts / layout.attn_dp) * mix.isl
+        in_prefill = np.ceil(rate.prompts / step.layout.attn_dp) * mix.isl
         fits = memory.fits(rate.step_tokens, sequences, held, in_prefill)
         in_time = (rate.ttft_s <= slo.ttft_s) & (rate.tpot_s <= slo.tpot_s)
         allowed = fits & in_time & np.isfinite(rate.ttft_s)
@@ -268,7 +256,7 @@ def colocated_points(
             return np.take_along_axis(values, best, axis=1)[:, 0]
 
         filling.put(
-            where,
+            to,
             legal=True,
             rate_req_s=at_best(rate.rate_req_s),
             ttft_s=at_best(rate.ttft_s),
@@ -279,6 +267,6 @@ def colocated_points(
             in_time=at_best(in_time & np.isfinite(rate.ttft_s)),
             carried=True,
         )
-        filling.setting[where] = np.array(rate.settings, dtype=object)[best[:, 0]]
+        filling.setting[to] = np.take_along_axis(rate.settings, best[:, 0], axis=0)
         filling.evaluations += rate.tpot_s.size
     return filling.done()

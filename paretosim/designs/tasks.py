@@ -15,14 +15,15 @@ from ..errors import InputError, ProfileError
 from ..spec.parallelism import Parallelism
 from ..spec.workload import Mix, Slo
 from .cross import Cross, Pair, Scored, score_colocated, score_disaggregated
+from .engines import Engines
 from .front import Front
 from .front_nd import FrontOfMany
 from .objectives import Goal
-from .points import ARRAYS, Engines, Points, colocated_points, decode_points, prefill_points
-from .space import DesignSpace, Pool
+from .points import ARRAYS, Points, colocated_points, decode_points, prefill_points
+from .space import WIDTHS, DesignSpace, Pool
 from .table import MixPoints
 
-ENGINES_A_TASK = 32
+ENGINES_A_TASK = 128
 ROWS_A_TASK = 1 << 20
 DESIGNS_A_TASK = 1 << 28
 Arrays = dict[str, np.ndarray]
@@ -129,8 +130,8 @@ class Evaluate:
     @staticmethod
     def layouts_of(pool: Pool, task: SomeEngines) -> list[Parallelism]:
         """Those of a task's layouts that a pool has."""
-        have = {layout for gpu, layout, _ in pool.engines() if gpu == task.gpu}
-        return [layout for layout in task.layouts if layout in have]
+        axes = [(name, set(getattr(pool, name))) for name in WIDTHS]
+        return [layout for layout in task.layouts if all(getattr(layout, name) in axis for name, axis in axes)]
 
     def gathered(
         self, tasks: Sequence[SomeEngines], answers: Sequence[Evaluated], labels: Sequence[str]

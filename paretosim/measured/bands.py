@@ -17,6 +17,7 @@ import yaml
 
 from ..errors import InputError, Problem
 from ..profiles.store import Store
+from ..spec.yaml_text import load_yaml
 
 FILE = "bands.yaml"
 LEVEL = 0.8
@@ -116,7 +117,7 @@ def load_bands(path: Path) -> Bands:
         The file cannot be read.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = load_yaml(path.read_text())
         factors = {tuple(key.split("/")): (float(low), float(high)) for key, (low, high) in raw["bands"].items()}
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise InputError(Problem("", f"holds no bands: {error}", str(path))) from None

@@ -6,7 +6,7 @@ Outside the measured grid the edge's value is kept, and the answer says that it 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -130,6 +130,28 @@ def bridged(axis: Floats, values: Floats) -> Floats:
     return filled
 
 
+def distinct_rows(*columns: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Distinct rows of a table of whole numbers, sorted, and which of them each row is.
+
+    What ``np.unique`` answers along an axis, column by column: it sorts rows as bytes, which takes ten times as long.
+
+    Parameters
+    ----------
+    columns : arrays (rows,).
+
+    Returns
+    -------
+    distinct, place
+        Shapes (distinct rows, columns) and (rows,).
+    """
+    code = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values, place = np.unique(column, return_inverse=True)
+        code = np.unique(code * len(values) + place, return_inverse=True)[1]
+    _, first = np.unique(code, return_index=True)
+    return np.stack([column[first] for column in columns], axis=1), code
+
+
 def held_out_errors(axis: Floats, values: Floats) -> Floats:
     """Relative errors of predicting each inner point of curves from its two neighbours.
 
@@ -148,6 +170,13 @@ def held_out_errors(axis: Floats, values: Floats) -> Floats:
     return np.abs(np.expm1(error[np.isfinite(error)]))
 
 
+def least_from_here(values: Floats, axis: int) -> Floats:
+    """The least of each point and all behind it along an axis."""
+    back = (slice(None),) * axis + (slice(None, None, -1),)
+    least: Floats = np.minimum.accumulate(values[back], axis=axis)[back]
+    return least
+
+
 def monotone(values: Floats) -> Floats:
     """The nearest array that never falls along any axis: the mean of its two monotone envelopes.
 
@@ -158,5 +187,5 @@ def monotone(values: Floats) -> Floats:
     upper, lower = values, values
     for axis in range(values.ndim):
         upper = np.maximum.accumulate(upper, axis=axis)
-        lower = np.flip(np.minimum.accumulate(np.flip(lower, axis), axis=axis), axis)
+        lower = least_from_here(lower, axis)
     return 0.5 * (upper + lower)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .grid import Floats
+from .grid import Floats, least_from_here
 from .store import Table
 
 # Rule `launch_floor`: over small GEMMs (m <= 16) time is weight traffic plus a launch of a few microseconds. A lane
@@ -207,7 +207,7 @@ def pad_up(seconds: Floats, axes: tuple[int, ...]) -> tuple[Floats, NDArray[np.b
     """
     reach = np.where(np.isnan(seconds), np.inf, seconds)
     for axis in axes:
-        reach = np.flip(np.minimum.accumulate(np.flip(reach, axis), axis=axis), axis)
+        reach = least_from_here(reach, axis)
     lowered = seconds > PAD_UP_FACTOR * reach
     return np.where(lowered, reach, seconds), lowered
 
@@ -223,7 +223,7 @@ def fastest_kernel(table: Table, lane: str) -> tuple[Table, Repair | None]:
     """
     schema = table.schema
     keys = [c for c in (*schema.lane, *schema.axes) if c != "kernel"]
-    codes = [np.unique(table.columns[c].astype(str), return_inverse=True)[1] for c in keys if c in schema.lane]
+    codes = [_codes(table.columns[c]) for c in keys if c in schema.lane]
     codes += [table.columns[c] for c in schema.axes]
     value = table.columns[schema.values[0]]
     order = np.lexsort((value, *reversed(codes)))
@@ -240,3 +240,12 @@ def fastest_kernel(table: Table, lane: str) -> tuple[Table, Repair | None]:
     where = f"{table.provenance.gpu}/{table.provenance.engine}/{schema.op}"
     note = f"several kernels timed the same shapes; the fastest stays ({share} rows)"
     return kept, Repair("fastest_kernel", where, lane, dropped, note)
+
+
+def _codes(words: np.ndarray) -> NDArray[np.int64]:
+    """Numbers for words, of which a table has few; numbers stay."""
+    if words.dtype.kind in "iu":
+        return words
+    listed = words.tolist()
+    place = {word: i for i, word in enumerate(set(listed))}
+    return np.array([place[word] for word in listed]) if len(place) > 1 else np.zeros(len(words), np.int64)

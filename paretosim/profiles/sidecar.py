@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ..errors import ProfileError
+from ..spec.yaml_text import load_yaml
 from .schema import OpSchema
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def read_sidecar(table: Path, content: bytes | None = None, sidecar: bytes | Non
         No sidecar, unknown status, missing fact, or a table whose bytes are not those it describes.
     """
     path = table.with_name(table.name.removesuffix(".parquet") + SUFFIX)
-    raw = yaml.safe_load(sidecar_bytes(table) if sidecar is None else sidecar) or {}
+    raw = load_yaml(sidecar_bytes(table) if sidecar is None else sidecar) or {}
     try:
         provenance = Provenance(**raw)
     except TypeError as error:

@@ -46,7 +46,7 @@ class Table:
 
     def distinct(self, column: str) -> tuple[str, ...]:
         """Sorted distinct values of a column, as text."""
-        return tuple(sorted({str(v) for v in self.columns[column]}))
+        return tuple(sorted({str(v) for v in set(self.columns[column].tolist())}))
 
 
 def default_roots(extra: Iterable[Path] = ()) -> tuple[Path, ...]:
@@ -201,7 +201,9 @@ def _load(path: Path, schema: OpSchema, content: bytes, sidecar: bytes | None = 
     import pyarrow.parquet as pq
 
     provenance = read_sidecar(path, content, sidecar)
-    raw = pq.read_table(pa.BufferReader(content))
+    # A file of its own, not `read_table`: that one imports pyarrow's data sets, and they pandas.
+    text = [name for name in schema.columns if name not in (*schema.axes, *schema.values)]
+    raw = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["engine_version", *text]).read()
     expected = {"engine_version", *schema.columns}
     if set(raw.column_names) != expected:
         odd = ", ".join(sorted(set(raw.column_names) ^ expected))
@@ -209,12 +211,11 @@ def _load(path: Path, schema: OpSchema, content: bytes, sidecar: bytes | None = 
     columns = {}
     for name in raw.column_names:
         column = raw[name].combine_chunks()
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            encoded = column.dictionary_encode()
-            words = np.array(encoded.dictionary.to_pylist(), dtype=object)
-            columns[name] = words[encoded.indices.to_numpy()]
+            column = column.dictionary_encode()
+        if pa.types.is_dictionary(column.type):
+            words = np.array(column.dictionary.to_pylist(), dtype=object)
+            columns[name] = words[column.indices.to_numpy()]
         else:
             columns[name] = column.to_numpy()
     return Table(schema, provenance, columns)

@@ -73,17 +73,19 @@ def _markers(fronts: pd.DataFrame, mixes: list[str]) -> dict[str, str]:
     shown = set()
     for mix in mixes:
         for serving in COLOURS:
-            shown |= {_gpus(row) for _, row in mode_front(fronts, mix, serving)[1].iterrows()}
+            shown |= set(_gpus(mode_front(fronts, mix, serving)[1]))
     return dict(zip(sorted(shown), MARKERS * 10, strict=False))
 
 
-def _gpus(row: pd.Series[Any]) -> str:
+def _gpus(rows: pd.DataFrame) -> list[str]:
     def short(name: object) -> str:
         return str(name).removesuffix("_sxm").upper()
 
-    decode, prefill = short(row["decode_gpu"]), row["prefill_gpu"]
-    same = row["serving"] == "colocated" or short(prefill) == decode
-    return decode if same else f"{short(prefill)} to {decode}"
+    def named(serving: object, prefill: object, decode: object) -> str:
+        same = serving == "colocated" or short(prefill) == short(decode)
+        return short(decode) if same else f"{short(prefill)} to {short(decode)}"
+
+    return [named(*row) for row in zip(*(rows[name] for name in ("serving", "prefill_gpu", "decode_gpu")), strict=True)]
 
 
 def _marker_handle(name: str, shape: str) -> Any:
@@ -103,8 +105,9 @@ def _panel(axis: Any, fronts: pd.DataFrame, mix: str, markers: Mapping[str, str]
         if BAND[0] in rows:
             low, high = (rows[name].to_numpy() for name in BAND)
             axis.fill_between(front.x, low, high, color=colour, alpha=0.1, linewidth=0, zorder=1)
+        gpus = np.array(_gpus(rows))
         for gpu in markers:
-            here = np.array([_gpus(row) == gpu for _, row in rows.iterrows()])
+            here = gpus == gpu
             axis.plot(front.x[here], front.y[here], markers[gpu], color=colour, markersize=5, markeredgecolor="white",
                       markeredgewidth=0.6, zorder=3)  # fmt: skip
     axis.set_xlim(left=0)

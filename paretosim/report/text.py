@@ -56,7 +56,7 @@ def _mix_lines(result: SweepResult, mix: str) -> list[str]:
             if np.isnan(value):
                 lines.append(f"  {level:>13g}  {mode:<13}  {'-':>9}  out of reach")
                 continue
-            row = rows[rows["throughput_tok_s_gpu"] == value].iloc[0]
+            row = rows.iloc[int((rows["throughput_tok_s_gpu"].to_numpy() == value).argmax())]
             split = mode == "disaggregated"
             ratio = f"{row['ctx_gen_ratio']:.2f}" if split else ""
             gain = (

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Protocol
 
+from ..cost.grids import CONTEXTS
 from ..cost.scalar import ScalarStep
-from ..cost.step import CONTEXTS, StepCost
+from ..cost.step import StepCost
 from ..spec.cluster import HostTime, StepFormula
 from .lines import Line
 

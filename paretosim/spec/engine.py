@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import InputError, Problem
 from .calibration import NONE, Calibration, checked_calibration
+from .yaml_text import load_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def load_engine(path: Path) -> EngineSpec:
     InputError
         Names the file and each key that is missing, unknown or without a source.
     """
-    raw = yaml.safe_load(path.read_text()) or {}
+    raw = load_yaml(path.read_text()) or {}
     sources = raw.pop("sources", {})
     where = str(path)
     fitted = raw.pop("calibration", None)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from ..errors import InputError, Problem, did_you_mean
 from ..units import GB, GIB, MIB, TFLOP
+from .yaml_text import load_yaml
 
 Floats = NDArray[np.float64]
 
@@ -98,7 +98,7 @@ def load_gpu(path: Path) -> GpuSpec:
     InputError
         Names the file and each key that is missing, unknown, not positive or without a source.
     """
-    raw = yaml.safe_load(path.read_text())
+    raw = load_yaml(path.read_text())
     if not isinstance(raw, dict):
         raise InputError(Problem("", "must be a mapping of facts", str(path)))
     if problems := [Problem(key, message, str(path)) for key, message in _problems(raw)]:

@@ -53,7 +53,8 @@ def problems_at(texts: Iterable[tuple[tuple[int | str, ...], str]]) -> None:
 class Keys(BaseModel):
     """A mapping whose keys are known; strict, so that ``true`` is no number and ``"8"`` no width."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    # Compiled when a file first needs it: a scenario asks for few of all the kinds there are.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

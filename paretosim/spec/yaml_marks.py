@@ -17,10 +17,10 @@ from yaml.constructor import SafeConstructor
 from yaml.reader import Reader
 
 from ..errors import InputError, Problem
+from .yaml_text import LOADER
 
 KeyPath = tuple[str | int, ...]
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {
     yaml.MappingNode: {_TAG + "map"},
@@ -105,7 +105,7 @@ def read_marked(path: str | Path) -> Marked:
     text = _text(Path(path), file)
     try:
         _check_depth(text, file)
-        root = yaml.compose(text, _LOADER)
+        root = yaml.compose(text, LOADER)
     except yaml.MarkedYAMLError as error:
         raise InputError(_syntax_problem(error, text, file)) from None
     if root is None:
@@ -252,7 +252,7 @@ def _line_and_column(before: str) -> str:
 
 def _check_depth(text: str, file: str) -> None:
     depth = 0
-    for event in yaml.parse(text, _LOADER):
+    for event in yaml.parse(text, LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
             mark = event.start_mark

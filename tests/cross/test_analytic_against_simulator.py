@@ -128,7 +128,7 @@ def colocated(
 
 def setting(rate: ColocatedRate, name: str) -> float:
     """Requests a second under one setting; NaN where it cannot keep up with the batch."""
-    place = rate.settings.index(name)
+    place = rate.settings.tolist().index(name)
     return float(rate.rate_req_s[0, place]) if np.isfinite(rate.ttft_s[0, place]) else float("nan")
 
 

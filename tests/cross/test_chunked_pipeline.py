@@ -33,7 +33,7 @@ def test_the_running_maximum_is_the_recurrence(seconds: list[float], stages: int
 def test_series_side_by_side_do_not_touch_each_other(series: list[list[float]], stages: int) -> None:
     shortest = min(map(len, series))
     block = np.array([seconds[:shortest] for seconds in series])
-    for row, seconds in zip(finish_s(block, stages), block, strict=True):
+    for row, seconds in zip(finish_s(block.T, stages).T, block, strict=True):
         np.testing.assert_array_equal(row, finish_s(seconds, stages))
 
 

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 import paretosim as ps
+from paretosim.designs.engines import Engines
 from paretosim.designs.execute import Spent, run_tasks
 from paretosim.designs.journal import Journal
-from paretosim.designs.points import Engines
 from paretosim.designs.ray_cluster import Tasks
 from paretosim.designs.space import DesignSpace
 from paretosim.designs.tasks import Evaluate

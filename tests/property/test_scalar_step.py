@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretosim.cost.compiling import compile_step
+from paretosim.cost.grids import CONTEXTS
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.scalar import ScalarStep
-from paretosim.cost.step import CONTEXTS, StepCost
+from paretosim.cost.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.sim.lines import Line
 from paretosim.sim.steps import CompiledSteps

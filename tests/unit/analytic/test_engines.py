@@ -68,7 +68,7 @@ def test_a_colocated_engine_is_slower_than_a_decode_engine_of_the_same_batch(com
 def test_in_flight_batching_spends_decode_time_plus_one_prefill_per_finished_request(compiled, llama70b) -> None:
     step = compiled(llama70b, "fp8", "h200_sxm", tp=4)
     both = colocated_rate(step, [32], 4096, 513, 0, 8192)
-    column = both.settings.index("in-flight 1")
+    column = both.settings.tolist().index("in-flight 1")
     decode = step.decode_mean(np.array([32.0]), 4097, 4096 + 513).seconds[0]
     assert both.tpot_s[0, column] == pytest.approx(decode + 32 / 512 * step.prefill(1, 4096).seconds)
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from paretosim.cost.compiling import compile_step
+from paretosim.cost.grids import PROMPTS
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.memory import MemoryModel
-from paretosim.cost.step import PROMPTS, StepCost
+from paretosim.cost.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism
@@ -33,8 +34,8 @@ def attention_s(cost: StepCost, isl: float, prefix: float, chunks: int) -> float
 @pytest.mark.parametrize("isl", [8192, 65536])
 def test_n_chunks_expand_half_of_n_minus_one_prompts_more_unless_it_is_kept(store, isl: int, chunks: int) -> None:
     anew, kept = step(store, DEFAULT), step(store, KEPT)
-    (keys,) = [op for op in anew.operators if op.sees == "prompt keys"]
-    one_pass = float(np.interp(isl, PROMPTS, keys.seconds[0]))
+    keys = sum(op.grid for op in anew.operators if op.sees == "prompt keys")
+    one_pass = float(np.interp(isl, PROMPTS, keys[0, 0]))
     whole = attention_s(anew, isl, 0, 1)
     assert one_pass > 0
     assert attention_s(anew, isl, 0, chunks) - whole == pytest.approx((chunks - 1) / 2 * one_pass)
@@ -50,7 +51,7 @@ def test_a_prefix_in_the_cache_is_latents_and_is_expanded_once(store: Store) -> 
 def test_keys_and_values_of_their_own_are_none_of_its_business(store: Store) -> None:
     for plain, kept in zip(step(store, DEFAULT, LLAMA).operators, step(store, KEPT, LLAMA).operators, strict=True):
         assert (plain.name, plain.sees) == (kept.name, kept.sees)
-        np.testing.assert_array_equal(plain.seconds, kept.seconds)
+        np.testing.assert_array_equal(plain.grid, kept.grid)
 
 
 def test_what_is_kept_takes_the_memory_of_the_prompts_in_prefill(store: Store) -> None:

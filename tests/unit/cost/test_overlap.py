@@ -87,7 +87,7 @@ def test_the_positive_part_of_a_line_is_averaged_by_its_triangle() -> None:
     values = np.array([[-1.0, 1, -1], [2, 4, 0], [-1, -2, -3]])
     fine = np.linspace(0, 3, 300_001)
     slow = [np.trapezoid(np.maximum(np.interp(fine, at, v), 0), fine) / 3 for v in values]
-    assert _positive_mean(values, at) == pytest.approx(slow, rel=1e-6)
+    assert _positive_mean(values.T, at) == pytest.approx(slow, rel=1e-6)
 
 
 def test_without_an_exchange_nothing_overlaps() -> None:

@@ -59,22 +59,22 @@ def test_a_lone_prompt_keeps_one_rank_busy_and_eight_prompts_all_of_them(store: 
 def test_chunks_of_a_latent_prompt_project_all_earlier_keys_again(store: Store) -> None:
     # arXiv 2506.05508 (papers.md 2.4): the extra work over n chunks is (n - 1)/2 times one pass of the up-projection.
     latent = step(store, Parallelism(8))
-    keys = sum(op.seconds for op in latent.operators if op.sees == "prompt keys")
+    keys = sum(op.grid[0] for op in latent.operators if op.sees == "prompt keys")
     assert np.any(keys)
     n, isl = 8, 65536.0
     chunked = n * latent.prefill([1.0], [isl], 0, 1 / n).seconds[0]
     # What rows of a chunk cost beside attention is the same either way, but for their worse efficiency.
     rows = sum(
-        n * np.interp(isl / n, latent.tokens, op.seconds) - np.interp(isl, latent.tokens, op.seconds)
+        n * np.interp(isl / n, latent.tokens, op.grid[0]) - np.interp(isl, latent.tokens, op.grid[0])
         for op in latent.operators if op.sees == "tokens"
     )  # fmt: skip
     heads = sum(
-        n * np.interp(1 / n, latent.tokens, op.seconds) - np.interp(1, latent.tokens, op.seconds)
+        n * np.interp(1 / n, latent.tokens, op.grid[0]) - np.interp(1, latent.tokens, op.grid[0])
         for op in latent.operators if op.sees == "sequences"
     )  # fmt: skip
     whole = latent.prefill([1.0], [isl]).seconds[0]
-    one_pass = latent._prefill[0][0]  # keys
-    from paretosim.cost.step import PROMPTS
+    one_pass = latent.grids.prefill[0][0]  # keys
+    from paretosim.cost.grids import PROMPTS
 
     up = np.interp(isl, PROMPTS, one_pass[0])
     assert chunked - whole - rows - heads == pytest.approx((n - 1) / 2 * up, rel=0.02)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paretosim.cost.step import BATCHES, CONTEXTS
+from paretosim.cost.grids import BATCHES, CONTEXTS
 from paretosim.errors import InputError
 from paretosim.spec.model import ModelSpec
 from paretosim.spec.precision import Precision
