@@ -41,7 +41,6 @@ class Evidence:
     launches : of each row.
     measured : measured TTFT and TPOT (n, 2) [s].
     lane : position of each row's lane in `lanes`.
-    weight : of each row.
     """
 
     ttft: Floats
@@ -50,20 +49,15 @@ class Evidence:
     measured: Floats
     lane: np.ndarray
     lanes: tuple[str, ...]
-    weight: Floats
 
     @classmethod
-    def of(cls, rows: Sequence[Row], replays: Sequence[Replay], by_group: bool = True) -> Evidence:
-        """From simulated rows; a group of many rows counts as the square root of their number."""
+    def of(cls, rows: Sequence[Row], replays: Sequence[Replay]) -> Evidence:
+        """From simulated rows."""
         lanes = tuple(sorted({replay.lane for replay in replays}))
-        size: dict[tuple[str, ...], int] = {}
-        for row in rows:
-            size[row.group] = size.get(row.group, 0) + 1
-        weight = np.array([size[row.group] ** -0.5 if by_group else 1.0 for row in rows])
         return cls(
             *terms(replays),
             np.array([(row.ttft_s, row.tpot_s) for row in rows]),
-            np.array([lanes.index(replay.lane) for replay in replays]), lanes, weight / weight.mean(),
+            np.array([lanes.index(replay.lane) for replay in replays]), lanes,
         )  # fmt: skip
 
 
@@ -152,7 +146,6 @@ def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITT
     wanted = np.array([name in free for name in FITTED])
     reach = high - low
     log_measured, n = np.log(evidence.measured), len(evidence.measured)
-    weight = np.sqrt(evidence.weight)
 
     def parts(x: Floats) -> tuple[Floats, float, Floats]:
         values = centre.copy()
@@ -163,8 +156,7 @@ def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITT
         values, whole, lanes = parts(x)
         scale = np.exp(whole + lanes)[evidence.lane]
         ttft, tpot = predicted((evidence.ttft, evidence.tpot, evidence.launches), scale, values)
-        errors = np.concatenate([TTFT_WEIGHT * weight * (np.log(ttft) - log_measured[:, 0]),
-                                 weight * (np.log(tpot) - log_measured[:, 1])])  # fmt: skip
+        errors = np.concatenate([TTFT_WEIGHT * (np.log(ttft) - log_measured[:, 0]), np.log(tpot) - log_measured[:, 1]])
         # A pseudo-Huber error, written as a square so that priors stay quadratic beside it.
         robust = np.sign(errors) * SOFT * np.sqrt(2 * (np.sqrt(1 + (errors / SOFT) ** 2) - 1))
         prior = PRIOR * x[: wanted.sum()] / spread

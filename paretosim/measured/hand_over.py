@@ -57,19 +57,17 @@ class HandOverRuns:
         return ttft, tpot
 
     def fitted_ms(self, rows: Sequence[Row], which: Sequence[int]) -> float:
-        """The constant with the least robust log error of TTFT over some rows, as the steps' fit weighs them.
+        """The constant with the least robust log error of TTFT over some rows.
 
         Errors beyond `COLD` hardly count any more (Cauchy): one row in eight holds a cold start of seconds.
         """
         if not len(which):
             return NEUTRAL_MS
         at = np.array(which)
-        groups = [rows[i].group for i in which]
-        weight = np.array([groups.count(group) ** -0.5 for group in groups])
         measured = np.array([rows[i].ttft_s for i in which])
 
         def cost(value_ms: float) -> float:
             error = np.log(self.at(at, value_ms)[0] / measured)
-            return float(np.nansum(weight * np.log1p((error / COLD) ** 2)))
+            return float(np.nansum(np.log1p((error / COLD) ** 2)))
 
         return float(min(_TRIED_MS, key=cost))

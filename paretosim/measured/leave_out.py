@@ -105,4 +105,4 @@ def learning_curve(
 
 def refined(start: Fit, rows: Sequence[Row], replays: Sequence[Replay]) -> Fit:
     """A fit of a user's own rows around what is known of the engine."""
-    return fit(Evidence.of(rows, replays, by_group=False), start)
+    return fit(Evidence.of(rows, replays), start)

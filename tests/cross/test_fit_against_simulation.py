@@ -80,6 +80,6 @@ def test_fitted_values_stay_in_their_range_and_inside_their_interval(rows: list[
 def test_rows_of_one_deployment_move_a_fit_towards_it(rows: list[Row], replays: list[Replay]) -> None:
     own = [replace(rows[0], ttft_s=2 * replays[0].ttft_s, tpot_s=1.5 * replays[0].tpot_s)] * 4
     start = Fit(dict.fromkeys(FITTED, 0.0) | {"prompt_scale": 1.0}, 1.0, {}, {}, 0)
-    found = fit(Evidence.of(own, replays[:1] * 4, by_group=False), start)
+    found = fit(Evidence.of(own, replays[:1] * 4), start)
     before, after = (of_fit(replays[:1], f)[1][0] for f in (start, found))
     assert abs(np.log(after / own[0].tpot_s)) < 0.5 * abs(np.log(before / own[0].tpot_s))
