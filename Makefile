@@ -25,7 +25,7 @@ demo: $(VENV)/.installed  ## install into .venv and sweep the quickstart scenari
 	$(BIN)/paretosim sweep scenarios/quickstart.yaml
 
 test: lint  ## install with the test extra, check style and types, run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.installed-test  ## style and types
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from .. import __version__
 from ..errors import InputError
 from ..measured.bands import FILE, bands_yaml
 from ..measured.calibrate import answered, engine_file_text, file_text, own_rows, study
-from ..measured.leave_out import learning_curve
+from ..measured.leave_out import given_some, learning_curve
 from ..measured.rows import Row, read_frame, rows_hash, rows_of
 from ..profiles.store import Store
 from ..report.calibration import calibrated_text, curve_text, left_out_tables, study_text
@@ -71,4 +71,5 @@ def _curve(rows: list[Row], store: Store, jobs: int, bar: Bar) -> None:
     kept, replays = answered([row for row in rows if len(row.pools) == 1 and row.fitted], store, jobs, bar)
     for engine in sorted({row.engine for row in kept}):
         mine = [i for i, row in enumerate(kept) if row.engine == engine]
-        print(curve_text(engine, learning_curve([kept[i] for i in mine], [replays[i] for i in mine])))
+        found = given_some([kept[i] for i in mine], [replays[i] for i in mine])
+        print(curve_text(engine, learning_curve(found)))

@@ -31,9 +31,15 @@ QUANTITIES = ("ttft", "tpot", "throughput")
 LOADS = {"light": 8.0, "medium": 64.0, "heavy": float("inf")}
 """Requests in flight for each engine that decodes, at most."""
 ANY = "any"
+OWN = "own"
+"""In place of a mode: bands of aggregated rows whose deployment a calibration has seen; the load is the rows it saw."""
 FEWEST = 30
 """Left-out rows that a regime needs for quantiles of its own; with fewer a wider one answers."""
 
+FEWEST_DEPLOYMENTS = 3
+"""Deployments that an engine needs for bands of its own with rows given; with fewer those of any engine answer."""
+
+Deployment = tuple[str, ...]
 Regime = tuple[str, str, str, str]
 """Mode, engine, load, quantity."""
 
@@ -78,6 +84,40 @@ class Bands:
             if regime in self.factors:
                 return self.factors[regime]
         return 1.0, 1.0
+
+    def given(self, rows: Mapping[str, int]) -> Bands:
+        """With bands of aggregated deployments of which a calibration was given some rows, by engine.
+
+        As many rows as were tried count, at most those that were given; fewer than the fewest change nothing.
+        """
+        factors = dict(self.factors)
+        for engine, count in rows.items():
+            for quantity in QUANTITIES:
+                for of in (engine, ANY):
+                    tried = [int(load) for mode, e, load, q in self.factors if (mode, e, q) == (OWN, of, quantity)]
+                    if enough := [n for n in tried if n <= count]:
+                        own = self.factors[OWN, of, str(max(enough)), quantity]
+                        factors |= {("aggregated", engine, load, quantity): own for load in (*LOADS, ANY)}
+                        break
+        return Bands(factors)
+
+    @classmethod
+    def of_own(cls, found: Sequence[tuple[str, int, Deployment, Mapping[str, float]]]) -> Bands:
+        """From rows of deployments of which some others were given.
+
+        Parameters
+        ----------
+        found : engine, rows given, deployment and, for each quantity, measured over predicted, of every row.
+        """
+        deployments: dict[tuple[str, int], set[Deployment]] = {}
+        for engine, count, deployment, _ in found:
+            deployments.setdefault((engine, count), set()).add(deployment)
+        bands = cls.of([(OWN, engine, str(count), ratios) for engine, count, _, ratios in found])
+        return cls({
+            (mode, engine, load, quantity): factors for (mode, engine, load, quantity), factors in bands.factors.items()
+            if mode == OWN and load != ANY
+            and (engine == ANY or len(deployments[engine, int(load)]) >= FEWEST_DEPLOYMENTS)
+        })  # fmt: skip
 
     @classmethod
     def of(cls, found: Sequence[tuple[str, str, str, Mapping[str, float]]], level: float = NOMINAL) -> Bands:
@@ -127,12 +167,14 @@ def load_bands(path: Path) -> Bands:
 def shipped_bands(store: Store) -> Bands:
     """Bands among the store's profiles; none where there are none, nor for kernels without any calibration.
 
-    They come from the shipped calibration's way of fitting; predictions with one of the user's own are off by less.
+    They come from deployments that no fit has seen; where a calibration of the user's own has seen some rows, from
+    deployments of which a fit has seen as many.
     """
     if store.calibrations is not None and not store.calibrations:
         return Bands({})
     path = next((root / FILE for root in store.roots if (root / FILE).exists()), None)
-    return Bands({}) if path is None else load_bands(path)
+    own = {name: found.own_rows for name, found in (store.calibrations or {}).items() if found.own_rows}
+    return Bands({}) if path is None else load_bands(path).given(own)
 
 
 def bands_yaml(bands: Bands, facts: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,11 +13,11 @@ from ..errors import InputError
 from ..profiles.grid import Floats
 from ..profiles.store import Store
 from ..spec.calibration import PARAMETERS, Calibration
-from .bands import Bands
+from .bands import ANY, Bands, Deployment
 from .fit import Evidence, Fit, fit
 from .hand_over import HandOverRuns
 from .jobs import Progress, replay_all
-from .leave_out import groups_of, leave_out_aggregated, leave_out_hand_over, refined
+from .leave_out import COUNTS, Given, given_some, groups_of, leave_out_aggregated, leave_out_hand_over, refined
 from .replay import Replay
 from .rows import Row, rows_hash
 from .validation import load_of_row
@@ -80,16 +80,32 @@ class Study:
     ----------
     rows : those that have an answer, aggregated ones first.
     left_out : predicted TTFT and TPOT of each (n, 2) [s]; NaN where nothing else was there to fit on.
+    own : predictions of aggregated rows by a fit that was given others of their deployment.
     """
 
     engines: dict[str, Calibrated]
     rows: tuple[Row, ...]
     left_out: Floats
+    own: tuple[Given, ...] = ()
 
     @property
     def bands(self) -> Bands:
         """From the rows whose client and flags are those simulated."""
-        return Bands.of(self._errors(range(len(self.rows))))
+        unseen, own = Bands.of(self._errors(range(len(self.rows)))), Bands.of_own(own_errors(self.own))
+        return Bands({**unseen.factors, **own.factors})
+
+    def own_coverage(self) -> dict[int, float]:
+        """Rows given -> share of measured values inside the bands that the rows of other groups give."""
+        inside: dict[int, list[bool]] = {}
+        groups = sorted({one.rest[0].group for one in self.own})
+        for group in groups:
+            bands = Bands.of_own(own_errors([one for one in self.own if one.rest[0].group != group]))
+            for engine, count, _, found in own_errors([one for one in self.own if one.rest[0].group == group]):
+                mine = bands.given({engine: count})
+                for name, ratio in found.items():
+                    low, high = mine.band("aggregated", engine, ANY, name)
+                    inside.setdefault(count, []).append(low <= ratio <= high)
+        return {count: float(np.mean(found)) for count, found in sorted(inside.items())}
 
     def coverage(self) -> dict[str, float]:
         """Share of measured values inside the bands that the rows of other groups give."""
@@ -121,6 +137,15 @@ def ratios(row: Row, ttft_s: float, tpot_s: float) -> dict[str, float]:
     return {"ttft": row.ttft_s / ttft_s, "tpot": row.tpot_s / tpot_s, "throughput": predicted / measured}
 
 
+def own_errors(own: Iterable[Given]) -> list[tuple[str, int, Deployment, dict[str, float]]]:
+    """Engine, rows given, deployment and `ratios` of every row."""
+    return [
+        (row.engine, one.count, row.group, ratios(row, ttft, tpot))
+        for one in own
+        for row, ttft, tpot in zip(one.rest, one.ttft_s, one.tpot_s, strict=True)
+    ]
+
+
 def study(rows: Sequence[Row], store: Store, jobs: int, progress: Progress | None = None) -> Study:
     """Everything from scratch: kernels alone first, then the steps' parameters, then the hand-over.
 
@@ -135,11 +160,13 @@ def study(rows: Sequence[Row], store: Store, jobs: int, progress: Progress | Non
     kept: list[Row] = []
     predictions: list[Floats] = []
     fits: dict[str, Fit] = {}
+    given: list[Given] = []
     for engine in engines:
         mine = [i for i, row in enumerate(aggregated) if row.engine == engine]
         own, runs = [aggregated[i] for i in mine], [replays[i] for i in mine]
         fits[engine] = fit(_evidence(engine, own, runs))
         found = leave_out_aggregated(own, runs)
+        given += given_some(own, runs, COUNTS[1:])
         kept += own
         predictions.append(np.stack([found.ttft_s, found.tpot_s], axis=1))
     hand_over = dict.fromkeys(engines, 0.0)
@@ -159,7 +186,7 @@ def study(rows: Sequence[Row], store: Store, jobs: int, progress: Progress | Non
     for engine in engines:
         used = [row for row in kept if row.engine == engine and row.fitted]
         calibrated[engine] = Calibrated(engine, fits[engine], hand_over[engine], len(used), rows_hash(used))
-    return Study(calibrated, tuple(kept), np.concatenate(predictions))
+    return Study(calibrated, tuple(kept), np.concatenate(predictions), tuple(given))
 
 
 def own_rows(rows: Sequence[Row], engine: str, store: Store, jobs: int, progress: Progress | None = None) -> Calibrated:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,9 @@ from .fit import FITTED, Evidence, Fit, fit, predicted, terms
 from .hand_over import HandOverRuns
 from .replay import Replay
 from .rows import Row
+
+COUNTS = (0, 2, 4, 8, 16)
+"""Rows of a deployment that a user may give."""
 
 
 @dataclass(frozen=True)
@@ -69,38 +72,55 @@ def leave_out_hand_over(rows: Sequence[Row], runs: HandOverRuns) -> LeftOut:
     return LeftOut(tuple(rows), ttft, tpot)
 
 
-def learning_curve(
-    rows: Sequence[Row], replays: Sequence[Replay], given: Sequence[int] = (0, 2, 4, 8, 16), repeats: int = 5,
-    seed: int = 0,
-) -> dict[int, tuple[float, float, int]]:  # fmt: skip
-    """Median absolute error of TTFT and TPOT on the rest of a group, by how many of its rows a fit was given.
+@dataclass(frozen=True)
+class Given:
+    """Predictions of some rows of a deployment by a fit that was given others of it.
 
-    Each group in turn is a user's deployment: the start is a fit of all others, the priors are around it.
+    Attributes
+    ----------
+    count : rows that the fit was given.
+    rest, ttft_s, tpot_s : the other rows, and their predicted means [s].
+    """
 
-    Returns
-    -------
-    dict
-        Rows given -> (error of TTFT, of TPOT, rows predicted); groups with fewer than twice the rows are left out.
+    count: int
+    rest: tuple[Row, ...]
+    ttft_s: Floats
+    tpot_s: Floats
+
+
+def given_some(
+    rows: Sequence[Row], replays: Sequence[Replay], counts: Sequence[int] = COUNTS, repeats: int = 5, seed: int = 0
+) -> Iterator[Given]:
+    """Rows of one engine: each group in turn is a user's deployment, of which `counts` rows are given.
+
+    The start is a fit of all other groups, the priors are around it. Groups with fewer than four rows, or fewer than
+    twice those given, are left out.
     """
     rng = np.random.default_rng(seed)
-    errors: dict[int, list[Floats]] = {n: [] for n in given}
     for held in groups_of(rows):
         train = [i for i, row in enumerate(rows) if row.fitted and row.group != rows[held[0]].group]
         held = [i for i in held if rows[i].fitted]
         if not train or len(held) < 4:
             continue
         start = fit(Evidence.of([rows[i] for i in train], [replays[i] for i in train]))
-        for n in given:
-            if len(held) < 2 * n:
+        for count in counts:
+            if len(held) < 2 * count:
                 continue
-            for _ in range(repeats if n else 1):
+            for _ in range(repeats if count else 1):
                 order = rng.permutation(held)
-                own, rest = order[:n].tolist(), order[n:].tolist()
-                found = start if not n else refined(start, [rows[i] for i in own], [replays[i] for i in own])
+                own, rest = order[:count].tolist(), order[count:].tolist()
+                found = start if not count else refined(start, [rows[i] for i in own], [replays[i] for i in own])
                 ttft, tpot = of_fit([replays[i] for i in rest], found)
-                measured = np.array([(rows[i].ttft_s, rows[i].tpot_s) for i in rest])
-                errors[n].append(np.abs(np.stack([ttft, tpot], axis=1) / measured - 1))
-    return {n: (*np.median(np.concatenate(e), axis=0).tolist(), len(np.concatenate(e))) for n, e in errors.items() if e}
+                yield Given(count, tuple(rows[i] for i in rest), ttft, tpot)
+
+
+def learning_curve(found: Iterable[Given]) -> dict[int, tuple[float, float, int]]:
+    """Rows given -> (median absolute error of TTFT, of TPOT, rows predicted)."""
+    errors: dict[int, list[Floats]] = {}
+    for one in found:
+        measured = np.array([(row.ttft_s, row.tpot_s) for row in one.rest])
+        errors.setdefault(one.count, []).append(np.abs(np.stack([one.ttft_s, one.tpot_s], axis=1) / measured - 1))
+    return {n: (*np.median(np.concatenate(e), axis=0).tolist(), len(np.concatenate(e))) for n, e in errors.items()}
 
 
 def refined(start: Fit, rows: Sequence[Row], replays: Sequence[Replay]) -> Fit:

@@ -69,6 +69,8 @@ def study_text(found: Study) -> str:
     parts.append(_errors(plain, groups).to_string(index=False, float_format="%.3f"))
     covered = ", ".join(f"{name} {share:.1%}" for name, share in found.coverage().items())
     parts.append(f"80 % bands of other groups hold: {covered}")
+    own = ", ".join(f"{share:.1%} ({count} rows)" for count, share in found.own_coverage().items())
+    parts.append(f"with rows of the deployment given, 80 % bands of other groups hold: {own}")
     return "\n\n".join(parts)
 
 

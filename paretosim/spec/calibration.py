@@ -39,6 +39,7 @@ class Calibration:
     kernel_scale : deployed over measured kernel time, for lanes that are not in `lanes`.
     lanes : the same for each ``gpu/format`` that was measured in service; the format is what the checkpoint stores its
         experts in, or its weights where it has none (`paretosim.spec.model.served_format`).
+    own_rows : measured rows of the user's own deployment behind it; 0 for one that is shipped.
     """
 
     host: HostTime = HostTime()
@@ -47,6 +48,7 @@ class Calibration:
     hand_over_s: float = 0.0
     kernel_scale: float = 1.0
     lanes: Mapping[str, float] = field(default_factory=dict)
+    own_rows: int = 0
 
     def scale(self, gpu: str, form: str) -> float:
         """Kernel scale of a lane."""
@@ -131,4 +133,7 @@ def load_calibration(path: Path) -> tuple[str, Calibration]:
     if not isinstance(raw, dict) or set(raw) != {"engine", "calibration"}:
         message = "must hold 'engine' and 'calibration', as `paretosim calibrate` writes them"
         raise InputError(Problem("", message, str(path)))
-    return str(raw["engine"]), checked_calibration(raw["calibration"], str(path))
+    found, rows = checked_calibration(raw["calibration"], str(path)), raw["calibration"].get("rows", 0)
+    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
+        raise InputError(Problem("calibration.rows", f"must be a number of rows, not {rows!r}", str(path)))
+    return str(raw["engine"]), replace(found, own_rows=rows)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import exp
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from paretosim.measured.bands import ANY, Bands, bands_yaml, conformal, load_bands, load_of
+from paretosim.measured.bands import ANY, OWN, Bands, bands_yaml, conformal, load_bands, load_of, shipped_bands
+from paretosim.profiles.store import Store
 
 
 def test_a_band_holds_the_promised_share_of_further_draws() -> None:
@@ -39,6 +41,37 @@ def test_bands_come_back_from_their_file(tmp_path: Path) -> None:
     path = tmp_path / "bands.yaml"
     path.write_text(bands_yaml(bands, {"rows_sha256": "0"}))
     assert load_bands(path) == bands
+
+
+def test_rows_of_ones_own_choose_the_band_of_as_many_as_were_tried() -> None:
+    own = [("vllm", n, (str(i % 3),), {"tpot": 1.0 + i / 100 / n}) for n in (2, 8) for i in range(60)]
+    own += [("trtllm", 8, ("one",), {"tpot": 9.0})] * 60  # of one deployment: not enough for an engine's own
+    unseen = Bands.of([("aggregated", "vllm", "light", {"tpot": 1.0 + 0.01 * i}) for i in range(60)])
+    bands = Bands({**unseen.factors, **Bands.of_own(own).factors})
+
+    def width(rows: int, mode: str = "aggregated", engine: str = "vllm") -> float:
+        low, high = bands.given({engine: rows}).band(mode, engine, "light", "tpot")
+        return high - low
+
+    assert width(0) == width(1)
+    assert width(1) > width(2) == width(7) > width(8) == width(100)
+    assert (
+        width(8, engine="trtllm") == bands.factors[OWN, ANY, "8", "tpot"][1] - bands.factors[OWN, ANY, "8", "tpot"][0]
+    )
+    assert width(8, mode="disaggregated") == width(0, mode="disaggregated")
+
+
+def test_shipped_bands_narrow_with_rows_of_ones_own(store: Store) -> None:
+    seen = {name: store.engine(name).calibration for name in store.engine_names()}
+
+    def ratio(engine: str, rows: int, quantity: str) -> float:
+        own = replace(store, calibrations=seen | {engine: replace(seen[engine], own_rows=rows)})
+        low, high = shipped_bands(own).band("aggregated", engine, ANY, quantity)
+        return high / low
+
+    for engine in seen:
+        for quantity in ("ttft", "tpot", "throughput"):
+            assert ratio(engine, 4, quantity) < ratio(engine, 0, quantity)
 
 
 def test_load_bands_meet_at_their_edges() -> None:
