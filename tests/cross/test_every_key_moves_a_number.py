@@ -64,7 +64,7 @@ STAGES = "tp: [1], pp: [2], batch: [1, 8, 64], workers: [1, 2, 3], max_gpus: 8, 
 PAIRS = [
     ("{tp: [1], batch: [1, 8, 64, 512], cp: [2]}", "{tp: [1], batch: [1, 8, 64, 512]}"),
     (f"{{{STAGES}, cpp_chunk: [512]}}", f"{{{STAGES}}}"),
-    (f"{{{STAGES}, cpp_chunk: [512, 1024]}}", f"{{{STAGES}, cpp_chunk: [512]}}"),
+    (f"{{{STAGES}, cpp_chunk: [256, 1024]}}", f"{{{STAGES}, cpp_chunk: [256]}}"),
     (f"{{{STAGES}, cpp_chunk: [1024], cpp_smoothing: 0.8}}", f"{{{STAGES}, cpp_chunk: [1024]}}"),
 ]  # spaces that differ by one key
 
