@@ -12,8 +12,9 @@ ROUTED = 4
 """Selection of experts, quantisation, the fused kernel's call and what gathers its output."""
 ATTENDED = 2
 """Metadata and the kernel's call."""
-RECURRENT = 6
-"""Convolution, normalisation, gates and the chunked rule's kernels."""
+RECURRENT = 14
+"""Split, convolution and its mask, gates, norms of queries and keys, the chunked rule's seven kernels (two for the
+triangle), the gated norm: as SGLang's ``gdn_backend.py`` and ``fla/chunk.py`` call them."""
 LATENT, SELECTED = 16, 20
 """An attention block's projections, norms, rotary parts, copies and kernel; with an indexer's score and selection."""
 
