@@ -217,7 +217,10 @@ class Builder:
             return None
         budget = getattr(scheduler, "token_budget", self.kernels(kind.gpu).engine.token_budget)
         # Expanded latents of the prompt in work, where they are kept, take room of their own.
-        room = float(self.memory_model(kind).kv_capacity_bytes(budget, 0, int(requests.isl.max())))
+        memory = self.memory_model(kind)
+        if pool.kv_fraction is not None:
+            memory = replace(memory, kv_memory_fraction=pool.kv_fraction)
+        room = float(memory.kv_capacity_bytes(budget, 0, int(requests.isl.max())))
         tokens = max(0.0, room) / self._token_bytes(kind, requests) * kind.layout.attn_dp
         return KvMemory(int(tokens // size), size, share)
 

@@ -97,6 +97,8 @@ def _idle_keys(builder: Builder, where: tuple[str, ...], pool: ServedPool, kind:
         yield builder.simulation.problem((*where, "gpu"), "changes nothing: 'step_time' holds all of a step")
     if kind.layout.moe_ep > 1:
         yield builder.simulation.problem((*where, "ep"), "changes nothing: a formula knows no experts")
+    if pool.kv_fraction is not None:
+        yield builder.simulation.problem((*where, "kv_fraction"), "changes nothing: a formula knows no memory")
     if pool.output_share is not None and pool.kv_blocks is None:
         yield builder.simulation.problem((*where, "output_share"), "changes nothing without 'kv_blocks'")
 

@@ -11,6 +11,7 @@ import yaml
 
 from ..errors import InputError, Problem
 from .cluster import HostTime
+from .yaml_text import load_yaml
 
 MICRO, MILLI = 1e-6, 1e-3
 PARAMETERS: dict[str, tuple[float, float, float, float]] = {
@@ -127,7 +128,7 @@ def load_calibration(path: Path) -> tuple[str, Calibration]:
         It cannot be read, or holds something else.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = load_yaml(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(Problem("", f"cannot be read: {error}", str(path))) from None
     if not isinstance(raw, dict) or set(raw) != {"engine", "calibration"}:

@@ -81,6 +81,7 @@ class ServedPool:
     host_bytes_per_s : between a GPU and its host, for swapping [byte/s].
     kv_blocks : blocks of the KV cache of one engine; None is what its memory holds, or no limit with a formula.
     output_share : share of the output for which blocks are set aside at admission; None is the engine's own.
+    kv_fraction : share of the memory that weights and buffers leave which becomes cache; None is the engine's own.
     """
 
     engines: tuple[Pool, ...]
@@ -90,6 +91,7 @@ class ServedPool:
     host_bytes_per_s: float = 50e9
     kv_blocks: int | None = None
     output_share: float | None = None
+    kv_fraction: float | None = None
 
     @property
     def gpus(self) -> int:

@@ -19,6 +19,7 @@ from .schema_values import ABSENT, Keys, Positive, Text, Whole, problem
 
 AtLeastZero = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+SomeShare = Annotated[float, Field(strict=True, gt=0, le=1)]
 
 
 class _PrefillTime(Keys):
@@ -98,11 +99,19 @@ class _Pool(_Engines):
     scheduler: PolicyKeys = Policy("")
     router: PolicyKeys = ABSENT
     kv_blocks: Whole = ABSENT
+    kv_fraction: SomeShare = ABSENT
+
+    @field_validator("kv_fraction")
+    @classmethod
+    def _blocks_are_not_given(cls, kv_fraction: float, info: ValidationInfo) -> float:
+        if info.data.get("kv_blocks") is not None:
+            raise problem("changes nothing beside 'kv_blocks'")
+        return kv_fraction
 
     def served(self, gpu: str, router: Policy | None) -> ServedPool:
         pools = tuple(e.pool(gpu) for e in self.engines) if self.engines else (self.pool(gpu),)
         router = self.router or router or Policy("least_loaded")
-        return ServedPool(pools, self.scheduler, router, kv_blocks=self.kv_blocks)
+        return ServedPool(pools, self.scheduler, router, kv_blocks=self.kv_blocks, kv_fraction=self.kv_fraction)
 
 
 class _DecodingPool(_Pool):
