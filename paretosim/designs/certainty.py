@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MODES = {"colocated": "aggregated", "disaggregated": "disaggregated"}
 X, Y = "interactivity_tok_s_user", "throughput_tok_s_gpu"
-COLUMNS = (f"{X}_lo", f"{X}_hi", f"{Y}_lo", f"{Y}_hi", "tpot_s_lo", "tpot_s_hi", "alike")
+COLUMNS = (*(f"{of}_{end}" for of in (X, Y, "tpot_s", "ttft_s") for end in ("lo", "hi")), "alike")
 
 
 def with_bands(table: pd.DataFrame, bands: Bands, engine: str) -> pd.DataFrame:
@@ -30,19 +30,22 @@ def with_bands(table: pd.DataFrame, bands: Bands, engine: str) -> pd.DataFrame:
 
     Notes
     -----
-    TTFT gets none: that of a sweep is a prefill without a queue, and bands come from deployments that had one.
+    TTFT of a sweep is a prefill without a queue: its band is that of deployments with as many requests in flight as it
+    batches prompts, one where decoding engines prefill. What waits in front of it is for the simulator.
     """
     if not bands.factors:
         return table
-    asked = zip(table["serving"], table["decode_batch"], strict=True)
+    asked = zip(table["serving"], table["decode_batch"], table["prefill_batch"].fillna(1), strict=True)
     factors = np.array([
         [*bands.band(MODES[serving], engine, float(batch), "tpot"),
-         *bands.band(MODES[serving], engine, float(batch), "throughput")]
-        for serving, batch in asked
+         *bands.band(MODES[serving], engine, float(batch), "throughput"),
+         *bands.band(MODES[serving], engine, float(prompts), "ttft")]
+        for serving, batch, prompts in asked
     ])  # fmt: skip
     slow, fast = 1 / table[X].to_numpy() * factors[:, 0], 1 / table[X].to_numpy() * factors[:, 1]
-    rate = table[Y].to_numpy()[:, None] * factors[:, 2:]
-    values = (1 / fast, 1 / slow, rate[:, 0], rate[:, 1], slow, fast)
+    rate = table[Y].to_numpy()[:, None] * factors[:, 2:4]
+    first = table["ttft_s"].to_numpy()[:, None] * factors[:, 4:]
+    values = (1 / fast, 1 / slow, *rate.T, slow, fast, *first.T)
     table = table.assign(**dict(zip(COLUMNS, values, strict=False)))
     table[COLUMNS[-1]] = _alike(table)
     return table

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -14,13 +16,15 @@ BANDS = Bands(
         ("aggregated", "trtllm", "any", "throughput"): (0.9, 1.1),
         ("disaggregated", "trtllm", "heavy", "tpot"): (0.5, 2.0),
         ("any", "any", "any", "throughput"): (0.5, 2.0),
+        ("aggregated", "trtllm", "light", "ttft"): (0.5, 1.5),
+        ("disaggregated", "trtllm", "medium", "ttft"): (0.25, 3.0),
     }
 )
 
 
 def fronts(*rows: tuple[str, str, float, float, int, bool]) -> pd.DataFrame:
     names = ["mix", "serving", "interactivity_tok_s_user", "throughput_tok_s_gpu", "decode_batch", "pareto"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=names).assign(ttft_s=0.2, prefill_batch=math.nan)
 
 
 def test_a_design_has_the_band_of_its_mode_and_its_load() -> None:
@@ -37,6 +41,13 @@ def test_a_design_has_the_band_of_its_mode_and_its_load() -> None:
     assert (colocated["throughput_tok_s_gpu_lo"], colocated["throughput_tok_s_gpu_hi"]) == pytest.approx((450, 550))
     assert (apart["tpot_s_lo"], apart["tpot_s_hi"]) == pytest.approx((0.01, 0.04))
     assert (apart["throughput_tok_s_gpu_lo"], apart["throughput_tok_s_gpu_hi"]) == pytest.approx((450, 1800))
+
+
+def test_a_ttft_has_the_band_of_as_many_requests_as_prompts_are_batched() -> None:
+    table = fronts(("m", "colocated", 100.0, 500.0, 128, True), ("m", "disaggregated", 50.0, 900.0, 128, True))
+    colocated, apart = with_bands(table.assign(prefill_batch=[math.nan, 16.0]), BANDS, "trtllm").to_dict("records")
+    assert (colocated["ttft_s_lo"], colocated["ttft_s_hi"]) == pytest.approx((0.1, 0.3))
+    assert (apart["ttft_s_lo"], apart["ttft_s_hi"]) == pytest.approx((0.05, 0.6))
 
 
 def test_alike_are_the_designs_of_the_same_front_whose_bands_overlap_in_both() -> None:
