@@ -18,7 +18,7 @@ from ..cost.stage import exchanges
 from ..errors import InputError, Problem, did_you_mean
 from ..measured.bands import shipped_bands
 from ..profiles.grid import Timed
-from ..spec.model import load_model, served_format
+from ..spec.model import deployment_name, load_model, served_format
 from ..spec.parallelism import Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
 from ..spec.precision import Format, Precision
 from ..spec.settings import LOADS, EngineSettings
@@ -108,6 +108,7 @@ def estimate(args: argparse.Namespace) -> Estimate:
     busy = min(layout.attn_dp, max(1, int(batch)))
     tokens = (batch * settings.queries if decode else args.batch * (length - args.prefix)) / busy
     in_prefill = 0.0 if decode else ceil(args.batch / layout.attn_dp) * length
+    deployment = deployment_name(args.gpu, model, precision)
     return Estimate(
         layout=layout,
         step_s=float(sum(t.seconds for t in operators.values())),
@@ -117,7 +118,7 @@ def estimate(args: argparse.Namespace) -> Estimate:
         hbm_bytes=memory.hbm_bytes,
         largest_batch=memory.largest_batch(tokens, length, in_prefill),
         repairs=tuple(dict.fromkeys(str(r) for r in kernels.repairs)),
-        band=bands.band("aggregated", args.engine, args.batch, "tpot" if decode else "ttft"),
+        band=bands.band("aggregated", args.engine, args.batch, "tpot" if decode else "ttft", deployment),
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from pathlib import Path
 
 from ..errors import InputError
 from ..profiles.store import Store, default_roots
-from ..spec.calibration import Calibration, load_calibration
+from ..spec.calibration import load_calibration
 
 
 def store_of(args: argparse.Namespace) -> Store:
@@ -16,7 +16,7 @@ def store_of(args: argparse.Namespace) -> Store:
     Raises
     ------
     InputError
-        A calibration that cannot be read.
+        A calibration that cannot be read, or two of one engine.
     """
     roots = default_roots(args.profiles)
     if args.uncalibrated and args.calibration:
@@ -26,8 +26,13 @@ def store_of(args: argparse.Namespace) -> Store:
     if not args.calibration:
         return Store(roots)
     shipped = Store(roots)
-    calibrations: Mapping[str, Calibration] = {
-        **{name: shipped.engine(name).calibration for name in shipped.engine_names()},
-        **dict(map(load_calibration, args.calibration)),
-    }
+    calibrations = {name: shipped.engine(name).calibration for name in shipped.engine_names()}
+    given: dict[str, Path] = {}
+    for path in args.calibration:
+        engine, found = load_calibration(path)
+        if engine in given:
+            raise InputError(
+                f"--calibration: {given[engine]} and {path} are both of {engine}; calibrate on the rows of both"
+            )
+        given[engine], calibrations[engine] = path, found
     return Store(roots, calibrations)

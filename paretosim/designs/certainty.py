@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +19,9 @@ X, Y = "interactivity_tok_s_user", "throughput_tok_s_gpu"
 COLUMNS = (*(f"{of}_{end}" for of in (X, Y, "tpot_s", "ttft_s") for end in ("lo", "hi")), "alike")
 
 
-def with_bands(table: pd.DataFrame, bands: Bands, engine: str) -> pd.DataFrame:
+def with_bands(
+    table: pd.DataFrame, bands: Bands, engine: str, deployments: Mapping[str, str] = MappingProxyType({})
+) -> pd.DataFrame:
     """The table with `COLUMNS`, none of them where there are no bands.
 
     Two designs are alike if their bands overlap in interactivity and in throughput: measured, either may turn out
@@ -27,6 +31,7 @@ def with_bands(table: pd.DataFrame, bands: Bands, engine: str) -> pd.DataFrame:
     ----------
     table : rows under the columns of `paretosim.designs.table.COLUMNS`, and ``pareto``.
     engine : whose bands.
+    deployments : by GPU, the name under which rows of one's own may narrow the bands.
 
     Notes
     -----
@@ -35,12 +40,13 @@ def with_bands(table: pd.DataFrame, bands: Bands, engine: str) -> pd.DataFrame:
     """
     if not bands.factors:
         return table
-    asked = zip(table["serving"], table["decode_batch"], table["prefill_batch"].fillna(1), strict=True)
+    deployed = [deployments.get(gpu, "") for gpu in table["decode_gpu"]]
+    asked = zip(table["serving"], deployed, table["decode_batch"], table["prefill_batch"].fillna(1), strict=True)
     factors = np.array([
-        [*bands.band(MODES[serving], engine, float(batch), "tpot"),
-         *bands.band(MODES[serving], engine, float(batch), "throughput"),
-         *bands.band(MODES[serving], engine, float(prompts), "ttft")]
-        for serving, batch, prompts in asked
+        [*bands.band(MODES[serving], engine, float(batch), "tpot", deployment),
+         *bands.band(MODES[serving], engine, float(batch), "throughput", deployment),
+         *bands.band(MODES[serving], engine, float(prompts), "ttft", deployment)]
+        for serving, deployment, batch, prompts in asked
     ])  # fmt: skip
     slow, fast = 1 / table[X].to_numpy() * factors[:, 0], 1 / table[X].to_numpy() * factors[:, 1]
     rate = table[Y].to_numpy()[:, None] * factors[:, 2:4]

@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..measured.bands import shipped_bands
 from ..profiles.store import Store
 from ..spec.hardware import GpuSpec
+from ..spec.model import deployment_name
 from ..spec.scenario import Scenario, load_scenario
 from . import execute
 from .blend import BLEND, blended
@@ -161,7 +162,9 @@ def sweep(
         scored = execute.run_tasks(score, to_score, runner, journal, tell, spent, what)
         fronts, counts = _merged(score, to_score, scored)
         _check_found(scenario, space, points, counts)
-        table = with_bands(_table(space, points, gpus, score.goal, fronts), shipped_bands(store), scenario.engine)
+        deployments = {gpu: deployment_name(gpu, model, scenario.precision) for gpu in gpus}
+        table = _table(space, points, gpus, score.goal, fronts)
+        table = with_bands(table, shipped_bands(store), scenario.engine, deployments)
     found = summary(
         scenario, scenario_id, executor, counts, points, table, spent, rests_on(store, evaluated)
     )  # fmt: skip

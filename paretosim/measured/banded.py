@@ -6,6 +6,7 @@ from typing import Any
 
 from ..profiles.store import Store
 from ..sim.run import SimulationResult
+from ..spec.model import deployment_name, load_model
 from .bands import QUANTITIES, shipped_bands
 
 
@@ -17,6 +18,9 @@ def banded(result: SimulationResult, store: Store) -> dict[str, Any]:
         return {}
     mode = "disaggregated" if simulation.cluster.prefill else "aggregated"
     # Little's law: requests in flight, spread over the engines that decode.
-    engines = sum(kind.workers for kind in simulation.cluster.decode.engines)
-    in_flight = found["request_rate_s"] * found["e2e_s"]["mean"] / engines
-    return {"bands": {name: bands.band(mode, simulation.engine, in_flight, name) for name in QUANTITIES}}
+    kinds = simulation.cluster.decode.engines
+    in_flight = found["request_rate_s"] * found["e2e_s"]["mean"] / sum(kind.workers for kind in kinds)
+    model = load_model(simulation.model, simulation.folder)
+    served = {deployment_name(kind.gpu, model, simulation.precision) for kind in kinds}
+    deployment = served.pop() if len(served) == 1 else ""
+    return {"bands": {name: bands.band(mode, simulation.engine, in_flight, name, deployment) for name in QUANTITIES}}

@@ -7,8 +7,9 @@ deployment that nobody has measured yet.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import ceil, exp, log
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import yaml
 
 from ..errors import InputError, Problem
 from ..profiles.store import Store
+from ..spec.calibration import lane_of_deployment
 from ..spec.yaml_text import load_yaml
 
 FILE = "bands.yaml"
@@ -65,11 +67,15 @@ class Bands:
     Attributes
     ----------
     factors : lower and upper factor on a prediction.
+    own_rows : rows that a calibration of the user's own was given, by engine and deployment.
     """
 
     factors: Mapping[Regime, tuple[float, float]]
+    own_rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
-    def band(self, mode: str, engine: str, load: str | float, quantity: str) -> tuple[float, float]:
+    def band(
+        self, mode: str, engine: str, load: str | float, quantity: str, deployment: str = ""
+    ) -> tuple[float, float]:  # fmt: skip
         """Factors for a prediction.
 
         Parameters
@@ -78,28 +84,25 @@ class Bands:
         engine : its name.
         load : a name of `LOADS`, or the requests in flight for each engine that decodes.
         quantity : one of `QUANTITIES`.
+        deployment : which one (`paretosim.spec.model.deployment_name`); an aggregated one of which rows were given has
+            narrower bands.
         """
+        given = self.own_rows.get(engine, {}).get(deployment, 0) if mode == "aggregated" else 0
+        if (own := self._own(engine, given, quantity)) is not None:
+            return own
         name = load if isinstance(load, str) else load_of(load)
         for regime in wider(mode, engine, name, quantity):
             if regime in self.factors:
                 return self.factors[regime]
         return 1.0, 1.0
 
-    def given(self, rows: Mapping[str, int]) -> Bands:
-        """With bands of aggregated deployments of which a calibration was given some rows, by engine.
-
-        As many rows as were tried count, at most those that were given; fewer than the fewest change nothing.
-        """
-        factors = dict(self.factors)
-        for engine, count in rows.items():
-            for quantity in QUANTITIES:
-                for of in (engine, ANY):
-                    tried = [int(load) for mode, e, load, q in self.factors if (mode, e, q) == (OWN, of, quantity)]
-                    if enough := [n for n in tried if n <= count]:
-                        own = self.factors[OWN, of, str(max(enough)), quantity]
-                        factors |= {("aggregated", engine, load, quantity): own for load in (*LOADS, ANY)}
-                        break
-        return Bands(factors)
+    def _own(self, engine: str, given: int, quantity: str) -> tuple[float, float] | None:
+        """Of as many rows as were tried, at most those that were given; None below the fewest that were."""
+        for of in (engine, ANY):
+            tried = [int(load) for mode, e, load, q in self.factors if (mode, e, q) == (OWN, of, quantity)]
+            if enough := [n for n in tried if n <= given]:
+                return self.factors[OWN, of, str(max(enough)), quantity]
+        return None
 
     @classmethod
     def of_own(cls, found: Sequence[tuple[str, int, Deployment, Mapping[str, float]]]) -> Bands:
@@ -167,14 +170,24 @@ def load_bands(path: Path) -> Bands:
 def shipped_bands(store: Store) -> Bands:
     """Bands among the store's profiles; none where there are none, nor for kernels without any calibration.
 
-    They come from deployments that no fit has seen; where a calibration of the user's own has seen some rows, from
-    deployments of which a fit has seen as many.
+    They come from deployments that no fit has seen; for those of which a calibration of the user's own has seen some
+    rows, from deployments of which a fit has seen as many.
     """
     if store.calibrations is not None and not store.calibrations:
         return Bands({})
     path = next((root / FILE for root in store.roots if (root / FILE).exists()), None)
-    own = {name: found.own_rows for name, found in (store.calibrations or {}).items() if found.own_rows}
-    return Bands({}) if path is None else load_bands(path).given(own)
+    own = {name: told_apart(found.own_rows) for name, found in (store.calibrations or {}).items() if found.own_rows}
+    return Bands({}) if path is None else replace(load_bands(path), own_rows=own)
+
+
+def told_apart(own_rows: Mapping[str, int]) -> dict[str, int]:
+    """Rows of those deployments that had a GPU and a format of their own among the rows given.
+
+    Two models on one lane get one kernel scale between them: bands tried with one of them held half to four fifths
+    (docs/accuracy.md).
+    """
+    lanes = Counter(lane_of_deployment(name) for name in own_rows)
+    return {name: count for name, count in own_rows.items() if lanes[lane_of_deployment(name)] == 1}
 
 
 def bands_yaml(bands: Bands, facts: Mapping[str, Any]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class Calibrated:
     fit : parameters of its steps and its client.
     hand_over_ms : of a disaggregated pair.
     rows, rows_sha256 : what it rests on.
+    deployments : of how many rows of which deployments, for a user's own.
     """
 
     engine: str
@@ -39,6 +41,7 @@ class Calibrated:
     hand_over_ms: float
     rows: int
     rows_sha256: str
+    deployments: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def calibration(self) -> Calibration:
@@ -66,6 +69,7 @@ class Calibrated:
                 "interval_80": [_short(x) for x in self.fit.intervals["kernel_scale"]],
             },
             "lanes": lanes,
+            **({"deployments": dict(sorted(self.deployments.items()))} if self.deployments else {}),
             "rows": self.rows,
             "rows_sha256": self.rows_sha256,
             "source": source,
@@ -101,7 +105,7 @@ class Study:
         for group in groups:
             bands = Bands.of_own(own_errors([one for one in self.own if one.rest[0].group != group]))
             for engine, count, _, found in own_errors([one for one in self.own if one.rest[0].group == group]):
-                mine = bands.given({engine: count})
+                mine = replace(bands, own_rows={engine: {"": count}})
                 for name, ratio in found.items():
                     low, high = mine.band("aggregated", engine, ANY, name)
                     inside.setdefault(count, []).append(low <= ratio <= high)
@@ -204,7 +208,8 @@ def own_rows(rows: Sequence[Row], engine: str, store: Store, jobs: int, progress
     if not mine:
         raise InputError(f"no aggregated row of {engine} can be fitted on")
     found = refined(start, mine, replays)
-    return Calibrated(engine, found, 1e3 * shipped.hand_over_s, len(mine), rows_hash(mine))
+    counts = Counter(replay.deployment for replay in replays)
+    return Calibrated(engine, found, 1e3 * shipped.hand_over_s, len(mine), rows_hash(mine), counts)
 
 
 def as_fit(calibration: Calibration) -> Fit:

@@ -16,9 +16,9 @@ from ..sim.build import Builder
 from ..sim.log import Outcome
 from ..sim.metrics import Latencies
 from ..sim.run import seen_by_client
-from ..spec.calibration import lane_of
+from ..spec.calibration import lane_of_deployment
 from ..spec.cluster import ServedPool
-from ..spec.model import ModelSpec, load_model, served_format
+from ..spec.model import ModelSpec, deployment_name, load_model
 from .deployment import simulation_of
 from .launch import launch_of
 from .rows import Row
@@ -42,7 +42,7 @@ class Replay:
     ttft_terms, tpot_terms : seconds (first and last of `TERMS`) and counts (the others) behind the means, then seconds
         of steps with prompts at each of `FLOORS_S`; empty where they would not add up, with several engines.
     launches : operations of a step with prompts, all stages together.
-    lane : whose kernel scale applies.
+    deployment : what served (`paretosim.spec.model.deployment_name`).
     """
 
     ttft_s: float
@@ -51,7 +51,12 @@ class Replay:
     ttft_terms: Floats
     tpot_terms: Floats
     launches: int
-    lane: str
+    deployment: str
+
+    @property
+    def lane(self) -> str:
+        """Whose kernel scale applies."""
+        return lane_of_deployment(self.deployment)
 
 
 class Replayer:
@@ -103,7 +108,7 @@ class Replayer:
         gpus = simulation.cluster.gpus
         return Replay(
             float(seen.ttft_s.mean()), float(np.nanmean(seen.tpot_s)), float(tokens / outcome.end_s / gpus),
-            ttft_terms, tpot_terms, launches, lane_of(row.gpu, served_format(model, simulation.precision)),
+            ttft_terms, tpot_terms, launches, deployment_name(row.gpu, model, simulation.precision),
         )  # fmt: skip
 
 

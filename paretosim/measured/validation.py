@@ -78,7 +78,8 @@ def predicted(frame: pd.DataFrame, rows: Sequence[Row], answers: Sequence[Answer
     for row, answer in zip(rows, answers, strict=True):
         found: dict[str, Any] = {}
         for name in QUANTITIES:
-            low, high = bands.band(row.mode, row.engine, load_of_row(row), name)
+            deployment = answer.deployment if isinstance(answer, Replay) else ""
+            low, high = bands.band(row.mode, row.engine, load_of_row(row), name, deployment)
             value = 1e3 * getattr(answer, f"{name}_s") if isinstance(answer, Replay) else nothing
             found |= {f"pred_{name}_ms": value, f"pred_{name}_lo_ms": value * low, f"pred_{name}_hi_ms": value * high}
         found["status"] = "predicted" if isinstance(answer, Replay) else "failed"

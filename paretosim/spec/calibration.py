@@ -40,7 +40,8 @@ class Calibration:
     kernel_scale : deployed over measured kernel time, for lanes that are not in `lanes`.
     lanes : the same for each ``gpu/format`` that was measured in service; the format is what the checkpoint stores its
         experts in, or its weights where it has none (`paretosim.spec.model.served_format`).
-    own_rows : measured rows of the user's own deployment behind it; 0 for one that is shipped.
+    own_rows : measured rows of the user's own behind it, by deployment (`paretosim.spec.model.deployment_name`); none
+        in one that is shipped.
     """
 
     host: HostTime = HostTime()
@@ -49,7 +50,7 @@ class Calibration:
     hand_over_s: float = 0.0
     kernel_scale: float = 1.0
     lanes: Mapping[str, float] = field(default_factory=dict)
-    own_rows: int = 0
+    own_rows: Mapping[str, int] = field(default_factory=dict)
 
     def scale(self, gpu: str, form: str) -> float:
         """Kernel scale of a lane."""
@@ -78,6 +79,11 @@ def lane_of(gpu: str, form: str) -> str:
     return f"{gpu}/{form}"
 
 
+def lane_of_deployment(name: str) -> str:
+    """The lane in a name of `paretosim.spec.model.deployment_name`."""
+    return lane_of(*name.split("/")[:2])
+
+
 def checked_calibration(raw: Any, where: str) -> Calibration:
     """The ``calibration`` of an engine's file.
 
@@ -91,7 +97,7 @@ def checked_calibration(raw: Any, where: str) -> Calibration:
     problems = [
         Problem(f"calibration.{key}", "unknown key", where)
         for key in raw
-        if key not in ("parameters", "kernel_scale", "lanes", "rows", "rows_sha256", "source")
+        if key not in ("parameters", "kernel_scale", "lanes", "deployments", "rows", "rows_sha256", "source")
     ]
     values: dict[str, float] = {}
     for name, entry in (raw.get("parameters") or {}).items():
@@ -119,6 +125,10 @@ def _value(entry: Any, low: float, high: float, key: str, where: str, problems: 
     return float(value)
 
 
+def _is_deployment(name: Any, count: Any) -> bool:
+    return isinstance(name, str) and name.count("/") >= 2 and type(count) is int and count > 0
+
+
 def load_calibration(path: Path) -> tuple[str, Calibration]:
     """Engine and calibration of a file that `paretosim calibrate` wrote.
 
@@ -134,7 +144,8 @@ def load_calibration(path: Path) -> tuple[str, Calibration]:
     if not isinstance(raw, dict) or set(raw) != {"engine", "calibration"}:
         message = "must hold 'engine' and 'calibration', as `paretosim calibrate` writes them"
         raise InputError(Problem("", message, str(path)))
-    found, rows = checked_calibration(raw["calibration"], str(path)), raw["calibration"].get("rows", 0)
-    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
-        raise InputError(Problem("calibration.rows", f"must be a number of rows, not {rows!r}", str(path)))
+    found, rows = checked_calibration(raw["calibration"], str(path)), raw["calibration"].get("deployments") or {}
+    if not isinstance(rows, dict) or not all(_is_deployment(*item) for item in rows.items()):
+        message = f"must give rows above 0 for each gpu/format/model, not {rows!r}"
+        raise InputError(Problem("calibration.deployments", message, str(path)))
     return str(raw["engine"]), replace(found, own_rows=rows)

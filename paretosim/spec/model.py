@@ -26,8 +26,20 @@ from .layers import (
 from .precision import Format, Precision
 
 __all__ = [
-    "CompressedAttention", "DenseFfn", "GatedDeltaNet", "GqaAttention", "Indexer", "KimiDeltaAttention",
-    "LayerGroup", "MlaAttention", "ModelSpec", "MoeFfn", "VisionSpec", "catalog_names", "load_model",
+    "CompressedAttention",
+    "DenseFfn",
+    "GatedDeltaNet",
+    "GqaAttention",
+    "Indexer",
+    "KimiDeltaAttention",
+    "LayerGroup",
+    "MlaAttention",
+    "ModelSpec",
+    "MoeFfn",
+    "VisionSpec",
+    "catalog_names",
+    "deployment_name",
+    "load_model",
     "served_format",
 ]  # fmt: skip
 
@@ -47,6 +59,12 @@ def _catalog() -> dict[str, Path]:
 def catalog_names() -> list[str]:
     """The models of the catalogue, without their aliases."""
     return sorted({_read_json(path)["name"] for path in _catalog().values()})
+
+
+def catalog_name(name: str) -> str:
+    """The catalogue's name for a model that is asked for under an alias; any other name stays as it is."""
+    file = _catalog().get(name)
+    return _read_json(file)["name"] if file else name
 
 
 def load_model(name_or_path: str | Path, relative_to: Path | None = None) -> ModelSpec:
@@ -114,3 +132,8 @@ def served_format(model: ModelSpec, precision: Precision) -> str:
     stored = precision.of_checkpoint(model.checkpoints)
     has_experts = any(isinstance(group.ffn, MoeFfn) for group in model.layers)
     return str(stored.experts if has_experts else stored.weights)
+
+
+def deployment_name(gpu: str, model: ModelSpec, precision: Precision) -> str:
+    """One name for whatever serves a model on a GPU in a format, in every width: ``gpu/format/model``."""
+    return f"{gpu}/{served_format(model, precision)}/{catalog_name(model.name)}"

@@ -24,7 +24,7 @@ BANDS = Bands(
 
 def fronts(*rows: tuple[str, str, float, float, int, bool]) -> pd.DataFrame:
     names = ["mix", "serving", "interactivity_tok_s_user", "throughput_tok_s_gpu", "decode_batch", "pareto"]
-    return pd.DataFrame(rows, columns=names).assign(ttft_s=0.2, prefill_batch=math.nan)
+    return pd.DataFrame(rows, columns=names).assign(ttft_s=0.2, prefill_batch=math.nan, decode_gpu="h200_sxm")
 
 
 def test_a_design_has_the_band_of_its_mode_and_its_load() -> None:
@@ -48,6 +48,18 @@ def test_a_ttft_has_the_band_of_as_many_requests_as_prompts_are_batched() -> Non
     colocated, apart = with_bands(table.assign(prefill_batch=[math.nan, 16.0]), BANDS, "trtllm").to_dict("records")
     assert (colocated["ttft_s_lo"], colocated["ttft_s_hi"]) == pytest.approx((0.1, 0.3))
     assert (apart["ttft_s_lo"], apart["ttft_s_hi"]) == pytest.approx((0.05, 0.6))
+
+
+def test_only_designs_of_the_deployment_whose_rows_were_given_have_narrower_bands() -> None:
+    deployments = {gpu: f"{gpu}/fp8/mine" for gpu in ("h200_sxm", "b200_sxm")}
+    own = {("own", "trtllm", "4", "tpot"): (0.95, 1.05)}
+    bands = Bands({**BANDS.factors, **own}, {"trtllm": {"h200_sxm/fp8/mine": 4}})
+    table = fronts(
+        *[("m", serving, 100.0, 500.0, 128, True) for serving in ("colocated", "colocated", "disaggregated")]
+    )
+    table["decode_gpu"] = ["h200_sxm", "b200_sxm", "h200_sxm"]
+    found = with_bands(table, bands, "trtllm", deployments)
+    assert found["tpot_s_hi"].tolist() == pytest.approx([0.0105, 0.0125, 0.02])
 
 
 def test_alike_are_the_designs_of_the_same_front_whose_bands_overlap_in_both() -> None:

@@ -9,8 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paretosim.measured.bands import ANY, OWN, Bands, bands_yaml, conformal, load_bands, load_of, shipped_bands
+from paretosim.measured.bands import (
+    ANY,
+    OWN,
+    Bands,
+    bands_yaml,
+    conformal,
+    load_bands,
+    load_of,
+    shipped_bands,
+    told_apart,
+)
 from paretosim.profiles.store import Store
+
+MINE = "h200_sxm/fp8/meta-llama/Llama-3.1-70B"
 
 
 def test_a_band_holds_the_promised_share_of_further_draws() -> None:
@@ -50,7 +62,8 @@ def test_rows_of_ones_own_choose_the_band_of_as_many_as_were_tried() -> None:
     bands = Bands({**unseen.factors, **Bands.of_own(own).factors})
 
     def width(rows: int, mode: str = "aggregated", engine: str = "vllm") -> float:
-        low, high = bands.given({engine: rows}).band(mode, engine, "light", "tpot")
+        given = replace(bands, own_rows={engine: {MINE: rows}})
+        low, high = given.band(mode, engine, "light", "tpot", MINE)
         return high - low
 
     assert width(0) == width(1)
@@ -61,12 +74,27 @@ def test_rows_of_ones_own_choose_the_band_of_as_many_as_were_tried() -> None:
     assert width(8, mode="disaggregated") == width(0, mode="disaggregated")
 
 
+def test_rows_of_one_deployment_narrow_no_band_of_another() -> None:
+    factors = {("aggregated", "vllm", "light", "tpot"): (0.5, 2.0), (OWN, "vllm", "2", "tpot"): (0.9, 1.1)}
+    bands = Bands(factors, {"vllm": {MINE: 4}})
+    assert bands.band("aggregated", "vllm", 4, "tpot", MINE) == (0.9, 1.1)
+    for other in ("", MINE.replace("h200", "h100"), MINE.replace("fp8", "bf16"), MINE.replace("70B", "8B")):
+        assert bands.band("aggregated", "vllm", 4, "tpot", other) == (0.5, 2.0)
+    assert Bands(factors, {"trtllm": {MINE: 4}}).band("aggregated", "vllm", 4, "tpot", MINE) == (0.5, 2.0)
+
+
+def test_models_that_share_a_kernel_scale_keep_the_bands_of_deployments_nobody_measured() -> None:
+    beside, another = MINE.replace("70B", "8B"), MINE.replace("h200", "h100")
+    assert told_apart({MINE: 4, another: 2}) == {MINE: 4, another: 2}
+    assert told_apart({MINE: 4, beside: 4, another: 2}) == {another: 2}
+
+
 def test_shipped_bands_narrow_with_rows_of_ones_own(store: Store) -> None:
     seen = {name: store.engine(name).calibration for name in store.engine_names()}
 
     def ratio(engine: str, rows: int, quantity: str) -> float:
-        own = replace(store, calibrations=seen | {engine: replace(seen[engine], own_rows=rows)})
-        low, high = shipped_bands(own).band("aggregated", engine, ANY, quantity)
+        own = replace(store, calibrations=seen | {engine: replace(seen[engine], own_rows={MINE: rows})})
+        low, high = shipped_bands(own).band("aggregated", engine, ANY, quantity, MINE)
         return high / low
 
     for engine in seen:
