@@ -16,7 +16,7 @@ from ..spec.settings import DEFAULT, EngineSettings
 from .grids import BATCHES, CONTEXTS, PREFILL, PROMPTS, TOKENS, Grids, OperatorGrid, Seen
 from .kernels import Kernels
 from .launches import launches_of
-from .operators import Beside, Counted, Exchange, Gemm, PerToken
+from .operators import Beside, Counted, Exchange, Gemm, PerToken, SecondStream
 from .overlap import Overlap, halves
 from .sequence import SequenceOperator
 from .stage import Stage, stage_operators
@@ -53,7 +53,9 @@ def compile_step(
     stage = stage_operators(model, precision, kernels.engine, layout, settings)
     stages = (stage,) if stage.draft is None else (stage, stage.draft)
     operators = (c.operator for s in stages for c in (*s.per_token, *s.per_sequence, *s.per_engine))
-    lanes = tuple(sorted({operator.lane for operator in operators if isinstance(operator, Gemm)}))
+    lanes = tuple(
+        sorted({operator.lane for each in operators for operator in _alone(each) if isinstance(operator, Gemm)})
+    )
     tokens = kernels.kept(_axis, lanes)
     pieces: list[_Piece] = []
     for each in stages:
@@ -67,6 +69,11 @@ def compile_step(
         sides = tuple(StepCost(layout, tokens, grids, settings=settings) for grids in beside)
         overlap = Overlap(hidden[0].name, sides, _exchange(stage, kernels, lanes))
     return StepCost(layout, tokens, Grids.of(every, size), every, overlap, settings, launches_of(stage))
+
+
+def _alone(operator: PerToken) -> tuple[PerToken, ...]:
+    """The operators of a second stream, or the operator itself."""
+    return operator.work if isinstance(operator, SecondStream) else (operator,)
 
 
 def _axis(kernels: Kernels, lanes: Lanes) -> Floats:

@@ -52,6 +52,10 @@ class DerivedTimes:
         roofline = self.times.roofline_s(self.gpu, *query)
         return Timed(np.maximum(roofline + beyond, roofline), np.zeros(np.shape(there.seconds)))
 
+    def roofline_s(self, gpu: GpuSpec, *query: Any) -> Floats:
+        """As those of `times`."""
+        return self.times.roofline_s(gpu, *query)
+
     def under(self, placement: Placement, *query: Any) -> Timed:
         """Seconds of experts under a load: as many times those of an even one as on the GPU that was measured."""
         times = self.times

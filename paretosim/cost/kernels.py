@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -20,7 +19,6 @@ from ..profiles.hygiene import (
     Repair,
     fastest_kernel,
     gemm_fault,
-    without_host_floor,
 )
 from ..profiles.sidecar import Provenance
 from ..profiles.store import Store, Table
@@ -36,6 +34,7 @@ from .derived import DerivedTimes, OnRoofline
 from .elementwise import ElementwiseTimes
 from .exchange import ExchangeTimes
 from .exchange_tables import build_exchange
+from .expert_tables import find_experts
 from .gemm import GemmTimes, gemm_roofline_s
 from .moe import ExpertShape, MoeTimes
 
@@ -138,7 +137,7 @@ class Kernels:
             Neither this engine nor a sibling measured any of them on this GPU; names the lanes that exist.
         """
         key = ("experts", repr(loads), *lanes, shape.hidden, shape.inter, shape.top_k, shape.experts)
-        return self._once(key, lambda on: on._find_experts(lanes, loads, shape))
+        return self._once(key, lambda on: find_experts(on, lanes, loads, shape))
 
     def exchange(self, element_bytes: float) -> ExchangeTimes:
         """Dispatch and combine between ranks, elements of `element_bytes` going out: measured, or by the law."""
@@ -300,55 +299,6 @@ class Kernels:
         grids = AttentionTimes.of(self.gpu, "encode", "bf16", "bf16", rows)
         self.note_lowered(engine, "attention_encoder", "bf16", grids.lowered, len(rows))
         return grids
-
-    def _find_experts(self, lanes: tuple[str, ...], loads: tuple[tuple[str, str], ...], shape: ExpertShape) -> MoeTimes:
-        """Of the lane that this engine has, the first table of this very layer, if need be a sibling's."""
-        layer = {"hidden": shape.hidden, "inter": shape.inter, "top_k": shape.top_k, "experts": shape.experts}
-        engines = (self.engine.name, *self.engine.siblings)
-        seen: set[str] = set()
-        other: list[tuple[str, str, str, str]] = []
-        for op, load in loads:
-            own = self._expert_lanes(self.engine.name, op, load)
-            for lane, engine in product(sorted(lanes, key=lambda lane: lane not in own), engines):
-                there = self._expert_lanes(engine, op, load)
-                seen |= {f"{engine}: {name}" for name in there}
-                if lane in there:
-                    if len(there[lane].where(**layer)):
-                        return self._experts_of(engine, op, load, lane)
-                    other.append((engine, op, load, lane))
-        if not other:
-            raise ProfileError(
-                f"no {' or '.join(lanes)} experts for {self.gpu.name} under {self.engine.name} or its siblings; "
-                f"measured: {', '.join(sorted(seen)) or 'none'}"
-            )
-        return self._experts_of(*min(other, key=lambda found: engines.index(found[0])))
-
-    def _expert_lanes(self, engine: str, op: str, load: str) -> dict[str, Table]:
-        """Rows by dtype of an engine's expert table under a load."""
-        return self._once(("expert lanes", engine, op, load), lambda on: on._split_experts(engine, op, load))
-
-    def _split_experts(self, engine: str, op: str, load: str) -> dict[str, Table]:
-        if not self.store.has(self.gpu.name, engine, op):
-            return {}
-        rows = self.table(engine, op).where(distribution=load)
-        return {lane: rows.where(dtype=lane) for lane in rows.distinct("dtype")}
-
-    def _experts_of(self, engine: str, op: str, load: str, lane: str) -> MoeTimes:
-        rows = self._expert_lanes(engine, op, load)[lane]
-        return self._once(
-            ("expert times", engine, op, load, lane), lambda on: on._build_experts(engine, op, load, lane, rows)
-        )
-
-    def _build_experts(self, engine: str, op: str, load: str, lane: str, rows: Table) -> MoeTimes:
-        if engine != self.engine.name:
-            note = f"lane of {engine} stands in for {self.engine.name}"
-            self.repairs.append(Repair("borrowed", self.path(engine, op), lane, len(rows), note))
-        if op == "wideep_moe":
-            rows, floored = without_host_floor(rows, lane)
-            self.repairs.extend(floored)
-        times = MoeTimes.of(self.gpu, lane, load, rows)
-        self.note_lowered(engine, op, f"{lane}, {load}", times.lowered, len(rows))
-        return times
 
     def _build_delta(self, op: str, phase: str) -> DeltaTimes:
         engine, table = next(self.candidates(op))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .operators import Counted, Experts
+from .operators import Counted, Experts, SecondStream
 from .sequence import BlockAttention, DeltaRule, SelfAttention
 from .stage import Stage
 
@@ -29,6 +29,8 @@ def launches_of(stage: Stage) -> int:
 def _calls(operator: object) -> int:
     if isinstance(operator, BlockAttention):
         return SELECTED if getattr(operator.block.attention, "indexer", None) else LATENT
+    if isinstance(operator, SecondStream):
+        return len(operator.work)
     if isinstance(operator, Experts):
         return ROUTED
     if isinstance(operator, DeltaRule):

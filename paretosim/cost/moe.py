@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -100,6 +100,7 @@ class MoeTimes:
     load: str
     curves: dict[ExpertShape, tuple[Floats, Floats]]
     lowered: int
+    _nearest: dict[ExpertShape, tuple[ExpertShape, LogGrid]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, gpu: GpuSpec, lane: str, load: str, table: Table) -> MoeTimes:
@@ -155,9 +156,13 @@ class MoeTimes:
 
     def _efficiency(self, shape: ExpertShape, tokens: Floats) -> tuple[Floats, Floats]:
         """Roofline over seconds of the shape, or of the nearest one; and whether it was measured."""
-        near = shape if shape in self.curves else min(self.curves, key=lambda s: (shape.far(s), s))
-        at, seconds = self.curves[near]
-        efficiency, inside = LogGrid.of((at,), experts_roofline_s(self.gpu, self.lane, near, at) / seconds)(tokens)
+        if shape not in self._nearest:
+            near = shape if shape in self.curves else min(self.curves, key=lambda s: (shape.far(s), s))
+            at, seconds = self.curves[near]
+            curve = LogGrid.of((at,), experts_roofline_s(self.gpu, self.lane, near, at) / seconds)
+            self._nearest[shape] = near, curve
+        near, curve = self._nearest[shape]
+        efficiency, inside = curve(tokens)
         return efficiency, (inside & (near == shape)).astype(np.float64)
 
     def roofline_s(self, gpu: GpuSpec, shape: ExpertShape, tokens: ArrayLike) -> Floats:

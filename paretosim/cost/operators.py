@@ -17,6 +17,7 @@ from .exchange import ExchangeShape
 from .kernels import Kernels
 from .load import Placement
 from .moe import ExpertShape
+from .roofline import LAUNCH_S
 
 GATHER_SCATTER: tuple[Operation, Operation] = ("all_gather", "reduce_scatter")
 ACTIVATION_BYTES = 2  # the residual stream stays in bf16, whatever the weights
@@ -156,7 +157,66 @@ class GatherScatter:
         return Timed(seconds, sum(p.seconds * p.measured for p in parts) / seconds)
 
 
-PerToken = Gemm | Elementwise | AllReduce | Send | Experts | Exchange | GatherScatter
+@dataclass(frozen=True, slots=True)
+class SecondStream:
+    """Work that an engine runs on a second stream beside other work: what of its time the other does not hide.
+
+    Both streams share the GPU, so together they take no less than the rooflines of both one after the other.
+
+    Attributes
+    ----------
+    work : operators of the second stream, in a row.
+    beside : operators of the first one that see the same tokens.
+    beside_all : those that see the tokens of all ranks.
+    ranks : how many there are; all hold as many tokens.
+    most_tokens : of a rank, up to which the engine forks; with more tokens one follows the other.
+    """
+
+    name: str
+    work: tuple[Gemm | Elementwise, ...]
+    beside: tuple[Gemm | Elementwise | Exchange, ...]
+    beside_all: tuple[Experts | GatherScatter, ...]
+    ranks: int
+    most_tokens: int
+
+    def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
+        """For arrays of tokens of a rank."""
+        work = [_shares(kernels, operator, rows) for operator in self.work]
+        first = [_shares(kernels, operator, rows) for operator in self.beside]
+        first += [_shares(kernels, operator, self.ranks * rows) for operator in self.beside_all]
+        own, measured, busy = np.sum(work, axis=0)
+        other, _, busy_there = np.sum(first, axis=0)
+        hidden = np.maximum(0.0, np.minimum(np.minimum(own, other), own + other - busy - busy_there))
+        return Timed(own - np.where(rows <= self.most_tokens, hidden, 0.0), measured / own)
+
+
+def _shares(kernels: Kernels, operator: PerToken, rows: Floats) -> Floats:
+    """Seconds of an operator, their measured part, and what of them keeps the GPU busy, shape (3, rows)."""
+    return kernels.kept(_ask_shares, operator, rows.tobytes())
+
+
+def _ask_shares(kernels: Kernels, operator: PerToken, rows: bytes) -> Floats:
+    asked = np.frombuffer(rows)
+    timed = operator.seconds(kernels, asked)
+    return np.stack([timed.seconds, timed.seconds * timed.measured, _busy_s(operator, kernels, asked)])
+
+
+def _busy_s(operator: PerToken, kernels: Kernels, rows: Floats) -> Floats:
+    """Least time of an operator's arithmetic or memory traffic, launches apart [s]."""
+    match operator:
+        case Gemm():
+            roof = kernels.gemm(operator.lane).roofline_s(kernels.gpu, rows, operator.n, operator.k)
+        case Elementwise():
+            roof = kernels.elementwise().roofline_s(kernels.gpu, rows * operator.bytes_per_token)
+        case Experts():
+            times = kernels.experts(operator.lanes, operator.loads, operator.shape)
+            roof = times.roofline_s(kernels.gpu, operator.shape, rows)
+        case _:  # moves bytes between GPUs
+            return np.zeros(rows.shape)
+    return roof - LAUNCH_S
+
+
+PerToken = Gemm | Elementwise | AllReduce | Send | Experts | Exchange | GatherScatter | SecondStream
 
 
 Operator = TypeVar("Operator")

@@ -42,6 +42,7 @@ from .operators import (
     GatherScatter,
     Gemm,
     PerToken,
+    SecondStream,
     Send,
 )
 from .sequence import BlockAttention, DeltaRule, KeyGather, SelfAttention, SequenceOperator
@@ -91,6 +92,7 @@ class _Share:
     projections, weights : GEMM lanes of attention and of feed-forward blocks.
     experts : dtypes of the expert table, preferred first.
     kv_cache, arithmetic : format of the cache, and of prefill attention if it is not the engine's choice.
+    second_stream_tokens : as `paretosim.spec.engine.EngineSpec.second_stream_tokens`.
     attention_rows : how many of `per_token` belong to attention; the others follow it.
     """
 
@@ -102,6 +104,7 @@ class _Share:
     experts: tuple[str, ...]
     kv_cache: str
     arithmetic: str | None
+    second_stream_tokens: int
     per_token: list[PerToken] = field(default_factory=list)
     per_engine: list[PerToken] = field(default_factory=list)
     attention: list[SequenceOperator] = field(default_factory=list)
@@ -177,7 +180,8 @@ def stage_operators(
     attention: list[Counted[SequenceOperator]] = []
 
     def share_of(group: LayerGroup) -> _Share:
-        share = _Share(model.hidden, layout, settings, *lanes, precision.kv_cache, precision.attention)
+        formats = *lanes, precision.kv_cache, precision.attention
+        share = _Share(model.hidden, layout, settings, *formats, engine.second_stream_tokens)
         _attention(group.attention, share)
         share.attention_rows = len(share.per_token)
         _ffn(group.ffn, share)
@@ -301,48 +305,51 @@ def _delta(attention: GatedDeltaNet | KimiDeltaAttention, share: _Share) -> None
 def _ffn(ffn: Ffn, share: _Share) -> None:
     share.per_token.append(Elementwise("norm and residual", 4 * share.row_bytes))
     if isinstance(ffn, DenseFfn):
-        _dense("ffn", ffn, share)
+        share.per_token.extend(_dense("ffn", ffn, share))
         share.per_token.extend(share.sum_over_shares())
     else:
         _moe(ffn, share)
 
 
-def _dense(name: str, ffn: DenseFfn, share: _Share) -> None:
+def _dense(name: str, ffn: DenseFfn, share: _Share) -> tuple[Gemm | Elementwise, ...]:
     inter = ffn.inter // share.layout.tp
     width = 2 * inter if ffn.gated else inter
-    share.per_token += [
+    return (
         Gemm(f"{name} up", width, share.hidden, share.weights),
         Elementwise("activation", (width + inter) * ACTIVATION_BYTES),
         Gemm(f"{name} down", share.hidden, inter, share.weights),
-    ]
+    )
 
 
 def _moe(ffn: MoeFfn, share: _Share) -> None:
     """Router, shared and routed experts; the routed ones work for the tokens of all ranks."""
     layout, hidden = share.layout, ffn.latent or share.hidden
-    share.per_token.append(Gemm("router", ffn.experts, share.hidden, "bf16"))
+    routed: list[Gemm | Elementwise | Exchange] = [Gemm("router", ffn.experts, share.hidden, "bf16")]
     if ffn.latent:
-        share.per_token.append(Gemm("latent down", ffn.latent, share.hidden, share.weights))
-        share.per_token.append(Gemm("latent up", share.hidden, ffn.latent, share.weights))
-    if ffn.shared_inter:
-        _dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), share)
+        routed.append(Gemm("latent down", ffn.latent, share.hidden, share.weights))
+        routed.append(Gemm("latent up", share.hidden, ffn.latent, share.weights))
     shape = ExpertShape(hidden, ffn.inter, ffn.top_k, ffn.experts, layout.moe_tp, layout.moe_ep, ffn.gated)
     loads, placement = _loads(ffn, layout, share.settings)
-    share.per_engine.append(Experts("experts", shape, share.experts, loads, placement))
-    # The chosen outputs are read and their weighted sum is written.
-    share.per_token.append(Elementwise("expert sum", (ffn.top_k + 1) * hidden * ACTIVATION_BYTES / layout.moe_tp))
+    every: list[Experts | GatherScatter] = [Experts("experts", shape, share.experts, loads, placement)]
+    # Scores to choices; the tables' kernels are given those, and end with the weighted sum of what experts make.
+    routed.append(Elementwise("expert choice", (ffn.experts + 2 * ffn.top_k) * ACTIVATION_BYTES))
+    if layout.token_groups > 1 and layout.moe_ep > 1:
+        out_bytes = EXPERT_FORMATS[share.experts[0]].activation_bytes
+        routed.append(Exchange("expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, layout.tp, out_bytes))
+    if layout.token_groups > 1 and layout.moe_tp > 1:
+        every.append(GatherScatter("gather and scatter", layout.moe_tp, hidden * ACTIVATION_BYTES / layout.moe_ep))
+    share.per_token += routed
+    share.per_engine += every
+    if ffn.shared_inter:
+        shared = _dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), share)
+        # Halves of a batch have the other half beside them already.
+        if share.second_stream_tokens and not (share.settings.two_batch_overlap and exchanges(layout)):
+            beside = tuple(routed), tuple(every), layout.token_groups, share.second_stream_tokens
+            share.per_token.append(SecondStream("shared expert", shared, *beside))
+        else:
+            share.per_token += shared
     if layout.token_groups == 1:
         share.per_token.extend(share.sum_over_shares())
-        return
-    if layout.moe_ep > 1:
-        out_bytes = EXPERT_FORMATS[share.experts[0]].activation_bytes
-        share.per_token.append(
-            Exchange("expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, layout.tp, out_bytes)
-        )
-    if layout.moe_tp > 1:
-        share.per_engine.append(
-            GatherScatter("gather and scatter", layout.moe_tp, hidden * ACTIVATION_BYTES / layout.moe_ep)
-        )
 
 
 def expands_latents(model: ModelSpec) -> bool:

@@ -45,8 +45,8 @@ class Repair:
 
     Attributes
     ----------
-    rule : ``launch_floor``, ``untuned``, ``host_gaps``, ``static_scale``, ``pad_up``, ``fastest_kernel``, ``borrowed``,
-        ``derived``.
+    rule : ``launch_floor``, ``untuned``, ``host_gaps``, ``static_scale``, ``pad_up``, ``fastest_kernel``,
+        ``own_kernels``, ``borrowed``, ``derived``.
     table : ``gpu/engine/op``.
     lane : which part of it.
     rows : rows replaced, lowered or set aside.

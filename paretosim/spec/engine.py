@@ -21,6 +21,8 @@ class EngineSpec:
     name : folder name of its tables.
     gemm_lanes : weight precision -> ``dtype`` of the GEMM table.
     moe_lanes : expert precision -> ``dtype`` of the expert table, the first one measured on a GPU serves.
+    expert_kernels_elsewhere : ``dtype`` of the expert table -> part of the name of those of a sibling's kernels that
+        are this engine's own.
     attention_arithmetic : KV-cache precision -> arithmetic of the prefill attention kernel.
     token_budget : tokens of one prefill or mixed step.
     memory_utilization : share of the GPU's memory that the engine uses at all.
@@ -28,6 +30,8 @@ class EngineSpec:
     kv_output_reserve : share of a request's output that its KV blocks cover on average over its life in the batch.
     admission_output_share : share of a request's output for which KV blocks are set aside when it is admitted.
     absorbed_prompts : latent attention of prompts runs over latents, as decode's does, not over expanded heads.
+    second_stream_tokens : up to which shared experts run on a stream of their own, beside the routed ones [token of a
+        rank]; 0 where they never do.
     graph_tokens : up to which a step with prompts is one CUDA graph by default [token of a rank].
     scheduler : what a step carries, as a scenario would say it: ``policy`` and its options.
     benchmark : rules: how the public benchmark behind the measured rows starts the engine, where that is not the
@@ -41,6 +45,7 @@ class EngineSpec:
     name: str
     gemm_lanes: Mapping[str, str]
     moe_lanes: Mapping[str, list[str]]
+    expert_kernels_elsewhere: Mapping[str, str]
     attention_arithmetic: Mapping[str, str]
     token_budget: int
     memory_utilization: float
@@ -48,6 +53,7 @@ class EngineSpec:
     kv_output_reserve: float
     admission_output_share: float
     absorbed_prompts: bool
+    second_stream_tokens: int
     graph_tokens: int
     scheduler: Mapping[str, Any]
     benchmark: Sequence[Mapping[str, Any]]
@@ -58,9 +64,9 @@ class EngineSpec:
 
 
 _KEYS = (
-    "gemm_lanes", "moe_lanes", "attention_arithmetic", "token_budget", "memory_utilization", "kv_memory_fraction",
-    "kv_output_reserve", "admission_output_share", "absorbed_prompts", "graph_tokens", "scheduler", "benchmark",
-    "buffer_bytes", "siblings",
+    "gemm_lanes", "moe_lanes", "expert_kernels_elsewhere", "attention_arithmetic", "token_budget",
+    "memory_utilization", "kv_memory_fraction", "kv_output_reserve", "admission_output_share", "absorbed_prompts",
+    "second_stream_tokens", "graph_tokens", "scheduler", "benchmark", "buffer_bytes", "siblings",
 )  # fmt: skip
 
 

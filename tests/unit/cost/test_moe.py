@@ -55,6 +55,23 @@ def test_a_sibling_answers_for_a_layer_that_this_engine_timed_in_another_format(
     assert "borrowed" not in [r.rule for r in own.repairs]
 
 
+def test_kernels_of_an_engine_that_a_siblings_table_holds_serve_beside_its_own(store: Store) -> None:
+    # TensorRT-LLM's table has DeepGEMM alone; its own kernels were timed under vLLM, through FlashInfer.
+    shape = ExpertShape(**DEEPSEEK, moe_tp=8)
+    at = {"dtype": "fp8_block", "distribution": "power_law_1.2", **DEEPSEEK, "moe_tp": 8, "moe_ep": 1}
+    kernels = Kernels.of(store, "b200_sxm", "trtllm")
+    found = kernels.experts(("fp8_block",), (("moe", "power_law_1.2"),), shape)
+    seconds = {}
+    for engine in ("trtllm", "vllm"):
+        c = store.table("b200_sxm", engine, "moe").where(**at).columns
+        seconds[engine] = dict(zip(c["tokens"].tolist(), c["latency_s"].tolist(), strict=True))
+    tokens = np.array(sorted(seconds["trtllm"].keys() & seconds["vllm"].keys()), float)
+    own, elsewhere = (np.array([seconds[engine][t] for t in tokens.astype(int)]) for engine in ("trtllm", "vllm"))
+    assert (elsewhere < own / 2)[tokens <= 4].all()
+    np.testing.assert_array_less(found(shape, tokens).seconds, np.minimum(own, elsewhere) * (1 + 1e-6))
+    assert [r.table for r in kernels.repairs if r.rule == "own_kernels"] == ["b200_sxm/vllm/moe"]
+
+
 @pytest.mark.parametrize("tokens", [1, 16, 200])
 def test_weights_of_the_experts_that_a_random_draw_touches_are_read(store: Store, tokens: int) -> None:
     gpu, rng = store.gpu("h200_sxm"), np.random.default_rng(0)

@@ -24,7 +24,7 @@ def step(store: Store, layout: Parallelism, model=R1, gpu: str = "h200_sxm", eng
 def test_every_rank_attends_to_its_own_sequences_and_all_feed_the_experts(store: Store) -> None:
     one, eight = step(store, Parallelism()), step(store, Parallelism(attn_dp=8, moe_ep=8))
     alone, together = one.breakdown("decode", 16, 4096), eight.breakdown("decode", 8 * 16, 4096)
-    for name in ("mla attention", "shared expert up", "output head"):
+    for name in ("mla attention", "router", "output head"):
         assert together[name].seconds == pytest.approx(float(alone[name].seconds))
     # An eighth of the experts, eight times the tokens: each is read for the same tokens, or not at all.
     assert together["experts"].seconds < alone["experts"].seconds

@@ -1,0 +1,78 @@
+"""Shared experts on a second stream: what of their time the routed ones hide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from paretosim.cost.compiling import compile_step
+from paretosim.cost.kernels import Kernels
+from paretosim.cost.operators import SecondStream
+from paretosim.cost.stage import stage_operators
+from paretosim.profiles.store import Store
+from paretosim.spec.model import load_model
+from paretosim.spec.parallelism import Parallelism
+from paretosim.spec.precision import Precision
+from paretosim.spec.settings import DEFAULT, EngineSettings
+
+DEEPSEEK = load_model("deepseek-ai/DeepSeek-V3")
+FP8 = Precision.of("fp8")
+ROWS = np.array([1.0, 16.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 16384.0])
+LAYOUTS = [Parallelism(8), Parallelism(8, moe_ep=8), Parallelism(1, attn_dp=8, moe_ep=8)]
+
+
+def streams(kernels: Kernels, layout: Parallelism) -> list[SecondStream]:
+    stage = stage_operators(DEEPSEEK, FP8, kernels.engine, layout, DEFAULT)
+    return [each.operator for each in stage.per_token if isinstance(each.operator, SecondStream)]
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_it_hides_all_or_part_of_its_work_up_to_the_engines_threshold(
+    store: Store, engine: str, layout: Parallelism
+) -> None:
+    kernels = Kernels.of(store, "h200_sxm", engine)
+    (shared,) = streams(kernels, layout)
+    alone = sum(operator.seconds(kernels, ROWS).seconds for operator in shared.work)
+    exposed = shared.seconds(kernels, ROWS).seconds
+    few = kernels.engine.second_stream_tokens >= ROWS
+    assert (exposed >= 0).all() and (exposed[few] < alone[few]).all()
+    np.testing.assert_array_equal(exposed[~few], alone[~few])
+
+
+def test_two_streams_take_no_less_than_the_work_of_both_on_one_gpu(store: Store) -> None:
+    kernels = Kernels.of(store, "h200_sxm", "sglang")
+    (shared,) = streams(kernels, Parallelism(8))
+    # As if the routed experts were nearly nothing: then what is shared cannot hide.
+    lone = replace(shared, beside=shared.beside[:1], beside_all=())
+    router = shared.beside[0].seconds(kernels, ROWS).seconds
+    alone = sum(operator.seconds(kernels, ROWS).seconds for operator in shared.work)
+    few = kernels.engine.second_stream_tokens >= ROWS
+    assert (lone.seconds(kernels, ROWS).seconds >= alone - router)[few].all()
+    # As if the shared expert filled the GPU: then one follows the other, but for what both wait.
+    (gemm, *_), large = shared.work, np.array([1024.0])
+    filled = replace(shared, work=(replace(gemm, n=64 * gemm.n),))
+    first = sum(operator.seconds(kernels, large).seconds for operator in (*shared.beside, *shared.beside_all))
+    busy = kernels.gemm(gemm.lane).roofline_s(kernels.gpu, large, 64 * gemm.n, gemm.k)
+    assert filled.seconds(kernels, large).seconds + first > busy
+
+
+def test_an_engine_without_a_second_stream_runs_one_after_the_other(store: Store) -> None:
+    kernels = Kernels.of(store, "h200_sxm", "sglang")
+    plain = replace(kernels, engine=replace(kernels.engine, second_stream_tokens=0), _built={})
+    assert not streams(plain, Parallelism(8))
+    slow, fast = (compile_step(DEEPSEEK, FP8, each, Parallelism(8)) for each in (plain, kernels))
+    assert {"shared expert up", "shared expert down"} <= set(slow.breakdown("decode", 8, 1000))
+    assert float(fast.decode(8, 1000).seconds) < float(slow.decode(8, 1000).seconds)
+    assert float(fast.prefill(1, 8192).seconds) == pytest.approx(float(slow.prefill(1, 8192).seconds), rel=0.01)
+    assert fast.launches == slow.launches
+
+
+def test_halves_of_a_batch_have_each_other_beside_them_already(store: Store) -> None:
+    kernels = Kernels.of(store, "h200_sxm", "sglang")
+    halves = EngineSettings(two_batch_overlap=True)
+    wide = Parallelism(1, attn_dp=32, moe_ep=32)
+    names = {each.operator.name for each in stage_operators(DEEPSEEK, FP8, kernels.engine, wide, halves).per_token}
+    assert "shared expert up" in names
