@@ -322,7 +322,11 @@ def _dense(name: str, ffn: DenseFfn, share: _Share) -> tuple[Gemm | Elementwise,
 
 
 def _moe(ffn: MoeFfn, share: _Share) -> None:
-    """Router, shared and routed experts; the routed ones work for the tokens of all ranks."""
+    """Router, shared and routed experts; the routed ones work for the tokens of all ranks.
+
+    Tables of experts hold the choice of a token's experts (but vLLM's on Hopper) and the weighted sum of what they
+    make (aiconfigurator, collector/*/collect_moe.py).
+    """
     layout, hidden = share.layout, ffn.latent or share.hidden
     routed: list[Gemm | Elementwise | Exchange] = [Gemm("router", ffn.experts, share.hidden, "bf16")]
     if ffn.latent:
@@ -331,8 +335,6 @@ def _moe(ffn: MoeFfn, share: _Share) -> None:
     shape = ExpertShape(hidden, ffn.inter, ffn.top_k, ffn.experts, layout.moe_tp, layout.moe_ep, ffn.gated)
     loads, placement = _loads(ffn, layout, share.settings)
     every: list[Experts | GatherScatter] = [Experts("experts", shape, share.experts, loads, placement)]
-    # Scores to choices; the tables' kernels are given those, and end with the weighted sum of what experts make.
-    routed.append(Elementwise("expert choice", (ffn.experts + 2 * ffn.top_k) * ACTIVATION_BYTES))
     if layout.token_groups > 1 and layout.moe_ep > 1:
         out_bytes = EXPERT_FORMATS[share.experts[0]].activation_bytes
         routed.append(Exchange("expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, layout.tp, out_bytes))
