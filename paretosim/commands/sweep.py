@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 
 from ..api import sweep
+from ..report.ahead import Ahead
 from ..report.certified import certified_text, write_certified
 from ..report.progress import Bar
+from ..report.write import write_sweep
 from .store import store_of
 
 RUNS = Path("runs")
@@ -17,14 +19,14 @@ def run(args: argparse.Namespace) -> None:
     """Score, write, and print the one-screen answer."""
     # Journals lie beside the folder of the answer, which only appears once it is whole.
     journal = (args.out.parent if args.out else RUNS) / ".journal"
-    with Bar(args.quiet) as bar:
+    with Ahead() as ahead, Bar(args.quiet) as bar:
         answer = sweep(
             args.scenario, store_of(args), args.executor, bar, jobs=args.jobs, ray_address=args.ray_address,
             journal=journal, resume=args.resume, prune=not args.no_prune,
         )  # fmt: skip
         result = answer.result
         out = args.out or RUNS / f"{result.scenario.name}-{result.scenario_id}"
-        files = answer.write(out, args.keep_designs, bar)
+        files = write_sweep(result, out, args.keep_designs, bar, ahead.draw)
         certified = None
         if args.certify:
             how = {"jobs": args.jobs, "ray_address": args.ray_address, "journal": journal, "resume": args.resume}

@@ -37,20 +37,24 @@ def weight_problem(model: ModelSpec, precision: Precision, kernels: Kernels) -> 
         return _sentence(kernels, missing, have)
     lanes = kernels.engine.moe_lanes
     asked = lanes.get(wanted.experts or "")
-    if any(isinstance(g.ffn, MoeFfn) for g in model.layers) and asked is not None:
-        measured = _measured(kernels, "moe", "dtype")
-        if not measured.intersection(asked):
-            have = [form for form, of in lanes.items() if measured.intersection(of)]
-            return _sentence(kernels, f"{wanted.experts} experts", have)
-    return None
+    if asked is None or not any(isinstance(g.ffn, MoeFfn) for g in model.layers):
+        return None
+    # Table by table: where the engine's own has it, no sibling's is loaded.
+    if any(not there.isdisjoint(asked) for there in _measured(kernels, "moe", "dtype")):
+        return None
+    measured = set().union(*_measured(kernels, "moe", "dtype"))
+    have = [form for form, of in lanes.items() if measured.intersection(of)]
+    return _sentence(kernels, f"{wanted.experts} experts", have)
 
 
 def cache_problem(model: ModelSpec, precision: Precision, kernels: Kernels) -> str | None:
     """Why this GPU cannot attend over a cache in that format, or None; blocks take the nearest format measured."""
     if not any(isinstance(g.attention, GqaAttention) for g in model.layers):
         return None
-    have = _measured(kernels, "attention_decode", "kv_dtype")
-    if not have or precision.kv_cache in have:
+    if any(precision.kv_cache in there for there in _measured(kernels, "attention_decode", "kv_dtype")):
+        return None
+    have: set[str] = set().union(*_measured(kernels, "attention_decode", "kv_dtype"))
+    if not have:
         return None
     return _sentence(kernels, f"attention over a KV cache in {precision.kv_cache}", sorted(have))
 
@@ -77,7 +81,8 @@ def _has_gemm(kernels: Kernels, lane: str) -> bool:
     return True
 
 
-def _measured(kernels: Kernels, op: str, column: str) -> set[str]:
+def _measured(kernels: Kernels, op: str, column: str) -> Iterator[set[str]]:
+    """What a column holds in the engine's table, then in each sibling's."""
     gpu, engines = kernels.gpu.name, (kernels.engine.name, *kernels.engine.siblings)
     tables = (kernels.store.table(gpu, e, op) for e in engines if kernels.store.has(gpu, e, op))
-    return {value for table in tables for value in table.distinct(column)}
+    return (set(table.distinct(column)) for table in tables)

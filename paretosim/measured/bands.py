@@ -183,7 +183,7 @@ def shipped_bands(store: Store) -> Bands:
 def told_apart(own_rows: Mapping[str, int]) -> dict[str, int]:
     """Rows of those deployments that had a GPU and a format of their own among the rows given.
 
-    Two models on one lane get one kernel scale between them: bands tried with one of them held half to four fifths
+    Two models on one lane get one kernel scale between them, and bands tried with one of them hold too little
     (docs/accuracy.md).
     """
     lanes = Counter(lane_of_deployment(name) for name in own_rows)

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,14 +25,16 @@ DESIGNS = {"designs": "designs.parquet"}
 
 
 def write_sweep(
-    result: SweepResult, out: Path, keep_designs: bool = False, progress: Progress | None = None
-) -> dict[str, Path]:
+    result: SweepResult, out: Path, keep_designs: bool = False, progress: Progress | None = None,
+    draw: Callable[..., None] = draw_frontiers,
+) -> dict[str, Path]:  # fmt: skip
     """Write every file of a sweep into `out`, which is made; returns what each file is, and where.
 
     Parameters
     ----------
     keep_designs : also write every feasible design.
     progress : called with (done, total, what) while designs are written.
+    draw : draws the picture.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -40,7 +42,7 @@ def write_sweep(
     try:
         title, facts = result.scenario.name, result.facts()
         result.frontier.to_csv(stage / FILES["frontier"], index=False, float_format="%.6g")
-        draw_frontiers(result.fronts, stage / FILES["picture"], title, facts)
+        draw(result.fronts, stage / FILES["picture"], title, facts)
         write_explorer(result.fronts, stage / FILES["interactive page"], title, facts)
         (stage / FILES["summary"]).write_text(json.dumps(result.summary, indent=2) + "\n")
         if keep_designs:
