@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+DRAWN = b"d"
+
 
 class Ahead:
     """A process that waits for one picture; as a context manager, so that none is left behind."""
 
     def __enter__(self) -> Ahead:
+        command = [sys.executable, "-m", __name__]
         self._child = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )  # fmt: skip
         return self
 
     def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
@@ -37,24 +38,26 @@ class Ahead:
 
     def draw(self, fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[str, str]) -> None:
         """As `paretosim.report.figures.draw_frontiers`; drawn here should the other process fail."""
-        try:
-            self._child.communicate(pickle.dumps((fronts, path, title, facts)))
-        except OSError:  # it is gone already
-            self._child.wait()
-        if self._child.returncode:
+        assert self._child.stdin is not None and self._child.stdout is not None
+        with suppress(BrokenPipeError):
+            pickle.dump((fronts, path, title, facts), self._child.stdin)
+            self._child.stdin.flush()
+        if self._child.stdout.read(1) != DRAWN:
             from .figures import draw_frontiers
 
             draw_frontiers(fronts, path, title, facts)
 
 
 def main() -> None:
-    """Import, wait for what to draw, draw; nothing comes where the sweep failed."""
-    import pandas as pd  # noqa: F401
-
+    """Import, wait for what to draw, draw and say so; nothing comes where the sweep failed."""
+    for name in ("pandas", "matplotlib.figure", "matplotlib.backends.backend_agg"):
+        import_module(name)
     from .figures import draw_frontiers
 
     with suppress(EOFError):
         draw_frontiers(*pickle.load(sys.stdin.buffer))
+        sys.stdout.buffer.write(DRAWN)
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
