@@ -126,3 +126,21 @@ def test_a_simulation_of_a_model_says_its_bands(tmp_path: Path) -> None:
     for low, high in found["--quiet"]["bands"].values():
         assert 0 < low < high
     assert found["--quiet"]["ttft_s"]["mean"] > found["--uncalibrated"]["ttft_s"]["mean"]
+
+
+def test_two_calibrations_of_one_engine_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text("engine: vllm\ncalibration: {parameters: {step_us: 5}}\n")
+    both = [f"--calibration={tmp_path / name}.yaml" for name in ("a", "b")]
+    assert main(["validate", str(write_rows(tmp_path)), *both]) == 2
+    assert "are both of vllm; calibrate on the rows of both" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rows", ["4", "{h100_sxm: 4}", "{h100_sxm/fp8/a/b: 0}", "{h100_sxm/fp8/a/b: true}"])
+def test_deployments_that_say_no_rows_are_refused(
+    rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"engine: vllm\ncalibration: {{deployments: {rows}}}\n")
+    assert main(["validate", str(write_rows(tmp_path)), "--calibration", str(mine)]) == 2
+    assert "calibration.deployments: must give rows above 0 for each gpu/format/model" in capsys.readouterr().err
