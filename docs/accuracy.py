@@ -3,12 +3,13 @@
 With ``--rows`` (a file with the columns of the published serving samples) the table of raw decode steps is
 rewritten too, with ``--requests`` (recorded requests of real runs) only that of predicted requests; without them,
 these tables stay as they are. ``--left-out`` and ``--predictions`` (with ``--rows``) rewrite the tables of measured
-serving, and nothing else.
+serving, ``--learning-curve`` (with ``--rows``) that of rows of one's own, and nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,10 @@ from paretosim.cost.accuracy import lane_errors
 from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.step import StepCost
+from paretosim.measured.calibrate import answered
 from paretosim.measured.deployment import layout_of, precision_of
 from paretosim.measured.launch import launch_of
+from paretosim.measured.leave_out import COUNTS, given_some, learning_curve
 from paretosim.measured.rows import read_frame, rows_of
 from paretosim.measured.validation import tables_of
 from paretosim.profiles.hygiene import Repair
@@ -40,6 +43,11 @@ FAMILIES = {
     "gated_delta": "gated delta net", "kimi_delta": "Kimi delta attention",
 }  # fmt: skip
 BANDS = ((1, 4), (5, 16), (17, 64), (65, 16384))
+MARKS = {
+    "aggregated": {"ttft": "18 %, stretch 15", "tpot": "9 %, stretch 8"},
+    "disaggregated": {"ttft": "42 %, stretch 30", "tpot": "15 %, stretch 12"},
+    "all, vendor sweeps and speculative rows too": {"ttft": "27 %", "tpot": "12 %"},
+}
 
 
 def kernel_rows(store: Store) -> Iterator[str]:
@@ -149,6 +157,41 @@ def left_out_rows(folder: Path) -> Iterator[str]:
             yield f"| {row['mode']} | {row['kind']} | {group} | {row['rows']} | {errors} |"
 
 
+def mark_rows(folder: Path) -> Iterator[str]:
+    """What was asked for, and what groups left out of the fit got."""
+    rows = pd.read_csv(folder / "left_out_rows.csv")
+    plain = rows[rows["kind"] == "plain"]
+    cuts = {
+        "aggregated": plain[plain["mode"] == "aggregated"],
+        "disaggregated": plain[plain["mode"] == "disaggregated"],
+        "all, vendor sweeps and speculative rows too": rows,
+        **{f"{engine}, both modes": plain[plain["engine"] == engine] for engine in ("vllm", "trtllm", "sglang")},
+    }
+    yield "| rows, left out of their fit | rows | TTFT error (mark) | bias | TPOT error (mark) | bias |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for name, cut in cuts.items():
+        parts = []
+        for of in ("ttft", "tpot"):
+            ratio = cut[of].dropna()
+            mark = f" ({MARKS[name][of]})" if name in MARKS else ""
+            parts.append(f"{(ratio - 1).abs().median():.1%}{mark} | {ratio.median():.2f}")
+        yield f"| {name} | {len(cut):,} | {' | '.join(parts)} |"
+
+
+def curve_rows(path: Path) -> Iterator[str]:
+    """Error on the rest of a deployment by how many of its rows were given, for each engine."""
+    asked = [row for row in rows_of(read_frame(path), str(path)) if len(row.pools) == 1 and row.fitted]
+    kept, replays = answered(asked, Store(), os.cpu_count() or 1, None)
+    curves = {}
+    for engine in ("vllm", "trtllm", "sglang"):
+        mine = [i for i, row in enumerate(kept) if row.engine == engine]
+        curves[engine] = learning_curve(given_some([kept[i] for i in mine], [replays[i] for i in mine]))
+    yield "| rows given | " + " | ".join(f"{engine} TTFT | TPOT" for engine in curves) + " |"
+    yield "|---:|" + "---:|---:|" * len(curves)
+    for count in COUNTS:
+        yield f"| {count} | " + " | ".join("{:.1%} | {:.1%}".format(*curve[count]) for curve in curves.values()) + " |"
+
+
 def serving_rows(rows: Path, predictions: Path) -> Iterator[str]:
     """The tables of `paretosim validate`, from the predictions that it wrote."""
     measured = rows_of(read_frame(rows), str(rows))
@@ -168,14 +211,18 @@ def main() -> None:
     parser.add_argument(
         "--left-out", type=Path, metavar="DIR", help="what `paretosim calibrate --into --out DIR` wrote"
     )
+    parser.add_argument("--learning-curve", action="store_true", help="with --rows: rows of one's own")
     parser.add_argument("--predictions", type=Path, help="what `paretosim validate` wrote for the rows")
     args = parser.parse_args()
     page = PAGE.read_text()
-    if args.requests or args.left_out or args.predictions:
+    if args.requests or args.left_out or args.predictions or args.learning_curve:
+        if args.learning_curve:
+            page = replaced(page, "curve", curve_rows(args.rows))
         if args.requests:
             page = replaced(page, "requests", request_rows(args.requests))
         if args.left_out:
             page = replaced(page, "left out", left_out_rows(args.left_out))
+            page = replaced(page, "marks", mark_rows(args.left_out))
         if args.predictions:
             page = replaced(page, "serving", serving_rows(args.rows, args.predictions))
         PAGE.write_text(page)
