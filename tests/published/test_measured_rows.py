@@ -77,11 +77,8 @@ def test_the_raw_step_has_the_right_size(estimates: pd.DataFrame, disagg: bool, 
     assert (rows["ratio"] - 1).abs().median() <= bound
 
 
-@pytest.mark.xfail(
-    strict=True, reason="0.73 to 0.80: sums over two nodes, 34 us here, take 60 to 70 by these four rows"
-)
 def test_tensor_parallelism_over_two_nodes_has_the_right_size(estimates: pd.DataFrame) -> None:
-    """Decode on TP16 of H100: 122 all-reduces a step leave the node; nobody timed any that does."""
+    """Decode on TP16 of H100: 122 all-reduces a step leave the node, 34 us each here; what is missing is 20 us each."""
     ratio = estimates.query("decode_tp == 16")["ratio"]
     assert len(ratio) == 4
     assert ratio.between(0.75, 1.05).all(), ratio
@@ -94,7 +91,7 @@ def test_no_model_is_off_by_more_than_a_third(estimates: pd.DataFrame) -> None:
 
 
 def test_rows_that_look_like_speculation_are_explained_by_it(store: Store) -> None:
-    """57 rows of DeepSeek-R1 on B200 come in at 1.3 times their measured TPOT; with a draft 29 % of error become 10.
+    """57 rows of DeepSeek-R1 on B200 come in at 1.4 times their measured TPOT; with a draft 39 % of error become 8.
 
     Acceptance 0.85 is the lower figure of the DeepSeek-V3 report (5.4.3) for the second token; how many tokens each
     deployment drafted is not in its row.

@@ -28,7 +28,7 @@ def streams(kernels: Kernels, layout: Parallelism) -> list[SecondStream]:
     return [each.operator for each in stage.per_token if isinstance(each.operator, SecondStream)]
 
 
-@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_it_hides_all_or_part_of_its_work_up_to_the_engines_threshold(
     store: Store, engine: str, layout: Parallelism
