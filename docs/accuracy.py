@@ -214,6 +214,8 @@ def main() -> None:
     parser.add_argument("--learning-curve", action="store_true", help="with --rows: rows of one's own")
     parser.add_argument("--predictions", type=Path, help="what `paretosim validate` wrote for the rows")
     args = parser.parse_args()
+    if (args.predictions or args.learning_curve) and not args.rows:
+        parser.error("--predictions and --learning-curve need --rows")
     page = PAGE.read_text()
     if args.requests or args.left_out or args.predictions or args.learning_curve:
         if args.learning_curve:

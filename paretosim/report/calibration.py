@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..measured.bands import told_apart
 from ..measured.calibrate import Calibrated, Study
 from ..spec.calibration import PARAMETERS
 
@@ -23,6 +24,10 @@ def calibrated_text(found: Calibrated) -> str:
     lines.append(f"  {'kernel_scale':<18}{found.fit.kernel_scale:>9.3f}  {_interval(found, 'kernel_scale')}")
     for lane, scale in sorted(found.fit.lanes.items()):
         lines.append(f"  {lane:<18}{scale:>9.3f}  {_interval(found, lane)}")
+    alone = told_apart(found.deployments)
+    for name, count in sorted(found.deployments.items()):
+        shared = "" if name in alone else "; shares its kernel scale with another model: its bands do not narrow"
+        lines.append(f"  {count} rows of {name}{shared}")
     return "\n".join(lines)
 
 

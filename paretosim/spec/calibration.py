@@ -144,7 +144,7 @@ def load_calibration(path: Path) -> tuple[str, Calibration]:
     if not isinstance(raw, dict) or set(raw) != {"engine", "calibration"}:
         message = "must hold 'engine' and 'calibration', as `paretosim calibrate` writes them"
         raise InputError(Problem("", message, str(path)))
-    found, rows = checked_calibration(raw["calibration"], str(path)), raw["calibration"].get("deployments") or {}
+    found, rows = checked_calibration(raw["calibration"], str(path)), raw["calibration"].get("deployments", {})
     if not isinstance(rows, dict) or not all(_is_deployment(*item) for item in rows.items()):
         message = f"must give rows above 0 for each gpu/format/model, not {rows!r}"
         raise InputError(Problem("calibration.deployments", message, str(path)))
