@@ -65,13 +65,15 @@ def finish_s(seconds: ArrayLike, stages: int) -> Floats:
     """
     seconds = np.asarray(seconds, dtype=np.float64)
     place = np.arange(stages).reshape(-1, *(1,) * (seconds.ndim - 1))
-    leaves = np.zeros((stages, *seconds.shape[1:]))
-    done = np.zeros(seconds.shape)
-    for j, each in enumerate(seconds):
-        free = leaves - place * each
+    before, after = place * seconds[:, None], (place + 1) * seconds[:, None]
+    leaves, done = np.zeros((stages, *seconds.shape[1:])), np.zeros(seconds.shape)
+    for j in range(len(seconds)):
+        leaves -= before[j]
         if j >= stages:
-            free[0] = np.maximum(free[0], done[j - stages])
-        leaves = np.maximum.accumulate(free, axis=0) + (place + 1) * each
+            np.maximum(leaves[:1], done[j - stages], out=leaves[:1])
+        for stage in range(1, stages):
+            np.maximum(leaves[stage : stage + 1], leaves[stage - 1], out=leaves[stage : stage + 1])
+        leaves += after[j]
         done[j] = leaves[-1]
     return done
 
@@ -100,14 +102,25 @@ def chunked_rate(
     packed = np.maximum(1.0, np.floor(chunk / fresh)) if len(starts) == 1 else 1.0
     groups = np.ceil(batch / (ranks * packed))
     prompts = batch / groups
-    first, last = (at.reshape(-1, *(1,) * prompts.ndim) for at in (starts, ends))
-    timed = step.prefill(prompts, last, first)
+    # Beyond a prompt a rank, batches of a layout differ in nothing but how many groups follow each other.
+    alike, each = _alike(prompts)
+    asked = step if prompts.ndim == 1 else step.some(alike % prompts.shape[-1])
+    timed = asked.prefill(prompts.ravel()[alike], ends[:, None], starts[:, None])
     followed = int(min(PROMPTS, max(2 * stages, PROMPTS // len(starts))))
     left_s = finish_s(np.concatenate([timed.seconds] * followed), stages)[len(starts) - 1 :: len(starts)]
     half = followed // 2
-    period = (left_s[-1] - left_s[half - 1]) / (followed - half)
+    period = ((left_s[-1] - left_s[half - 1]) / (followed - half))[each]
     at = np.minimum(groups, followed).astype(np.int64) - 1
-    ttft = np.take_along_axis(left_s, at[None], axis=0)[0] + np.maximum(groups - followed, 0) * period
+    ttft = left_s[at, each] + np.maximum(groups - followed, 0) * period
     measured = (timed.measured * timed.seconds).sum(axis=0) / timed.seconds.sum(axis=0)
     largest = np.ceil(prompts / ranks) * (ends - starts).max()
-    return PrefillRate(ttft, batch / (groups * period), largest, measured)
+    return PrefillRate(ttft, batch / (groups * period), largest, measured[each])
+
+
+def _alike(prompts: Floats) -> tuple[np.ndarray, np.ndarray]:
+    """One point of each layout (last axis) for each number of prompts: flat places, and which of them each point is."""
+    code = np.unique(prompts, return_inverse=True)[1].reshape(prompts.shape)
+    if prompts.ndim > 1:
+        code = code * prompts.shape[-1] + np.arange(prompts.shape[-1])
+    _, first, each = np.unique(code, return_index=True, return_inverse=True)
+    return first, each.reshape(prompts.shape)

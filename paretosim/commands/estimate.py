@@ -13,8 +13,8 @@ from ..cost.compiling import compile_step
 from ..cost.formats import format_problems
 from ..cost.idle import idle_settings
 from ..cost.kernels import Kernels
+from ..cost.layer import exchanges
 from ..cost.memory import MemoryModel
-from ..cost.stage import exchanges
 from ..errors import InputError, Problem, did_you_mean
 from ..measured.bands import shipped_bands
 from ..profiles.grid import Timed

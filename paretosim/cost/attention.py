@@ -106,7 +106,7 @@ class AttentionTimes:
         """
         near = heads if heads in self.grids else self._nearest(heads)
         batches, lengths, seconds = self.grids[near]
-        rows, columns = np.meshgrid(batches, lengths, indexing="ij")
+        rows, columns = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
         efficiency, inside = LogGrid.of((batches, lengths), self.roofline_s(self.gpu, near, rows, columns) / seconds)(
             batch, length
         )
@@ -128,7 +128,7 @@ class AttentionTimes:
         """Relative errors of predicting each inner point from its two neighbours along each axis."""
         errors: dict[str, list[Floats]] = {"batch": [], "length": []}
         for heads, (batches, lengths, seconds) in self.grids.items():
-            rows, columns = np.meshgrid(batches, lengths, indexing="ij")
+            rows, columns = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
             log_e = np.log(self.roofline_s(self.gpu, heads, rows, columns) / seconds)
             errors["batch"].append(held_out_errors(np.log(batches), log_e.T))
             errors["length"].append(held_out_errors(np.log(lengths), log_e))

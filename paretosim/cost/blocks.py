@@ -65,7 +65,7 @@ class BlockTimes:
         heads = min(self.grids, key=lambda h: (abs(np.log(h / block.heads)), h))
         batches, lengths, seconds = self.grids[heads]
         near = self._like(heads)
-        rows, columns = np.meshgrid(batches, lengths, indexing="ij")
+        rows, columns = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
         measured = bridged(lengths, self.roofline_s(self.gpu, near, rows, columns) / seconds)
         efficiency, inside = LogGrid.of((batches, lengths), measured)(batch, length)
         same = heads == block.heads and near.kind == block.kind and queries == 1
@@ -84,7 +84,7 @@ class BlockTimes:
         """Relative errors of predicting each inner point from its two neighbours along each axis."""
         errors: dict[str, list[Floats]] = {"batch": [], "length": []}
         for heads, (batches, lengths, seconds) in self.grids.items():
-            rows, columns = np.meshgrid(batches, lengths, indexing="ij")
+            rows, columns = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
             log_e = np.log(self.roofline_s(self.gpu, self._like(heads), rows, columns) / seconds)
             errors["batch"].append(held_out_errors(np.log(batches), log_e.T))
             errors["length"].append(held_out_errors(np.log(lengths), log_e))

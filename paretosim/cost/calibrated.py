@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..profiles.grid import Floats, Timed
 from ..spec.calibration import Calibration
-from ..spec.parallelism import Parallelism
+from ..spec.parallelism import Layouts, Parallelism
 from ..spec.settings import EngineSettings
-from .step import StepCost, Widths
+from .step import StepCost
 
 
 class StepTimes(Protocol):
     """Seconds of one step of one pipeline stage, of one layout or a stack; see `StepCost`, whose methods these are."""
 
     @property
-    def layout(self) -> Parallelism | Widths:
+    def layout(self) -> Parallelism | Layouts:
         """Widths of the engine."""
         ...
 
@@ -31,6 +31,10 @@ class StepTimes(Protocol):
     @property
     def tokens_per_step(self) -> float:
         """Tokens that a sequence gains in a decode step."""
+        ...
+
+    def some(self, places: np.ndarray | slice) -> Self:
+        """Those of a stack's layouts at some places; a place may be there several times."""
         ...
 
     def decode_mean(self, batch: ArrayLike, first: float, last: float) -> Timed:
@@ -72,7 +76,7 @@ class CalibratedStep:
         return cls(step, calibration, calibration.scale(gpu, form), layers)
 
     @property
-    def layout(self) -> Parallelism | Widths:
+    def layout(self) -> Parallelism | Layouts:
         """Widths of the engine."""
         return self.step.layout
 
@@ -85,6 +89,10 @@ class CalibratedStep:
     def tokens_per_step(self) -> float:
         """As `StepCost.tokens_per_step`."""
         return self.step.tokens_per_step
+
+    def some(self, places: np.ndarray | slice) -> CalibratedStep:
+        """As `StepCost.some`."""
+        return replace(self, step=self.step.some(places))
 
     def decode(self, batch: ArrayLike, context: ArrayLike) -> Timed:
         """As `StepCost.decode`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import log, log2
 from typing import Literal
 
 import numpy as np
@@ -31,11 +32,11 @@ SEND_S = 10 * US
 aiconfigurator-core 0.12.0, there called an unofficial correction from observation."""
 
 
-def collective_roofline_s(gpu: GpuSpec, operation: Operation, gpus: ArrayLike, message_bytes: ArrayLike) -> Floats:
+def collective_roofline_s(gpu: GpuSpec, operation: Operation, gpus: int, message_bytes: ArrayLike) -> Floats:
     """Ring inside a domain [s]: `PASSES` times ``(n-1)/n`` of the message over each link, and ``log2 n`` hops each."""
-    n, passes = np.asarray(gpus, dtype=np.float64), PASSES[operation]
-    transfer = passes * (n - 1) / n * np.asarray(message_bytes, dtype=np.float64) / gpu.link_bytes_per_s
-    return transfer + passes * np.log2(n) * HOP_S
+    passes = PASSES[operation]
+    crossing = passes * (gpus - 1) / gpus / gpu.link_bytes_per_s
+    return crossing * np.asarray(message_bytes, dtype=np.float64) + passes * log2(gpus) * HOP_S
 
 
 def across_domains_s(
@@ -52,7 +53,7 @@ def across_domains_s(
     """
     domain, message = gpu.gpus_per_domain, np.asarray(message_bytes, dtype=np.float64)
     crossing = (gpus - domain) / gpus if operation == "alltoall" else PASSES[operation] * (gpus - 1) / gpus / domain
-    latency = PASSES[operation] * float(np.log2(gpus / domain)) * hop_s
+    latency = PASSES[operation] * log2(gpus / domain) * hop_s
     return latency, crossing * message / (NIC_SHARE * gpu.nic_bytes_per_s)
 
 
@@ -86,6 +87,7 @@ class CollectiveTimes:
     operation: Operation
     curves: dict[int, tuple[Floats, Floats]]
     lowered: int
+    _grids: dict[int, LogGrid] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, gpu: GpuSpec, operation: Operation, tables: list[Table]) -> CollectiveTimes:
@@ -105,11 +107,16 @@ class CollectiveTimes:
 
     def __call__(self, gpus: int, message_bytes: ArrayLike) -> Timed:
         """Seconds for an array of message sizes; a width beyond the table keeps the widest one's efficiency."""
-        width = gpus if gpus in self.curves else min(self.curves, key=lambda n: abs(np.log(n / gpus)))
-        sizes, seconds = self.curves[width]
-        efficiency, inside = LogGrid.of((sizes,), self.roofline_s(self.gpu, width, sizes) / seconds)(message_bytes)
+        width = gpus if gpus in self.curves else min(self.curves, key=lambda n: abs(log(n / gpus)))
+        efficiency, inside = self._efficiency(width)(message_bytes)
         measured = (inside & (width == gpus)).astype(np.float64)
         return Timed(self.roofline_s(self.gpu, gpus, message_bytes) / efficiency, measured)
+
+    def _efficiency(self, gpus: int) -> LogGrid:
+        if gpus not in self._grids:
+            sizes, seconds = self.curves[gpus]
+            self._grids[gpus] = LogGrid.of((sizes,), self.roofline_s(self.gpu, gpus, sizes) / seconds)
+        return self._grids[gpus]
 
     def roofline_s(self, gpu: GpuSpec, gpus: int, message_bytes: ArrayLike) -> Floats:
         """Roofline of the same collective among any GPUs [s]."""

@@ -1,9 +1,10 @@
-"""Compile one (model, precision, GPU, engine, layout) into a `StepCost`: ask the kernels once for every operator."""
+"""Compile (model, precision, GPU, engine, layout) into a `StepCost`: ask the kernels once for every operator."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -13,25 +14,97 @@ from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
-from .grids import BATCHES, CONTEXTS, PREFILL, PROMPTS, TOKENS, Grids, OperatorGrid, Seen
+from .grids import BATCHES, CONTEXTS, PREFILL, PROMPTS, TOKENS, Grids, OperatorGrid, PartGrids, Seen
 from .kernels import Kernels
 from .launches import launches_of
-from .operators import Beside, Counted, Exchange, Gemm, PerToken, SecondStream
+from .layer import Part
+from .operators import Exchange, PerToken
 from .overlap import Overlap, halves
 from .sequence import SequenceOperator
-from .stage import Stage, stage_operators
-from .step import StepCost
+from .stage import Stage, Stages
+from .step import Made, StepCost
 
 Lanes = tuple[str, ...]
-"""Lanes of the GEMMs of a step: the axis of tokens follows from them."""
+"""Lanes of a model's GEMMs: the axis of tokens follows from them."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """What one operator adds to a step: its grid, and which side of an overlap it is on."""
+@dataclass(frozen=True)
+class Compiler:
+    """Compiles the layouts of one model on one GPU under one engine; each part of a stage is asked for once.
 
-    grid: OperatorGrid
-    beside: Beside | None
+    Attributes
+    ----------
+    model, precision, kernels, settings : what is served, on what, and how.
+    """
+
+    model: ModelSpec
+    precision: Precision
+    kernels: Kernels
+    settings: EngineSettings = DEFAULT
+    _grids: dict[tuple[Part, bool], PartGrids] = field(default_factory=dict, repr=False, compare=False)
+    _made: dict[Parallelism, Made] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def _stages(self) -> Stages:
+        return Stages.of(self.model, self.precision, self.kernels.engine, self.settings)
+
+    @cached_property
+    def _lanes(self) -> Lanes:
+        whole = self._stages(Parallelism())
+        stages = (whole,) if whole.draft is None else (whole, whole.draft)
+        return tuple(sorted({lane for stage in stages for part, _ in stage.parts for lane in part.lanes}))
+
+    @cached_property
+    def _tokens(self) -> Floats:
+        return self.kernels.kept(_axis, self._lanes)
+
+    def step(self, layout: Parallelism) -> StepCost:
+        """Cost of one step of a layout.
+
+        Raises
+        ------
+        InputError
+            A precision the engine lacks, or drafts of a model that ships no layer for them.
+        ProfileError
+            A table that is needed and missing.
+        """
+        return StepCost.of(self.made(layout), self.settings)
+
+    def made(self, layout: Parallelism) -> Made:
+        """What a step of a layout is made of; raises as `step`."""
+        if layout not in self._made:
+            self._made[layout] = self._make(layout)
+        return self._made[layout]
+
+    def _make(self, layout: Parallelism) -> Made:
+        stage = self._stages(layout)
+        parts = [(self._part(part, layout, False), count) for part, count in stage.parts]
+        launches = sum(part.launches * count for part, count in parts)
+        if stage.draft is not None:
+            parts += [(self._part(part, layout, True), count) for part, count in stage.draft.parts]
+        overlap = self._overlap(stage, layout, parts) if self.settings.two_batch_overlap else None
+        return Made(layout, self._tokens, tuple(parts), overlap, launches)
+
+    def _part(self, part: Part, layout: Parallelism, drafts: bool) -> PartGrids:
+        key = part, drafts
+        if (found := self._grids.get(key)) is None:
+            grids = (
+                *_rows(part, self.kernels, layout, self._lanes, drafts),
+                *_attention(part, self.kernels, layout, self.settings, drafts),
+            )
+            found = self._grids[key] = PartGrids(grids, launches_of(part), part.beside)
+        return found
+
+    def _overlap(self, stage: Stage, layout: Parallelism, parts: list[tuple[PartGrids, int]]) -> Overlap | None:
+        """What becomes of the exchanges that a stage hides, if it has any."""
+        exchanges = [(each, count) for part, count in stage.parts for each in hidden(part)]
+        if not exchanges:
+            return None
+        beside = (tuple(p for p in parts if p[0].beside == side) for side in ("attention", "ffn"))
+        sides = tuple(
+            StepCost(layout, self._tokens, Grids.of(side, len(self._tokens)), settings=self.settings) for side in beside
+        )  # fmt: skip
+        return Overlap(exchanges[0][0].name, sides, _exchanged(exchanges, self.kernels, self._lanes))
 
 
 def compile_step(
@@ -41,39 +114,13 @@ def compile_step(
     layout: Parallelism,
     settings: EngineSettings = DEFAULT,
 ) -> StepCost:
-    """Ask the kernels once for every operator of the fullest stage.
-
-    Raises
-    ------
-    InputError
-        A layer kind without a cost model, or a precision the engine lacks.
-    ProfileError
-        A table that is needed and missing.
-    """
-    stage = stage_operators(model, precision, kernels.engine, layout, settings)
-    stages = (stage,) if stage.draft is None else (stage, stage.draft)
-    operators = (c.operator for s in stages for c in (*s.per_token, *s.per_sequence, *s.per_engine))
-    lanes = tuple(
-        sorted({operator.lane for each in operators for operator in _alone(each) if isinstance(operator, Gemm)})
-    )
-    tokens = kernels.kept(_axis, lanes)
-    pieces: list[_Piece] = []
-    for each in stages:
-        drafts = each is not stage
-        pieces += _rows(each, kernels, layout, lanes, "draft " if drafts else "")
-        pieces += _attention(each, kernels, layout, settings, drafts)
-    size, every = len(tokens), tuple(piece.grid for piece in pieces)
-    overlap = None
-    if hidden := [c.operator for c in stage.per_token if c.beside and isinstance(c.operator, Exchange)]:
-        beside = (Grids.of((p.grid for p in pieces if p.beside == side), size) for side in ("attention", "ffn"))
-        sides = tuple(StepCost(layout, tokens, grids, settings=settings) for grids in beside)
-        overlap = Overlap(hidden[0].name, sides, _exchange(stage, kernels, lanes))
-    return StepCost(layout, tokens, Grids.of(every, size), every, overlap, settings, launches_of(stage))
+    """As `Compiler.step`, for one layout."""
+    return Compiler(model, precision, kernels, settings).step(layout)
 
 
-def _alone(operator: PerToken) -> tuple[PerToken, ...]:
-    """The operators of a second stream, or the operator itself."""
-    return operator.work if isinstance(operator, SecondStream) else (operator,)
+def hidden(part: Part) -> Iterator[Exchange]:
+    """Exchanges that run beside the other half of a batch."""
+    return (each for each in part.per_token if part.beside and isinstance(each, Exchange))
 
 
 def _axis(kernels: Kernels, lanes: Lanes) -> Floats:
@@ -81,28 +128,18 @@ def _axis(kernels: Kernels, lanes: Lanes) -> Floats:
     return np.unique(np.concatenate([TOKENS, *(kernels.gemm_rows(lane) for lane in lanes)]))
 
 
-def _rows(stage: Stage, kernels: Kernels, layout: Parallelism, lanes: Lanes, prefix: str) -> Iterator[_Piece]:
+def _rows(part: Part, kernels: Kernels, layout: Parallelism, lanes: Lanes, drafts: bool) -> Iterator[OperatorGrid]:
     """Operators of tokens and of sequences, but for an exchange that is hidden."""
-    of_rows: tuple[tuple[str, tuple[Counted[PerToken], ...]], ...] = (
-        ("tokens", stage.per_token), ("all tokens", stage.per_engine), ("sequences", stage.per_sequence)
-    )  # fmt: skip
-    for kind, operators in of_rows:
-        # Where all GPUs hold the same tokens, the engine's are the rank's.
-        sees = "tokens" if kind == "all tokens" and layout.token_groups == 1 else kind
+    # Where all GPUs hold the same tokens, the engine's are the rank's.
+    of_engine = "tokens" if layout.token_groups == 1 else "all tokens"
+    ways = ("tokens", part.per_token), (of_engine, part.per_engine), ("sequences", part.per_sequence)
+    prefix, apart = "draft " if drafts else "", set(hidden(part))
+    for sees, operators in ways:
         ranks = layout.attn_dp if sees == "all tokens" else 1
-        for each in operators:
-            if not (each.beside and isinstance(each.operator, Exchange)):
-                halved = ranks if each.beside else 0
-                yield _Piece(
-                    kernels.kept(_row_grid, prefix, sees, each.operator, each.count, lanes, halved), each.beside
-                )
-
-
-def _row_grid(
-    kernels: Kernels, prefix: str, sees: str, operator: PerToken, count: int, lanes: Lanes, halved: int
-) -> OperatorGrid:
-    one = kernels.kept(_row_seconds, operator, lanes, halved)
-    return OperatorGrid(prefix + operator.name, cast(Seen, prefix + sees), one * count)
+        for operator in operators:
+            if operator not in apart:
+                grid = kernels.kept(_row_seconds, operator, lanes, ranks if part.beside else 0)
+                yield OperatorGrid(prefix + operator.name, cast(Seen, prefix + sees), grid)
 
 
 def _row_seconds(kernels: Kernels, operator: PerToken, lanes: Lanes, halved: int) -> Floats:
@@ -114,45 +151,36 @@ def _row_seconds(kernels: Kernels, operator: PerToken, lanes: Lanes, halved: int
     return np.stack([seconds, seconds * timed.measured])
 
 
-def _exchange(stage: Stage, kernels: Kernels, lanes: Lanes) -> Floats:
-    """`Overlap.exchange` of the exchanges that a stage hides."""
+def _exchanged(exchanges: list[tuple[Exchange, int]], kernels: Kernels, lanes: Lanes) -> Floats:
+    """`Overlap.exchange` of exchanges, each so many times."""
     tokens = kernels.kept(_axis, lanes)
     total, (rows, _) = np.zeros((4, len(tokens))), halves(tokens)
-    for each in stage.per_token:
-        if each.beside and isinstance(each.operator, Exchange):
-            seconds, measured = kernels.kept(_row_seconds, each.operator, lanes, 1) * each.count
-            out, taken = each.operator.split(kernels, rows)
-            total += np.stack([seconds * out, seconds * (1 - out), measured, seconds * taken])
+    for exchange, count in exchanges:
+        seconds, measured = kernels.kept(_row_seconds, exchange, lanes, 1) * count
+        out, taken = exchange.split(kernels, rows)
+        total += np.stack([seconds * out, seconds * (1 - out), measured, seconds * taken])
     return total
 
 
 def _attention(
-    stage: Stage, kernels: Kernels, layout: Parallelism, settings: EngineSettings, drafts: bool
-) -> Iterator[_Piece]:
+    part: Part, kernels: Kernels, layout: Parallelism, settings: EngineSettings, drafts: bool
+) -> Iterator[OperatorGrid]:
     """Operators of batch and length. A draft sees one query a sequence, as often as it proposes."""
     prefix, queries, passes = ("draft ", 1, settings.draft_tokens) if drafts else ("", settings.queries, 1)
-    for layer in stage.attention:
-        how = layer.operator, layer.count, layer.beside is not None, layout.cp, settings.cache_expanded_latents
-        for grid in kernels.kept(_attention_grids, prefix, queries, passes, *how):
-            yield _Piece(grid, layer.beside)
-
-
-def _attention_grids(
-    kernels: Kernels, prefix: str, queries: int, passes: int, operator: SequenceOperator, count: int, halved: bool,
-    cp: int, kept_keys: bool,
-) -> tuple[OperatorGrid, ...]:  # fmt: skip
-    name = prefix + operator.name
-    decode = kernels.kept(_decode_seconds, operator, queries, halved) * (count * passes)
-    prefill = kernels.kept(_prefill_seconds, operator, cp, kept_keys)
-    return OperatorGrid(name, "decode", decode), *(OperatorGrid(name, sees, one * count) for sees, one in prefill)
+    for operator in part.attention:
+        name = prefix + operator.name
+        decode = kernels.kept(_decode_seconds, operator, queries, part.beside is not None)
+        yield OperatorGrid(name, "decode", decode * passes)
+        for sees, grid in kernels.kept(_prefill_seconds, operator, layout.cp, settings.cache_expanded_latents):
+            yield OperatorGrid(name, sees, grid)
 
 
 def _decode_seconds(kernels: Kernels, operator: SequenceOperator, queries: int, halved: bool) -> Floats:
     """Of sequences that ask for so many tokens each: seconds and their measured part, shape (2, batches, contexts)."""
-    batches, contexts = np.meshgrid(BATCHES, CONTEXTS, indexing="ij")
+    batches, contexts = np.meshgrid(BATCHES, CONTEXTS, indexing="ij", sparse=True)
     each_batch, times = halves(batches) if halved else (batches, np.ones(()))
     timed = operator.decode(kernels, each_batch, contexts, queries)
-    seconds = monotone(timed.seconds * times)
+    seconds = monotone(np.broadcast_to(timed.seconds * times, (len(BATCHES), len(CONTEXTS))))
     return np.stack([seconds, seconds * timed.measured])
 
 
@@ -163,9 +191,9 @@ def _prefill_seconds(
 
     Prompts are halved without loss: their attention reads few weights beside its work.
     """
-    prompts, lengths = np.meshgrid(BATCHES, PROMPTS, indexing="ij")
+    prompts, lengths = np.meshgrid(BATCHES, PROMPTS, indexing="ij", sparse=True)
     whole = operator.prefill(kernels, prompts, lengths).cut(cp)
-    seconds = monotone(whole.timed.seconds)
+    seconds = monotone(np.broadcast_to(whole.timed.seconds, (len(BATCHES), len(PROMPTS))))
     both = np.stack([seconds, seconds * whole.timed.measured])
     pairs = 1.0 - whole.keys - whole.tokens
     anew, kept = (0.0, whole.keys) if kept_keys else (whole.keys, 0.0)

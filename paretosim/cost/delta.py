@@ -100,7 +100,7 @@ class DeltaTimes:
         """Seconds of one layer for arrays; a share that was not measured takes the nearest one's efficiency."""
         near = min(self.grids, key=lambda s: (_far(s, shape), s))
         batches, lengths, seconds = self.grids[near]
-        rows, columns = np.meshgrid(batches, lengths, indexing="ij")
+        rows, columns = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
         efficiency, inside = LogGrid.of(
             (batches, lengths), delta_roofline_s(self.gpu, self.phase, near, rows, columns) / seconds
         )(batch, seq)
@@ -115,7 +115,7 @@ class DeltaTimes:
         """Relative errors of predicting each inner point from its two neighbours along each axis."""
         errors: dict[str, list[Floats]] = {"batch": [], "length": []}
         for shape, (batches, lengths, seconds) in self.grids.items():
-            rows, columns = np.meshgrid(batches, lengths, indexing="ij")
+            rows, columns = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
             log_e = np.log(delta_roofline_s(self.gpu, self.phase, shape, rows, columns) / seconds)
             errors["batch"].append(held_out_errors(np.log(batches), log_e.T))
             errors["length"].append(held_out_errors(np.log(lengths), log_e))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import log
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -41,7 +44,7 @@ Curve = tuple[Floats, Floats]
 """Tokens of one GPU, increasing, and seconds of dispatch and combine together [s]."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Family:
     """Curves of one family of kernels on one GPU.
 
@@ -57,6 +60,7 @@ class Family:
     element_bytes: float
     curves: dict[ExchangeShape, Curve]
     op: str | None = None
+    _grids: dict[tuple[str, ExchangeShape], LogGrid] = field(default_factory=dict, repr=False, compare=False)
 
     def law_s(self, gpu: GpuSpec, shape: ExchangeShape, tokens: Floats, element_bytes: float) -> Floats:
         """Dispatch and combine by the law [s]."""
@@ -78,27 +82,35 @@ class Family:
         format going out, counts as not measured.
         """
         law = self.law_s(gpu, shape, tokens, element_bytes)
-        widths: dict[tuple[int, int, int], list[int]] = {}
-        for timed in self.curves:
-            widths.setdefault(timed.layer, []).append(timed.ep)
-        around = [layer for layer, eps in widths.items() if min(eps) <= shape.ep <= max(eps)]
+        around = [layer for layer, eps in self._widths.items() if eps[0] <= shape.ep <= eps[-1]]
         if not around:
             return Timed(law, np.zeros(law.shape))
-        layer = min(around, key=lambda other: (float(np.abs(np.log(np.divide(other, shape.layer))).sum()), other))
-        low = max(ep for ep in widths[layer] if ep <= shape.ep)
-        high = min(ep for ep in widths[layer] if ep >= shape.ep)
+        own = shape.layer
+        layer = min(around, key=lambda other: (sum(abs(log(a / b)) for a, b in zip(other, own, strict=True)), other))
+        eps = self._widths[layer]
+        low, high = eps[bisect_right(eps, shape.ep) - 1], eps[bisect_left(eps, shape.ep)]
         log_e, inside = self._log_efficiency(gpu, ExchangeShape(low, *layer), tokens)
         if high > low:
             other_e, other_inside = self._log_efficiency(gpu, ExchangeShape(high, *layer), tokens)
-            weight = np.log(shape.ep / low) / np.log(high / low)
+            weight = log(shape.ep / low) / log(high / low)
             log_e, inside = log_e * (1 - weight) + other_e * weight, inside & other_inside
         same = layer == shape.layer and element_bytes == self.element_bytes
         return Timed(law / np.exp(log_e), (inside & same).astype(np.float64))
 
+    @cached_property
+    def _widths(self) -> dict[tuple[int, int, int], list[int]]:
+        """Of each layer that was timed, increasing."""
+        widths: dict[tuple[int, int, int], list[int]] = {}
+        for timed in sorted(self.curves):
+            widths.setdefault(timed.layer, []).append(timed.ep)
+        return widths
+
     def _log_efficiency(self, gpu: GpuSpec, shape: ExchangeShape, tokens: Floats) -> tuple[Floats, np.ndarray]:
-        at, seconds = self.curves[shape]
-        value, inside = LogGrid.of((at,), np.log(self.law_s(gpu, shape, at, self.element_bytes) / seconds))(tokens)
-        return value, inside
+        if (gpu.name, shape) not in self._grids:
+            at, seconds = self.curves[shape]
+            law = self.law_s(gpu, shape, at, self.element_bytes)
+            self._grids[gpu.name, shape] = LogGrid.of((at,), np.log(law / seconds))
+        return self._grids[gpu.name, shape](tokens)
 
     def leave_one_out(self, gpu: GpuSpec) -> dict[str, Floats]:
         """Relative errors of predicting each inner point of a curve from its two neighbours."""

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 from ..profiles.grid import Floats
 from ..spec.layers import GqaAttention
 from ..spec.model import ModelSpec
-from ..spec.parallelism import Parallelism
+from ..spec.parallelism import Layouts, Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
+from .grids import Each
 
 
 def request_kv_bytes(
@@ -29,11 +30,11 @@ def request_kv_bytes(
     return elements * precision.kv_cache_bytes
 
 
-def sharing_gpus(model: ModelSpec, layout: Parallelism) -> int:
+def sharing_gpus(model: ModelSpec, layout: Parallelism | Layouts) -> Each:
     """GPUs of one engine that hold distinct parts of the cache; latents and shared keys are copied over ``tp``."""
     heads = [g.attention.kv_heads if isinstance(g.attention, GqaAttention) else 1 for g in model.layers
              if g.attention.kv_elements_per_token]  # fmt: skip
-    return min(layout.tp, min(heads, default=1)) * layout.pp * layout.token_groups
+    return np.minimum(layout.tp, min(heads, default=1)) * layout.pp * layout.token_groups
 
 
 def egress_bytes_per_s(request_bytes: ArrayLike, batch: ArrayLike, ttft_s: ArrayLike, gpus: ArrayLike) -> Floats:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from .operators import Counted, Experts, SecondStream
+from .layer import Part
+from .operators import Experts, SecondStream
 from .sequence import BlockAttention, DeltaRule, SelfAttention
-from .stage import Stage
 
 ROUTED = 4
 """Selection of experts, quantisation, the fused kernel's call and what gathers its output."""
@@ -19,11 +17,9 @@ LATENT, SELECTED = 16, 20
 """An attention block's projections, norms, rotary parts, copies and kernel; with an indexer's score and selection."""
 
 
-def launches_of(stage: Stage) -> int:
-    """Calls of a stage's prompt step, counted by kind of operator: what the host prepares, not what the GPU runs."""
-    groups: tuple[tuple[Counted[Any], ...], ...]
-    groups = (stage.per_token, stage.per_sequence, stage.per_engine, stage.attention)
-    return round(sum(_calls(each.operator) * each.count for group in groups for each in group))
+def launches_of(part: Part) -> int:
+    """Calls of a part of a prompt step, counted by kind of operator: what the host prepares, not what the GPU runs."""
+    return sum(map(_calls, part.operators))
 
 
 def _calls(operator: object) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import ceil
+from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,15 +13,24 @@ from numpy.typing import ArrayLike
 from ..profiles.grid import Floats
 from ..spec.engine import EngineSpec
 from ..spec.hardware import GpuSpec
-from ..spec.layers import Attention, DenseFfn, Ffn, GatedDeltaNet, GqaAttention, KimiDeltaAttention, MlaAttention
+from ..spec.layers import (
+    Attention,
+    DenseFfn,
+    Ffn,
+    GatedDeltaNet,
+    GqaAttention,
+    KimiDeltaAttention,
+    LayerGroup,
+    MlaAttention,
+)
 from ..spec.model import ModelSpec
-from ..spec.parallelism import Parallelism
+from ..spec.parallelism import Layouts, Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
 from .grids import Each
+from .layer import kv_heads_of, kv_share
 from .operators import ACTIVATION_BYTES
-from .stage import kv_heads_of, kv_share
-from .weights import weight_bytes
+from .weights import held_layers, weight_bytes
 
 LOGIT_BYTES = 4  # logits are sampled in fp32
 STATE_BYTES = 4  # recurrent states are kept in fp32
@@ -77,43 +87,26 @@ class MemoryModel:
     expanded_bytes_per_token: Each = 0.0
 
     @classmethod
-    def stacked(cls, models: Sequence[MemoryModel]) -> MemoryModel:
-        """Memory of several layouts of one GPU at once."""
-
-        def each(name: str, of: Sequence[object] = models) -> Each:
-            return np.array([getattr(one, name) for one in of])
-
-        caches = (
-            _Cache(kinds[0].attention, each("element_bytes", kinds), each("state_bytes", kinds))
-            for kinds in zip(*(model._caches for model in models), strict=True)
-        )
-        return replace(
-            models[0],
-            weights={"all": each("weight_bytes")},
-            _caches=tuple(caches),
-            **{name: each(name) for name in OF_LAYOUT},
-        )
-
-    @classmethod
     def of(
-        cls, model: ModelSpec, precision: Precision, engine: EngineSpec, layout: Parallelism, gpu: GpuSpec,
+        cls, model: ModelSpec, precision: Precision, engine: EngineSpec, layout: Parallelism | Layouts, gpu: GpuSpec,
         settings: EngineSettings = DEFAULT,
     ) -> MemoryModel:  # fmt: skip
-        """Derive every part from the layer kinds."""
+        """Derive every part from the layer kinds, for one layout or several."""
         caches = []
         widest = max(model.layers, key=lambda g: g.attention.kv_elements_per_token)
-        kept = list(zip(model.layers, model.layers_of_stage(layout.pp), strict=True))
+        kept: list[tuple[LayerGroup, Each]] = list(zip(model.layers, held_layers(model, layout.pp), strict=True))
         if settings.draft_tokens and model.mtp is not None:
             kept.append((model.mtp, min(settings.draft_tokens, model.mtp_layers)))
         for group, layers in kept:
             # Beside its share of the cache, a GPU holds the gathered keys of the layer that it works on.
-            held = layers / layout.cp + (1 if layout.cp > 1 and group is widest else 0)
+            held = layers / layout.cp + (group is widest) * (layout.cp > 1)
             share = kv_share(group.attention, layout.tp) * held
             state = layers * group.attention.state_elements * STATE_BYTES / layout.tp
             caches.append(_Cache(group.attention, share * precision.kv_cache_bytes, state))
         widths = [
-            2 * model.hidden + max(_attention_width(g.attention, layout.tp), _ffn_width(g.ffn, model.hidden, layout))
+            width
             for g in model.layers
+            for width in (_attention_width(g.attention, layout.tp), _ffn_width(g.ffn, model.hidden, layout))
         ]
         return cls(
             hbm_bytes=gpu.hbm_bytes,
@@ -121,13 +114,27 @@ class MemoryModel:
             weights=weight_bytes(model, precision, layout, settings),
             buffer_bytes=engine.buffer_bytes,
             exchange_bytes=_exchange_bytes(model, layout),
-            activation_bytes_per_token=max(widths) * ACTIVATION_BYTES / layout.cp,
-            logit_bytes_per_sequence=ceil(model.vocab / layout.tp) * LOGIT_BYTES * settings.queries,
+            activation_bytes_per_token=(2 * model.hidden + reduce(np.maximum, widths)) * ACTIVATION_BYTES / layout.cp,
+            logit_bytes_per_sequence=-(-model.vocab // layout.tp) * LOGIT_BYTES * settings.queries,
             ranks=layout.attn_dp,
             kv_memory_fraction=engine.kv_memory_fraction,
             kv_output_reserve=engine.kv_output_reserve,
             _caches=tuple(caches),
             expanded_bytes_per_token=_expanded_bytes(model, layout) if settings.cache_expanded_latents else 0.0,
+        )
+
+    def some(self, where: Any) -> MemoryModel:
+        """That of several layouts, at some places."""
+
+        def at(value: Each) -> Each:
+            return value[where] if np.ndim(value) else value
+
+        caches = (_Cache(c.attention, at(c.element_bytes), at(c.state_bytes)) for c in self._caches)
+        return replace(
+            self,
+            weights={part: at(size) for part, size in self.weights.items()},
+            _caches=tuple(caches),
+            **{name: at(getattr(self, name)) for name in OF_LAYOUT},
         )
 
     @property
@@ -202,36 +209,33 @@ class MemoryModel:
     def _of_rank(self, sequences: ArrayLike) -> Floats:
         """Sequences of the rank with the most."""
         sequences = np.asarray(sequences, dtype=np.float64)
-        if np.ndim(self.ranks):
-            return np.where(self.ranks == 1, sequences, np.ceil(sequences / self.ranks))
-        return sequences if self.ranks == 1 else np.ceil(sequences / self.ranks)
+        return np.where(self.ranks == 1, sequences, np.ceil(sequences / self.ranks))
 
 
-def _expanded_bytes(model: ModelSpec, layout: Parallelism) -> float:
+def _expanded_bytes(model: ModelSpec, layout: Parallelism | Layouts) -> Each:
     """Keys and values of one token on one GPU once expanded from latents, all layers of a stage together [byte].
 
     Attention over selected tokens works on latents and expands nothing.
     """
     return sum(
         count * (a.heads / layout.tp) * (a.nope_dim + a.rope_dim + a.v_dim) * ACTIVATION_BYTES
-        for group, count in zip(model.layers, model.layers_of_stage(layout.pp), strict=True)
+        for group, count in zip(model.layers, held_layers(model, layout.pp), strict=True)
         if isinstance(a := group.attention, MlaAttention) and a.indexer is None
     )
 
 
-def _exchange_bytes(model: ModelSpec, layout: Parallelism) -> float:
+def _exchange_bytes(model: ModelSpec, layout: Parallelism | Layouts) -> Each:
     """Send and receive buffers of low-latency expert exchange, two of each: one batch is sent as another arrives.
 
     Every expert has room for the most tokens of every GPU (DeepEP, csrc/config.hpp, LowLatencyLayout).
     """
-    if layout.attn_dp == 1 or layout.moe_ep == 1:
-        return 0.0
     kinds = [g.ffn for g in model.layers if not isinstance(g.ffn, DenseFfn)]
     rows = (ffn.experts * EXCHANGE_TOKENS * (ffn.latent or model.hidden) for ffn in kinds)
-    return max((4.0 * row * ACTIVATION_BYTES for row in rows), default=0.0)
+    most = max((4.0 * row * ACTIVATION_BYTES for row in rows), default=0.0)
+    return most * ((layout.attn_dp > 1) & (layout.moe_ep > 1))
 
 
-def _attention_width(attention: Attention, tp: int) -> float:
+def _attention_width(attention: Attention, tp: Each) -> Each:
     """Elements a token has in flight: query, output and what it writes to the cache."""
     match attention:
         case GqaAttention():
@@ -247,7 +251,7 @@ def _attention_width(attention: Attention, tp: int) -> float:
             return 2 * attention.heads * attention.head_dim / tp
 
 
-def _ffn_width(ffn: Ffn, hidden: int, layout: Parallelism) -> float:
+def _ffn_width(ffn: Ffn, hidden: int, layout: Parallelism | Layouts) -> Each:
     """Elements a token has in flight; a routed token exists once for each expert it visits, spread over the GPUs."""
     if isinstance(ffn, DenseFfn):
         return 3 * ffn.inter // layout.tp

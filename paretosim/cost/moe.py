@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,16 +45,15 @@ class ExpertShape:
     moe_ep: int = 1
     gated: bool = True
 
-    def far(self, other: ExpertShape) -> float:
-        """How unlike another shape's kernel work is: distance of the logarithms of what one GPU holds."""
-        mine, theirs = (np.array([s.hidden, s.inter / s.moe_tp, s.experts / s.moe_ep, s.top_k]) for s in (self, other))
-        kin = (self.hidden, self.inter, self.top_k, self.experts) == (
-            other.hidden, other.inter, other.top_k, other.experts
-        )  # fmt: skip
-        # The same layer cut over as many GPUs another way comes first: same bytes, same flop.
-        same_cut = kin and self.moe_tp * self.moe_ep == other.moe_tp * other.moe_ep
-        distance = float(np.abs(np.log(mine / theirs)).sum())
-        return (0.1 if same_cut else 1.0) * distance + 10 * (self.gated != other.gated)
+    @property
+    def held(self) -> tuple[float, ...]:
+        """What one GPU holds: width, width of an expert, experts; and how many experts a token visits."""
+        return self.hidden, self.inter / self.moe_tp, self.experts / self.moe_ep, self.top_k
+
+    @property
+    def cut(self) -> tuple[int, ...]:
+        """The layer, and over how many GPUs it is cut in any way."""
+        return self.hidden, self.inter, self.top_k, self.experts, self.moe_tp * self.moe_ep
 
 
 def experts_roofline_s(gpu: GpuSpec, lane: str, shape: ExpertShape, tokens: ArrayLike) -> Floats:
@@ -83,7 +83,7 @@ def _roofline_s(gpu: GpuSpec, lane: str, shape: ExpertShape, rows: Floats, touch
     return roofline_s(gpu, form.arithmetic, 2 * rows * weights, touched * weights * form.weight_bytes + moved)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MoeTimes:
     """One lane (dtype) of an expert table on one GPU under one load.
 
@@ -157,13 +157,32 @@ class MoeTimes:
     def _efficiency(self, shape: ExpertShape, tokens: Floats) -> tuple[Floats, Floats]:
         """Roofline over seconds of the shape, or of the nearest one; and whether it was measured."""
         if shape not in self._nearest:
-            near = shape if shape in self.curves else min(self.curves, key=lambda s: (shape.far(s), s))
+            near = shape if shape in self.curves else self.nearest(shape)
             at, seconds = self.curves[near]
             curve = LogGrid.of((at,), experts_roofline_s(self.gpu, self.lane, near, at) / seconds)
             self._nearest[shape] = near, curve
         near, curve = self._nearest[shape]
         efficiency, inside = curve(tokens)
         return efficiency, (inside & (near == shape)).astype(np.float64)
+
+    def nearest(self, shape: ExpertShape) -> ExpertShape:
+        """The measured shape whose kernel works most alike: distance of the logarithms of what one GPU holds.
+
+        The same layer cut over as many GPUs another way comes first: same bytes, same flop.
+        """
+        shapes, held, cuts, gated = self._shapes
+        distance = np.abs(np.log(np.array(shape.held) / held)).sum(axis=1)
+        distance *= np.where((cuts == shape.cut).all(axis=1), 0.1, 1.0)
+        return shapes[int((distance + 10 * (gated != shape.gated)).argmin())]
+
+    @cached_property
+    def _shapes(self) -> tuple[list[ExpertShape], Floats, np.ndarray, np.ndarray]:
+        """Those that were measured, and `held`, `cut` and `gated` of each."""
+        shapes = sorted(self.curves)
+        return (
+            shapes, np.array([s.held for s in shapes]), np.array([s.cut for s in shapes]),
+            np.array([s.gated for s in shapes]),
+        )  # fmt: skip
 
     def roofline_s(self, gpu: GpuSpec, shape: ExpertShape, tokens: ArrayLike) -> Floats:
         """Roofline of the same layer on any GPU [s]."""

@@ -7,7 +7,7 @@ group), or, where ranks work together on all of them, the tokens of the engine.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
@@ -217,21 +217,4 @@ def _busy_s(operator: PerToken, kernels: Kernels, rows: Floats) -> Floats:
 
 
 PerToken = Gemm | Elementwise | AllReduce | Send | Experts | Exchange | GatherScatter | SecondStream
-
-
-Operator = TypeVar("Operator")
 Beside = Literal["attention", "ffn"]
-
-
-@dataclass(frozen=True, slots=True)
-class Counted(Generic[Operator]):
-    """An operator and how often a stage runs it in one step.
-
-    Attributes
-    ----------
-    beside : for layers that run as two halves of a batch, each beside the other's exchange: which half of the layer.
-    """
-
-    operator: Operator
-    count: int
-    beside: Beside | None = None

@@ -14,26 +14,40 @@ an array over them, and the last axis of every question to a stack is that of it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..profiles.grid import Floats, Timed
-from ..spec.parallelism import Parallelism
+from ..spec.parallelism import Layouts, Parallelism
 from ..spec.settings import DEFAULT, EngineSettings
-from .grids import BATCHES, CONTEXTS, DRAFT, PREFILL, PROMPTS, Each, Grids, OperatorGrid, Seen
+from .grids import BATCHES, CONTEXTS, DRAFT, PREFILL, PROMPTS, Each, Grids, OperatorGrid, Parts, Seen
 from .lookup import Cell, bilinear, cell, doubling_cell, linear
 from .overlap import Overlap
 
 
 @dataclass(frozen=True, slots=True)
-class Widths:
-    """Widths of the layouts of a stack (`paretosim.spec.parallelism.Parallelism`)."""
+class Made:
+    """What a step of one layout is made of.
 
-    pp: Each
-    cp: Each
-    attn_dp: Each
+    Attributes
+    ----------
+    layout : widths of the engine.
+    tokens, overlap, launches : see `StepCost`.
+    parts : of the fullest stage, and how often it runs each.
+    """
+
+    layout: Parallelism
+    tokens: Floats
+    parts: Parts
+    overlap: Overlap | None
+    launches: int
+
+    def stacks_with(self, other: Made) -> bool:
+        """Whether both can be in one stack: they share the axis of tokens, and no exchange of theirs is hidden."""
+        alone = self.overlap is not None or other.overlap is not None
+        return not alone and (self.tokens is other.tokens or np.array_equal(self.tokens, other.tokens))
 
 
 @dataclass(frozen=True)
@@ -45,39 +59,47 @@ class StepCost:
     layout : widths of the engine; ``layout.pp`` stages take one such step each.
     tokens : axis of the per-token operators (and, for the head, of sequences).
     grids : what all operators take, but for an exchange that `overlap` hides.
-    operators : the grid of each operator of each kind of layer; in a stack none.
+    parts : what `grids` are sums over; in a stack none.
     overlap : what becomes of an exchange that runs beside the other half of the batch; None where nothing does.
     settings : how the engine is run. If it speculates, a decode step proposes and verifies, and yields
         `tokens_per_step` tokens for each sequence; a prefill step fills the draft layer's cache too.
     launches : operations of a step with prompts that a host launches (`paretosim.cost.launches`).
-    place : of each layout among those whose `grids` lie one after the other.
     """
 
-    layout: Parallelism | Widths
+    layout: Parallelism | Layouts
     tokens: Floats
     grids: Grids
-    operators: tuple[OperatorGrid, ...] = ()
+    parts: Parts = ()
     overlap: Overlap | None = None
     settings: EngineSettings = DEFAULT
     launches: Each = 0
-    place: Each = 0
 
     @classmethod
-    def stacked(cls, steps: Sequence[StepCost]) -> StepCost:
-        """Steps of several layouts at once, which `stacks_with` each other."""
-        layouts = [step.layout for step in steps]
-        widths = (np.array([getattr(layout, name) for layout in layouts]) for name in ("pp", "cp", "attn_dp"))
-        return cls(
-            Widths(*widths), steps[0].tokens, Grids.stacked([step.grids for step in steps]),
-            settings=steps[0].settings, launches=np.array([step.launches for step in steps]),
-            place=np.arange(len(steps)),
-        )  # fmt: skip
+    def of(cls, made: Made, settings: EngineSettings) -> StepCost:
+        """A step of one layout."""
+        grids = Grids.of(made.parts, len(made.tokens))
+        return cls(made.layout, made.tokens, grids, made.parts, made.overlap, settings, made.launches)
 
-    def stacks_with(self, other: StepCost) -> bool:
-        """Whether both can be in one stack: they share the axis of tokens, and no exchange of theirs is hidden."""
-        alone = self.overlap is not None or other.overlap is not None
-        same = self.tokens is other.tokens or np.array_equal(self.tokens, other.tokens)
-        return same and not alone and self.settings == other.settings
+    @classmethod
+    def stacked(cls, made: Sequence[Made], settings: EngineSettings) -> StepCost:
+        """Steps of several layouts at once, all of which `stacks_with` the first."""
+        tokens, launches = made[0].tokens, np.array([one.launches for one in made])
+        grids = Grids.stacked([one.parts for one in made], len(tokens))
+        return cls(Layouts.of([one.layout for one in made]), tokens, grids, settings=settings, launches=launches)
+
+    def some(self, places: np.ndarray | slice) -> StepCost:
+        """Those of a stack's layouts at some places, which may be there several times; one layout alone is all of them."""
+        if not isinstance(self.layout, Layouts):
+            return self
+        grids = replace(
+            self.grids, row_place=self.grids.row_place[places], length_place=self.grids.length_place[places]
+        )  # fmt: skip
+        return replace(self, layout=self.layout.some(places), grids=grids, launches=self.launches[places])
+
+    @property
+    def operators(self) -> tuple[OperatorGrid, ...]:
+        """The grid of each operator of each kind of layer, all layers together."""
+        return tuple(replace(op, grid=op.grid * count) for part, count in self.parts for op in part.operators)
 
     @property
     def tokens_per_step(self) -> float:
@@ -215,11 +237,11 @@ class StepCost:
 
     def _row(self, rows: Floats) -> Cell:
         """Where rows lie on the axis of tokens, in each layout's own grid."""
-        return cell(self.tokens, rows).of(self.place)
+        return cell(self.tokens, rows).of(self.grids.row_place)
 
     def _batch(self, sequences: Floats) -> Cell:
         """Where a rank's sequences lie on the axis of batches, in each layout's own grid."""
-        return doubling_cell(len(BATCHES), sequences).of(self.place)
+        return doubling_cell(len(BATCHES), sequences).of(self.grids.length_place)
 
     def _rows(self, tokens: Floats, all_tokens: Floats, sequences: Floats) -> Floats:
         """Operators of tokens and of sequences: array (2, ...) of seconds and measured seconds."""

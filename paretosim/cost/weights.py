@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from math import ceil
+import numpy as np
 
 from ..spec.layers import Attention, CompressedAttention, DenseFfn, Ffn, GqaAttention, MlaAttention
 from ..spec.model import ModelSpec
-from ..spec.parallelism import Parallelism
+from ..spec.parallelism import Layouts, Parallelism
 from ..spec.precision import BYTES_PER_ELEMENT, Precision
 from ..spec.settings import DEFAULT, EngineSettings
+from .grids import Each
 
 PLAIN_BYTES = 2
 """Embeddings, output head, routers and image encoders stay in bf16 whatever the checkpoint's format."""
 
 
 def weight_bytes(
-    model: ModelSpec, precision: Precision, layout: Parallelism, settings: EngineSettings = DEFAULT
-) -> dict[str, float]:
+    model: ModelSpec, precision: Precision, layout: Parallelism | Layouts, settings: EngineSettings = DEFAULT
+) -> dict[str, Each]:
     """Bytes by part: ``attention``, ``ffn`` (dense blocks and shared experts), ``experts``, ``head``, ``embedding``.
 
     Beside them ``vision``, the image encoder (cut over `layout.tp`), and ``draft``, the multi-token-prediction layers
@@ -26,17 +27,17 @@ def weight_bytes(
     precision = precision.of_checkpoint(model.checkpoints)
     assert precision.projections is not None and precision.experts is not None
     projection, plain = BYTES_PER_ELEMENT[precision.projections], BYTES_PER_ELEMENT[precision.weights]
-    parts = {"attention": 0.0, "ffn": 0.0, "experts": 0.0}
-    for group, count in zip(model.layers, model.layers_of_stage(layout.pp), strict=True):
+    parts: dict[str, Each] = {"attention": 0.0, "ffn": 0.0, "experts": 0.0}
+    for group, count in zip(model.layers, held_layers(model, layout.pp), strict=True):
         attention = _attention_params(group.attention, model.hidden, layout.tp)
         parts["attention"] += count * attention * projection
         dense, routers, experts = _ffn_params(group.ffn, model.hidden, layout, redundant)
         parts["ffn"] += count * (dense * plain + routers * PLAIN_BYTES)
         parts["experts"] += count * experts * BYTES_PER_ELEMENT[precision.experts]
-    table = ceil(model.vocab / layout.tp) * model.hidden * PLAIN_BYTES
+    table = -(-model.vocab // layout.tp) * model.hidden * PLAIN_BYTES
     parts["head"] = table
     # The first stage holds the input table, the last the head; counted together only where both are one stage.
-    parts["embedding"] = table if layout.pp == 1 and not model.tied_embeddings else 0.0
+    parts["embedding"] = 0.0 if model.tied_embeddings else table * (layout.pp == 1)
     # The encoder sits beside the input table; with several stages that is as large as the head that is counted.
     parts["vision"] = model.vision.params * PLAIN_BYTES / layout.tp if model.vision else 0.0
     parts["draft"] = 0.0
@@ -53,12 +54,21 @@ def weight_bytes(
     return parts
 
 
-def _attention_params(attention: Attention, hidden: int, tp: int) -> float:
+def held_layers(model: ModelSpec, stages: Each) -> list[Each]:
+    """`ModelSpec.layers_of_stage`, for a number of stages or an array of them."""
+    if not np.ndim(stages):
+        return list(model.layers_of_stage(int(stages)))
+    distinct, place = np.unique(stages, return_inverse=True)
+    return list(np.array([model.layers_of_stage(int(each)) for each in distinct])[place].T)
+
+
+def _attention_params(attention: Attention, hidden: int, tp: Each) -> Each:
     """One GPU's share: what belongs to heads is cut, what all heads read is copied."""
     total = attention.params(hidden)
     match attention:
         case GqaAttention():
-            copies = max(1, tp // attention.kv_heads)  # of each key and value head
+            copies = tp // attention.kv_heads  # of each key and value head
+            copies = copies + (copies == 0)
             kv = 2 * hidden * attention.kv_heads * attention.head_dim
             return (total - kv) / tp + kv * copies / tp
         case MlaAttention():
@@ -75,10 +85,10 @@ def _attention_params(attention: Attention, hidden: int, tp: int) -> float:
             return total / tp
 
 
-def _ffn_params(ffn: Ffn, hidden: int, layout: Parallelism, redundant: int) -> tuple[float, float, float]:
+def _ffn_params(ffn: Ffn, hidden: int, layout: Parallelism | Layouts, redundant: int) -> tuple[Each, float, Each]:
     """(dense, router, routed experts) of one GPU."""
     if isinstance(ffn, DenseFfn):
         return ffn.params(hidden) / layout.tp, 0.0, 0.0
     shared = DenseFfn(ffn.shared_inter, ffn.gated).params(hidden) / layout.tp + 2 * hidden * ffn.latent
-    slots = ceil((ffn.experts + redundant) / layout.moe_ep)
+    slots = -(-(ffn.experts + redundant) // layout.moe_ep)
     return shared, hidden * ffn.experts, slots * ffn.expert_params(hidden) / layout.moe_tp

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from ..cost.formats import format_problems
 from ..cost.idle import idle_settings
-from ..cost.stage import check_lanes, exchanges
+from ..cost.layer import exchanges
+from ..cost.stage import check_lanes
 from ..errors import InputError, Problem, did_you_mean
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, load_model

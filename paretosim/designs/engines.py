@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from ..cost.calibrated import CalibratedStep
-from ..cost.compiling import compile_step
+from ..cost.compiling import Compiler
 from ..cost.kernels import Kernels
 from ..cost.kv import sharing_gpus
 from ..cost.memory import MemoryModel
-from ..cost.step import StepCost
+from ..cost.step import Made, StepCost
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, served_format
-from ..spec.parallelism import Parallelism, illegal
+from ..spec.parallelism import Layouts, Parallelism, illegal
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
 from .space import Ints, Pool
 
-POINTS_A_STACK = 1 << 12
-"""Points of all layouts of a stack: enough that NumPy's cost of a call does not count, few enough for the cache."""
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """Engines of a pool on one GPU type.
+
+    Attributes
+    ----------
+    gpu, layouts : which.
+    first : point of the first batch of each.
+    """
+
+    gpu: str
+    layouts: tuple[Parallelism, ...]
+    first: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +44,23 @@ class Stack:
     Attributes
     ----------
     places : of its layouts among those that were asked for.
+    stages : pipeline stages of each.
     step, memory : of all of them.
     sharers : GPUs of an engine that hold distinct parts of the cache.
     """
 
     places: Ints
+    stages: Ints
     step: CalibratedStep
     memory: MemoryModel
     sharers: Ints
+
+    def some(self, where: Ints | slice) -> Stack:
+        """Some of its layouts; one that cannot share a stack is all of them."""
+        if len(self.places) == 1:
+            return self
+        step, memory = self.step.some(where), self.memory.some(where)
+        return Stack(self.places[where], self.stages[where], step, memory, self.sharers[where])
 
 
 @dataclass(frozen=True)
@@ -56,9 +77,8 @@ class Engines:
     precision: Precision
     kernels: dict[str, Kernels]
     settings: EngineSettings = DEFAULT
-    _steps: dict[tuple[str, Parallelism], CalibratedStep] = field(default_factory=dict, repr=False)
-    _memory: dict[tuple[str, Parallelism], MemoryModel] = field(default_factory=dict, repr=False)
-    _stacks: dict[tuple[str, int, tuple[Parallelism, ...]], tuple[Stack, ...]] = field(default_factory=dict, repr=False)
+    _compilers: dict[str, Compiler] = field(default_factory=dict, repr=False)
+    _stacks: dict[tuple[str, tuple[Parallelism, ...]], tuple[Stack, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -70,49 +90,52 @@ class Engines:
 
     def step(self, gpu: str, layout: Parallelism) -> CalibratedStep:
         """Compiled cost of one step."""
-        if (gpu, layout) not in self._steps:
-            kernels = self.kernels[gpu]
-            step = compile_step(self.model, self.precision, kernels, layout, self.settings)
-            fitted, layers = kernels.engine.calibration, self.model.layer_count
-            self._steps[gpu, layout] = CalibratedStep.of(step, fitted, gpu, self._form, layers)
-        return self._steps[gpu, layout]
+        return self._calibrated(gpu, self._compiler(gpu).step(layout))
+
+    def made(self, gpu: str, layout: Parallelism) -> Made:
+        """What a step is made of."""
+        return self._compiler(gpu).made(layout)
+
+    def _compiler(self, gpu: str) -> Compiler:
+        if gpu not in self._compilers:
+            self._compilers[gpu] = Compiler(self.model, self.precision, self.kernels[gpu], self.settings)
+        return self._compilers[gpu]
+
+    def _calibrated(self, gpu: str, step: StepCost) -> CalibratedStep:
+        fitted = self.kernels[gpu].engine.calibration
+        return CalibratedStep.of(step, fitted, gpu, self._form, self.model.layer_count)
 
     @cached_property
     def _form(self) -> str:
         return served_format(self.model, self.precision)
 
-    def memory(self, gpu: str, layout: Parallelism) -> MemoryModel:
+    def memory(self, gpu: str, layout: Parallelism | Layouts) -> MemoryModel:
         """Memory of one GPU."""
-        if (gpu, layout) not in self._memory:
-            kernels = self.kernels[gpu]
-            self._memory[gpu, layout] = MemoryModel.of(
-                self.model, self.precision, kernels.engine, layout, kernels.gpu, self.settings
-            )
-        return self._memory[gpu, layout]
+        kernels = self.kernels[gpu]
+        return MemoryModel.of(self.model, self.precision, kernels.engine, layout, kernels.gpu, self.settings)
 
-    def stacks(self, gpu: str, layouts: Sequence[Parallelism], points: int) -> tuple[Stack, ...]:
-        """Layouts in stacks of those that can be evaluated together, at so many points each; kept for other mixes."""
-        most = max(1, POINTS_A_STACK // points)
-        key = gpu, most, tuple(layouts)
-        if key not in self._stacks:
+    def stacks(self, gpu: str, layouts: tuple[Parallelism, ...]) -> tuple[Stack, ...]:
+        """Layouts in stacks of those that can be evaluated together; kept for other pools and mixes."""
+        key = gpu, layouts
+        if (found := self._stacks.get(key)) is None:
             groups: list[list[int]] = []
-            steps = [self.step(gpu, layout) for layout in layouts]
-            for place, step in enumerate(steps):
-                fitting = (g for g in groups if len(g) < most and steps[g[0]].step.stacks_with(step.step))
-                if (group := next(fitting, None)) is None:
+            made = [self.made(gpu, layout) for layout in layouts]
+            for place, one in enumerate(made):
+                if (group := next((g for g in groups if made[g[0]].stacks_with(one)), None)) is None:
                     groups.append(group := [])
                 group.append(place)
-            self._stacks[key] = tuple(self._stack(gpu, group, [layouts[place] for place in group]) for group in groups)
-        return self._stacks[key]
+            found = tuple(self._stack(gpu, group, [made[place] for place in group]) for group in groups)
+            self._stacks[key] = found
+        return found
 
-    def _stack(self, gpu: str, places: list[int], layouts: list[Parallelism]) -> Stack:
-        steps = [self.step(gpu, layout) for layout in layouts]
-        together = steps[0] if steps[0].step.overlap else replace(
-            steps[0], step=StepCost.stacked([step.step for step in steps])
+    def _stack(self, gpu: str, places: list[int], made: list[Made]) -> Stack:
+        hides = made[0].overlap is not None
+        step = StepCost.of(made[0], self.settings) if hides else StepCost.stacked(made, self.settings)
+        layouts = Layouts.of([one.layout for one in made])
+        return Stack(
+            np.array(places), layouts.pp, self._calibrated(gpu, step), self.memory(gpu, layouts),
+            sharing_gpus(self.model, layouts),
         )  # fmt: skip
-        memory = MemoryModel.stacked([self.memory(gpu, layout) for layout in layouts])
-        sharers = np.array([sharing_gpus(self.model, layout) for layout in layouts])
-        return Stack(np.array(places), together, memory, sharers)
 
     def carry(self) -> None:
         """Hold every table that a step may ask for, so that a copy works on a machine without the profiles."""
@@ -120,9 +143,8 @@ class Engines:
             kernels.store.carry(gpu, (kernels.engine.name, *kernels.engine.siblings))
 
     def forget(self) -> None:
-        """Drop the compiled steps: what is needed of them has been evaluated."""
-        for kept in (self._steps, self._memory, self._stacks):
-            kept.clear()
+        """Drop the stacks: what is needed of them has been evaluated."""
+        self._stacks.clear()
 
     def layouts(self, pool: Pool) -> Iterator[tuple[str, Parallelism, slice]]:
         """Every layout of a pool that is legal for the model on that GPU, and where its points lie."""
@@ -130,3 +152,13 @@ class Engines:
             redundant = self.settings.redundant_experts
             if illegal(layout, self.model, self.kernels[gpu].gpu, redundant) is None:
                 yield gpu, layout, where
+
+    def all_of(self, pool: Pool) -> list[Some]:
+        """Every legal engine of a pool."""
+        found: dict[str, list[tuple[Parallelism, int]]] = {}
+        for gpu, layout, where in self.layouts(pool):
+            found.setdefault(gpu, []).append((layout, where.start))
+        return [
+            Some(gpu, tuple(layout for layout, _ in mine), np.array([first for _, first in mine]))
+            for gpu, mine in found.items()
+        ]  # fmt: skip

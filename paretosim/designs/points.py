@@ -6,9 +6,8 @@ cross product. A point that breaks a limit (memory, latency target, NIC) is mark
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +19,8 @@ from ..analytic.decode import decode_rate
 from ..analytic.prefill import prefill_rate
 from ..cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes
 from ..profiles.grid import Floats
-from ..spec.parallelism import Parallelism
 from ..spec.workload import Mix, Slo
-from .engines import Engines, Stack
+from .engines import Engines, Some, Stack
 from .space import Ints, Pool
 
 ALIKE = 0.01
@@ -90,8 +88,8 @@ class _Filling:
         self.evaluations = 0
 
     @classmethod
-    def of(cls, pool: Pool, places: Sequence[Place] | None) -> _Filling:
-        return cls(len(pool) if places is None else max((where.stop for _, _, where in places), default=0))
+    def of(cls, pool: Pool, some: Some | None) -> _Filling:
+        return cls(len(pool) if some is None else len(some.layouts) * len(pool.cpp_chunk) * len(pool.batch))
 
     def put(self, to: Ints, **values: np.ndarray | bool) -> None:
         for name, value in values.items():
@@ -101,8 +99,8 @@ class _Filling:
         return Points(**self.number, **self.flag, setting=self.setting, evaluations=self.evaluations)
 
 
-Place = tuple[str, Parallelism, slice]
-"""GPU and layout of an engine, and where the points of its batches go."""
+POINTS_AT_ONCE = 1 << 13
+"""Points of all layouts of a stack: enough that NumPy's cost of a call does not count, few enough for the cache."""
 
 
 class _Kind(NamedTuple):
@@ -111,62 +109,57 @@ class _Kind(NamedTuple):
     Attributes
     ----------
     pieces, smoothing, stages : of engines that pipeline the pieces of a prompt; 0 for the others.
-    chunks : of one prompt, each of which is followed through the stages.
     """
 
     gpu: str
     pieces: int = 0
     smoothing: float = 0.0
     stages: int = 0
-    chunks: int = 1
 
 
 def _together(
-    engines: Engines, pool: Pool, found: Iterable[tuple[_Kind, Parallelism, int]]
+    engines: Engines, pool: Pool, some: Some | None, kinds: Callable[[str, Ints], Iterable[tuple[_Kind, int, Ints]]]
 ) -> Iterator[tuple[_Kind, Stack, Ints]]:
-    """Stacks of the engines of a pool, and where their points go, array (batches, layouts).
+    """Stacks of engines of a pool (all of them if not told which), and where their points go, (batches, layouts).
 
     Parameters
     ----------
-    found : each engine's kind, layout and first point.
+    kinds : of layouts of a GPU with so many stages: each kind, the place of its chunk on that axis, and which have it.
     """
-    kinds: dict[_Kind, list[tuple[Parallelism, int]]] = {}
-    for kind, layout, first in found:
-        kinds.setdefault(kind, []).append((layout, first))
-    for kind, mine in kinds.items():
-        # Chunks that are smoothed follow from the layout's own times.
-        for some in ([one] for one in mine) if kind.smoothing else (mine,):
-            starts = np.array([at for _, at in some])
-            layouts = [layout for layout, _ in some]
-            for stack in engines.stacks(kind.gpu, layouts, len(pool.batch) * kind.chunks):
-                yield kind, stack, starts[stack.places] + np.arange(len(pool.batch))[:, None]
+    batches = np.arange(len(pool.batch))[:, None]
+    for mine in engines.all_of(pool) if some is None else [some]:
+        for stack in engines.stacks(mine.gpu, mine.layouts):
+            for kind, chunk, of_it in kinds(mine.gpu, stack.stages):
+                # Chunks that are smoothed follow from the layout's own times.
+                most = 1 if kind.smoothing else max(1, POINTS_AT_ONCE // len(batches))
+                for start in range(0, len(of_it), most):
+                    part = stack.some(of_it[start : start + most])
+                    yield kind, part, mine.first[part.places] + chunk * len(batches) + batches
 
 
 def prefill_points(
     engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo, smoothing: float = 0.0,
-    places: Sequence[Place] | None = None,
+    some: Some | None = None,
 ) -> Points:  # fmt: skip
-    """Evaluate a prefill pool, or only those engines of it that lie one after the other at `places`.
+    """Evaluate a prefill pool, or only some engines of it, whose points then lie one after the other.
 
     `smoothing` shapes the chunks of engines that pipeline them.
     """
-    filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)[:, None]
+    filling, batch = _Filling.of(pool, some), np.array(pool.batch, dtype=np.float64)[:, None]
     prefix = mix.isl * prefix_hit_rate
     request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
 
-    def asked() -> Iterator[tuple[_Kind, Parallelism, int]]:
-        for gpu, layout, where in engines.layouts(pool) if places is None else places:
-            budget = engines.kernels[gpu].engine.token_budget
-            for chunk, here in pool.chunks(layout, where):
+    def kinds(gpu: str, stages: Ints) -> Iterator[tuple[_Kind, int, Ints]]:
+        budget, fresh = engines.kernels[gpu].engine.token_budget, mix.isl - prefix
+        yield _Kind(gpu), 0, np.flatnonzero(stages == 1)
+        for pp in np.unique(stages[stages > 1]).tolist():
+            for place, chunk in enumerate(pool.cpp_chunk):
                 # Stages pipeline the pieces of a prompt beyond the budget whether or not a chunk is asked for.
-                pieces = chunk or (budget if layout.pp > 1 and mix.isl - prefix > budget else 0)
-                kind = _Kind(gpu)
-                if pieces:
-                    chunks = ceil((mix.isl - prefix) / pieces)
-                    kind = _Kind(gpu, pieces, smoothing if chunk else 0.0, layout.pp, chunks)
-                yield kind, layout, here.start
+                pieces = chunk or (budget if fresh > budget else 0)
+                kind = _Kind(gpu, pieces, smoothing if chunk else 0.0, pp if pieces else 0)
+                yield kind, place, np.flatnonzero(stages == pp)
 
-    for kind, stack, to in _together(engines, pool, asked()):
+    for kind, stack, to in _together(engines, pool, some, kinds):
         kernels, memory, step = engines.kernels[kind.gpu], stack.memory, stack.step
         rate = (
             chunked_rate(step, batch, mix.isl, prefix, kind.pieces, kind.smoothing)
@@ -191,11 +184,11 @@ def prefill_points(
     return filling.done()
 
 
-def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo, places: Sequence[Place] | None = None) -> Points:
-    """Evaluate a decode pool, or only the engines at `places`."""
-    filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)[:, None]
+def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo, some: Some | None = None) -> Points:
+    """Evaluate a decode pool, or only some engines of it."""
+    filling, batch = _Filling.of(pool, some), np.array(pool.batch, dtype=np.float64)[:, None]
     request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
-    for kind, stack, to in _together(engines, pool, _plain(engines, pool, places)):
+    for kind, stack, to in _together(engines, pool, some, _alike):
         memory, step = stack.memory, stack.step
         rate = decode_rate(step, batch, mix.isl, mix.osl)
         held = memory.reserved_tokens(mix.isl, mix.osl)
@@ -217,24 +210,23 @@ def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo, places: Sequ
     return filling.done()
 
 
-def _plain(engines: Engines, pool: Pool, places: Sequence[Place] | None) -> Iterator[tuple[_Kind, Parallelism, int]]:
-    """Engines that differ in nothing but their layout and GPU."""
-    for gpu, layout, where in engines.layouts(pool) if places is None else places:
-        yield _Kind(gpu), layout, where.start
+def _alike(gpu: str, stages: Ints) -> Iterator[tuple[_Kind, int, Ints]]:
+    """Engines that differ in nothing but their layout."""
+    yield _Kind(gpu), 0, np.arange(len(stages))
 
 
 def colocated_points(
-    engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo, places: Sequence[Place] | None = None
+    engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo, some: Some | None = None
 ) -> Points:
-    """Evaluate a colocated pool, or only the engines at `places`.
+    """Evaluate a colocated pool, or only some engines of it.
 
     Each point takes the setting with the lowest TPOT that meets every limit.
 
     Of settings whose TPOT is the same within `ALIKE` the one with the lowest TTFT is taken: nobody waits seconds for
     the first token to save a thousandth of the others.
     """
-    filling, batch = _Filling.of(pool, places), np.array(pool.batch, dtype=np.float64)[:, None]
-    for kind, stack, to in _together(engines, pool, _plain(engines, pool, places)):
+    filling, batch = _Filling.of(pool, some), np.array(pool.batch, dtype=np.float64)[:, None]
+    for kind, stack, to in _together(engines, pool, some, _alike):
         memory, step = stack.memory, stack.step
         budget = engines.kernels[kind.gpu].engine.token_budget
         rate = colocated_rate(step, batch, mix.isl, mix.osl, mix.isl * prefix_hit_rate, budget)

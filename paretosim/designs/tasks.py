@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ..errors import InputError, ProfileError
 from ..spec.parallelism import Parallelism
 from ..spec.workload import Mix, Slo
 from .cross import Cross, Pair, Scored, score_colocated, score_disaggregated
-from .engines import Engines
+from .engines import Engines, Some
 from .front import Front
 from .front_nd import FrontOfMany
 from .objectives import Goal
@@ -23,7 +24,7 @@ from .points import ARRAYS, Points, colocated_points, decode_points, prefill_poi
 from .space import WIDTHS, DesignSpace, Pool
 from .table import MixPoints
 
-ENGINES_A_TASK = 128
+ENGINES_A_TASK = 512
 ROWS_A_TASK = 1 << 20
 DESIGNS_A_TASK = 1 << 28
 Arrays = dict[str, np.ndarray]
@@ -98,40 +99,37 @@ class Evaluate:
         problems: dict[tuple[str, str], None] = {}
         for layout in task.layouts:
             try:
-                self.engines.step(task.gpu, layout)
+                self.engines.made(task.gpu, layout)
             except InputError as error:
                 key = "hardware" if isinstance(error, ProfileError) else "model"
                 problems |= {(key, p.message): None for p in error.problems}
         if problems:
             return Evaluated({}, (), (), tuple(problems))
-        found = {}
-        for place, mix in enumerate(self.mixes):
-            for name in pools(self.space):
-                pool = getattr(self.space, name)
-                if task.gpu in pool.gpus:
-                    found[place, name] = self._points(name, pool, mix, task)
+        found: dict[tuple[int, str], Points] = {}
+        for name in pools(self.space):
+            if task.gpu in (pool := getattr(self.space, name)).gpus:
+                mine = self.engines_of(pool, task)
+                found |= {(i, name): self._points(name, pool, mix, mine) for i, mix in enumerate(self.mixes)}
         kernels = self.engines.kernels[task.gpu]
         used = (f"{task.gpu} {engine} {op}" for engine, op in kernels.used)
         answer = Evaluated(found, tuple(sorted(used)), tuple(sorted(map(str, kernels.repairs))))
         self.engines.forget()
         return answer
 
-    def _points(self, name: str, pool: Pool, mix: Mix, task: SomeEngines) -> Points:
-        size = len(pool.cpp_chunk) * len(pool.batch)
-        mine = self.layouts_of(pool, task)
-        places = [(task.gpu, lay, slice(i * size, (i + 1) * size)) for i, lay in enumerate(mine)]
+    def _points(self, name: str, pool: Pool, mix: Mix, some: Some) -> Points:
         hit, slo = self.prefix_hit_rate, self.slo
         if name == "decode":
-            return decode_points(self.engines, pool, mix, slo, places)
+            return decode_points(self.engines, pool, mix, slo, some)
         if name == "prefill":
-            return prefill_points(self.engines, pool, mix, hit, slo, self.space.cpp_smoothing, places)
-        return colocated_points(self.engines, pool, mix, hit, slo, places)
+            return prefill_points(self.engines, pool, mix, hit, slo, self.space.cpp_smoothing, some)
+        return colocated_points(self.engines, pool, mix, hit, slo, some)
 
     @staticmethod
-    def layouts_of(pool: Pool, task: SomeEngines) -> list[Parallelism]:
-        """Those of a task's layouts that a pool has."""
-        axes = [(name, set(getattr(pool, name))) for name in WIDTHS]
-        return [layout for layout in task.layouts if all(getattr(layout, name) in axis for name, axis in axes)]
+    def engines_of(pool: Pool, task: SomeEngines) -> Some:
+        """Those of a task's engines that a pool has, their points one after the other."""
+        axes = [(attrgetter(name), set(getattr(pool, name))) for name in WIDTHS]
+        mine = tuple(layout for layout in task.layouts if all(width(layout) in axis for width, axis in axes))
+        return Some(task.gpu, mine, np.arange(len(mine)) * len(pool.cpp_chunk) * len(pool.batch))
 
     def gathered(
         self, tasks: Sequence[SomeEngines], answers: Sequence[Evaluated], labels: Sequence[str]

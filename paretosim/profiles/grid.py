@@ -66,33 +66,35 @@ class LogGrid:
         values, inside
             ``inside`` is True where every neighbour that weighs was measured and the point lies in the grid.
         """
-        points = np.broadcast_arrays(*(np.asarray(q, dtype=np.float64) for q in query))
-        brackets = [_bracket(axis, q) for axis, q in zip(self.axes, points, strict=True)]
-        inside = np.ones(points[0].shape, bool)
-        for _, _, within in brackets:
-            inside &= within
-        if len(brackets) == 1:
-            ((i, w, _),) = brackets
-            j = np.minimum(i + 1, len(self.axes[0]) - 1)
-            value = self.filled[i] * (1 - w) + self.filled[j] * w
-            inside &= (self.present[i] | (w == 1)) & (self.present[j] | (w == 0))
-            return value, inside
-        (i, u, _), (k, v, _) = brackets
+        points = [np.asarray(q, dtype=np.float64) for q in query]
+        if len(points) == 1:
+            return self._on_a_line(points[0])
+        (i, u, within), (k, v, also_within) = (_bracket(axis, q) for axis, q in zip(self.axes, points, strict=True))
+        inside = within & also_within
         j, l = np.minimum(i + 1, len(self.axes[0]) - 1), np.minimum(k + 1, len(self.axes[1]) - 1)
-        value = np.zeros(points[0].shape)
+        value, whole = np.zeros(inside.shape), self.present.all()
         for rows, wr in ((i, 1 - u), (j, u)):
             for cols, wc in ((k, 1 - v), (l, v)):
                 weight = wr * wc
                 value += self.filled[rows, cols] * weight
-                inside &= self.present[rows, cols] | (weight == 0)
+                if not whole:
+                    inside &= self.present[rows, cols] | (weight == 0)
         return value, inside
+
+    def _on_a_line(self, query: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        (axis,) = self.axes
+        at, knots = np.log(query), np.log(axis)
+        inside = (query >= axis[0]) & (query <= axis[-1])
+        if not self.present.all():
+            inside &= np.interp(at, knots, (~self.present).astype(np.float64)) == 0
+        return np.interp(at, knots, self.filled), inside
 
 
 def _bracket(axis: Floats, query: Floats) -> tuple[NDArray[np.intp], Floats, NDArray[np.bool_]]:
     """Left neighbour, weight of the right one (edge held outside), and whether the query is within."""
     within = (query >= axis[0]) & (query <= axis[-1])
-    clipped = np.clip(query, axis[0], axis[-1])
-    left = np.clip(np.searchsorted(axis, clipped, side="right") - 1, 0, max(len(axis) - 2, 0))
+    clipped = np.minimum(np.maximum(query, axis[0]), axis[-1])
+    left = np.minimum(np.searchsorted(axis, clipped, side="right") - 1, max(len(axis) - 2, 0))
     if len(axis) == 1:
         return left, np.zeros(query.shape), within
     low, high = axis[left], axis[left + 1]
@@ -102,12 +104,11 @@ def _bracket(axis: Floats, query: Floats) -> tuple[NDArray[np.intp], Floats, NDA
 
 def _fill(grid: Floats, axis: int) -> Floats:
     """Replace NaN by the nearest value along one axis, looking back first, then ahead."""
-    moved = np.moveaxis(grid.copy(), axis, 0)
-    for i in range(1, len(moved)):
-        moved[i] = np.where(np.isnan(moved[i]), moved[i - 1], moved[i])
-    for i in range(len(moved) - 2, -1, -1):
-        moved[i] = np.where(np.isnan(moved[i]), moved[i + 1], moved[i])
-    return np.moveaxis(moved, 0, axis)
+    there, last = np.isfinite(grid), grid.shape[axis] - 1
+    place = np.arange(last + 1).reshape([-1 if along == axis else 1 for along in range(grid.ndim)])
+    before = np.maximum.accumulate(np.where(there, place, -1), axis=axis)
+    after = least_from_here(np.where(there, place, last), axis)
+    return np.take_along_axis(grid, np.where(before < 0, after, before), axis=axis)
 
 
 def bridged(axis: Floats, values: Floats) -> Floats:
@@ -120,12 +121,12 @@ def bridged(axis: Floats, values: Floats) -> Floats:
     axis : positions, increasing, positive, shape (n,).
     values : positive, NaN for holes, shape (..., n).
     """
-    filled = values.copy()
+    filled, at = values.copy(), np.log(axis)
     for curve in filled.reshape(-1, len(axis)):
         known = np.flatnonzero(np.isfinite(curve))
-        if len(known) > 1:
+        if len(known) > 1 and len(known) <= known[-1] - known[0]:
             inner = slice(known[0], known[-1] + 1)
-            logs = np.interp(np.log(axis[inner]), np.log(axis[known]), np.log(curve[known]))
+            logs = np.interp(at[inner], at[known], np.log(curve[known]))
             curve[inner] = np.where(np.isfinite(curve[inner]), curve[inner], np.exp(logs))
     return filled
 
@@ -170,11 +171,10 @@ def held_out_errors(axis: Floats, values: Floats) -> Floats:
     return np.abs(np.expm1(error[np.isfinite(error)]))
 
 
-def least_from_here(values: Floats, axis: int) -> Floats:
+def least_from_here(values: NDArray[Any], axis: int) -> NDArray[Any]:
     """The least of each point and all behind it along an axis."""
     back = (slice(None),) * axis + (slice(None, None, -1),)
-    least: Floats = np.minimum.accumulate(values[back], axis=axis)[back]
-    return least
+    return np.minimum.accumulate(values[back], axis=axis)[back]
 
 
 def monotone(values: Floats) -> Floats:

@@ -2,16 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from .hardware import GpuSpec
 from .layers import CompressedAttention, DenseFfn, GatedDeltaNet, GqaAttention, KimiDeltaAttention, MlaAttention, MoeFfn
 from .model import ModelSpec
 
 
+class _Widths:
+    """What follows from the widths of a layout, numbers or arrays over layouts."""
+
+    __slots__ = ()
+    tp: Any
+    pp: Any
+    cp: Any
+    attn_dp: Any
+    moe_ep: Any
+
+    @property
+    def width(self) -> Any:
+        """GPUs of one stage."""
+        return self.tp * self.cp * self.attn_dp
+
+    @property
+    def token_groups(self) -> Any:
+        """Groups of ``tp`` GPUs of one stage that hold different tokens."""
+        return self.cp * self.attn_dp
+
+    @property
+    def moe_tp(self) -> Any:
+        """GPUs that share one expert."""
+        return self.width // self.moe_ep
+
+    @property
+    def gpus(self) -> Any:
+        """GPUs of one engine."""
+        return self.width * self.pp
+
+
+@dataclass(frozen=True, slots=True)
+class Layouts(_Widths):
+    """Widths of several engines, arrays (layouts,) of what `Parallelism` says of one."""
+
+    tp: Any
+    pp: Any
+    cp: Any
+    attn_dp: Any
+    moe_ep: Any
+
+    @classmethod
+    def of(cls, layouts: Sequence[Parallelism]) -> Layouts:
+        """Some layouts in a row."""
+        rows = [(one.tp, one.pp, one.cp, one.attn_dp, one.moe_ep) for one in layouts]
+        return cls(*np.array(rows, np.int64).reshape(-1, 5).T)
+
+    def __len__(self) -> int:
+        return len(self.tp)
+
+    def some(self, places: np.ndarray | slice) -> Layouts:
+        """Those at some places."""
+        return Layouts(
+            self.tp[places], self.pp[places], self.cp[places], self.attn_dp[places], self.moe_ep[places]
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, order=True)
-class Parallelism:
+class Parallelism(_Widths):
     """Widths of one engine: `pp` stages of ``tp * cp * attn_dp`` GPUs each.
 
     Attributes
@@ -30,26 +90,6 @@ class Parallelism:
     cp: int = 1
     attn_dp: int = 1
     moe_ep: int = 1
-
-    @property
-    def width(self) -> int:
-        """GPUs of one stage."""
-        return self.tp * self.cp * self.attn_dp
-
-    @property
-    def token_groups(self) -> int:
-        """Groups of ``tp`` GPUs of one stage that hold different tokens."""
-        return self.cp * self.attn_dp
-
-    @property
-    def moe_tp(self) -> int:
-        """GPUs that share one expert."""
-        return self.width // self.moe_ep
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of one engine."""
-        return self.width * self.pp
 
     def __str__(self) -> str:
         parts = [f"TP{self.tp}"]

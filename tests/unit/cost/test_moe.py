@@ -34,7 +34,7 @@ def test_a_measured_point_comes_back_as_measured(store: Store, times: MoeTimes) 
 
 def test_a_cut_that_was_not_measured_leans_on_the_same_layer_cut_over_as_many_gpus(times: MoeTimes) -> None:
     wanted = ExpertShape(**DEEPSEEK, moe_tp=64, moe_ep=4)
-    nearest = min(times.curves, key=lambda s: (wanted.far(s), s))
+    nearest = times.nearest(wanted)
     assert wanted not in times.curves
     assert {k: getattr(nearest, k) for k in DEEPSEEK} == DEEPSEEK
     assert nearest.moe_tp * nearest.moe_ep == 256

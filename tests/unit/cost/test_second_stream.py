@@ -10,7 +10,7 @@ import pytest
 from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.operators import SecondStream
-from paretosim.cost.stage import stage_operators
+from paretosim.cost.stage import Stages
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism
@@ -24,8 +24,8 @@ LAYOUTS = [Parallelism(8), Parallelism(8, moe_ep=8), Parallelism(1, attn_dp=8, m
 
 
 def streams(kernels: Kernels, layout: Parallelism) -> list[SecondStream]:
-    stage = stage_operators(DEEPSEEK, FP8, kernels.engine, layout, DEFAULT)
-    return [each.operator for each in stage.per_token if isinstance(each.operator, SecondStream)]
+    stage = Stages.of(DEEPSEEK, FP8, kernels.engine, DEFAULT)(layout)
+    return [each for part, _ in stage.parts for each in part.per_token if isinstance(each, SecondStream)]
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
@@ -74,5 +74,6 @@ def test_halves_of_a_batch_have_each_other_beside_them_already(store: Store) -> 
     kernels = Kernels.of(store, "h200_sxm", "sglang")
     halves = EngineSettings(two_batch_overlap=True)
     wide = Parallelism(1, attn_dp=32, moe_ep=32)
-    names = {each.operator.name for each in stage_operators(DEEPSEEK, FP8, kernels.engine, wide, halves).per_token}
+    stage = Stages.of(DEEPSEEK, FP8, kernels.engine, halves)(wide)
+    names = {each.name for part, _ in stage.parts for each in part.per_token}
     assert "shared expert up" in names

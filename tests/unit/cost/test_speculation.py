@@ -15,8 +15,9 @@ from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.kv import request_kv_bytes
 from paretosim.cost.memory import MemoryModel
+from paretosim.cost.operators import Gemm
 from paretosim.cost.sequence import SelfAttention
-from paretosim.cost.stage import stage_operators
+from paretosim.cost.stage import Stages
 from paretosim.cost.step import StepCost
 from paretosim.errors import InputError
 from paretosim.profiles.store import Store
@@ -150,11 +151,13 @@ def test_the_draft_layer_is_the_one_that_the_config_describes() -> None:
 
 def test_the_draft_layers_projection_takes_both_the_hidden_state_and_the_embedding(store: Store) -> None:
     settings = EngineSettings(draft_tokens=1, acceptance=0.5)
-    draft = stage_operators(R1, FP8, store.engine("sglang"), TP8, settings).draft
+    draft = Stages.of(R1, FP8, store.engine("sglang"), settings)(TP8).draft
     assert draft is not None
-    shapes = {c.operator.name: (c.operator.n, c.operator.k) for c in draft.per_token if hasattr(c.operator, "k")}
+    rows = [each for part, _ in draft.parts for each in part.per_token]
+    shapes = {each.name: (each.n, each.k) for each in rows if isinstance(each, Gemm)}
     assert shapes["projection"] == (7168, 2 * 7168)
-    assert {(c.operator.n, c.operator.k) for c in draft.per_sequence} == {(ceil(R1.vocab / 8), 7168)}  # type: ignore[union-attr]
+    heads = [each for part, _ in draft.parts for each in part.per_sequence]
+    assert {(each.n, each.k) for each in heads if isinstance(each, Gemm)} == {(ceil(R1.vocab / 8), 7168)}
 
 
 def test_a_model_without_such_a_layer_cannot_draft(store: Store) -> None:

@@ -1,0 +1,268 @@
+"""Which operators does one layer run? Each layer kind states its own, for one GPU's share.
+
+A new layer kind adds one function here and, where it brings a new kernel, one operator class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ..spec.layers import (
+    Attention,
+    CompressedAttention,
+    DenseFfn,
+    Ffn,
+    GatedDeltaNet,
+    GqaAttention,
+    KimiDeltaAttention,
+    MlaAttention,
+    MoeFfn,
+)
+from ..spec.parallelism import Parallelism
+from ..spec.settings import EngineSettings
+from .attention import CACHE_BYTES, Heads
+from .block_work import Block
+from .grids import Each
+from .load import Placement, place
+from .moe import EXPERT_FORMATS, ExpertShape
+from .operators import (
+    ACTIVATION_BYTES,
+    AllReduce,
+    Beside,
+    Elementwise,
+    Exchange,
+    Experts,
+    GatherScatter,
+    Gemm,
+    PerToken,
+    SecondStream,
+)
+from .sequence import BlockAttention, DeltaRule, KeyGather, SelfAttention, SequenceOperator
+
+UNEVEN = (("moe", "power_law_1.2"),)
+"""Experts of a tensor-parallel group work under whatever load the traffic brings; the tables stand for a power law."""
+REPLICATED = (("wideep_moe", "uniform"), ("wideep_moe", "power_law_1.01_eplb"), *UNEVEN)
+"""Wide expert parallelism replicates hot experts (EPLB) and runs kernels of its own, grouped by expert: `moe` tables
+hold kernels that mask what other GPUs do, which cost several times as much at such widths. Where a layer was not timed
+that way, the load of narrow layouts stays, so that layouts differ by their cut alone."""
+
+MEASURED = {
+    "balanced": (("wideep_moe", "uniform"), ("moe", "balanced")),
+    "power_law": (("wideep_moe", "power_law_1.2"), ("moe", "power_law_1.2")),
+}
+"""Tables by the load that a scenario asks for, those of wide expert parallelism first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Operators that a stage runs together: half a layer (attention, or the feed-forward block), or those of its ends.
+
+    Attributes
+    ----------
+    per_token : see the tokens of one group of ``tp`` GPUs: a rank's, or its share under context parallelism.
+    per_engine : see the tokens of all ranks.
+    per_sequence : see one row a sequence (the output head).
+    attention : see batch and length.
+    beside : for layers that run as two halves of a batch, each beside the other's exchange: which half of the layer.
+    """
+
+    per_token: tuple[PerToken, ...] = ()
+    per_engine: tuple[PerToken, ...] = ()
+    per_sequence: tuple[PerToken, ...] = ()
+    attention: tuple[SequenceOperator, ...] = ()
+    beside: Beside | None = None
+
+    @property
+    def operators(self) -> tuple[PerToken | SequenceOperator, ...]:
+        """All of them."""
+        return self.per_token + self.per_engine + self.per_sequence + self.attention
+
+    @cached_property
+    def lanes(self) -> frozenset[str]:
+        """Lanes of their GEMMs."""
+        streams = (each.work if isinstance(each, SecondStream) else (each,) for each in self.operators)
+        return frozenset(each.lane for stream in streams for each in stream if isinstance(each, Gemm))
+
+
+@dataclass(slots=True)
+class Share:
+    """What a layer kind must know beside itself; collects its operators.
+
+    Attributes
+    ----------
+    hidden : width of the residual stream.
+    layout, settings : widths of the engine, and how it is run.
+    projections, weights : GEMM lanes of attention and of feed-forward blocks.
+    experts : dtypes of the expert table, preferred first.
+    kv_cache, arithmetic : format of the cache, and of prefill attention if it is not the engine's choice.
+    second_stream_tokens : as `paretosim.spec.engine.EngineSpec.second_stream_tokens`.
+    """
+
+    hidden: int
+    layout: Parallelism
+    settings: EngineSettings
+    projections: str
+    weights: str
+    experts: tuple[str, ...]
+    kv_cache: str
+    arithmetic: str | None
+    second_stream_tokens: int
+    per_token: list[PerToken] = field(default_factory=list)
+    per_engine: list[PerToken] = field(default_factory=list)
+    attention: list[SequenceOperator] = field(default_factory=list)
+
+    def part(self, beside: Beside | None) -> Part:
+        """What was collected."""
+        return Part(tuple(self.per_token), tuple(self.per_engine), (), tuple(self.attention), beside)
+
+    @property
+    def row_bytes(self) -> int:
+        """One token of the residual stream."""
+        return self.hidden * ACTIVATION_BYTES
+
+    def sum_over_shares(self) -> Iterator[PerToken]:
+        """The sum that ends a block whose weights are cut over ``tp``."""
+        if self.layout.tp > 1:
+            yield AllReduce("all-reduce", self.layout.tp, self.row_bytes)
+
+
+def attend(attention: Attention, share: Share) -> None:
+    """Collect the operators of an attention block."""
+    share.per_token.append(Elementwise("norm and residual", 4 * share.row_bytes))
+    match attention:
+        case GqaAttention():
+            _gqa(attention, share)
+        case MlaAttention() | CompressedAttention():
+            block = Block(
+                attention, share.hidden, attention.heads // share.layout.tp, share.projections, share.kv_cache
+            )
+            share.attention.append(BlockAttention(f"{block.op} attention", block))
+        case GatedDeltaNet() | KimiDeltaAttention():
+            _delta(attention, share)
+    share.per_token.extend(share.sum_over_shares())
+    if share.layout.cp > 1:
+        row_bytes = attention.kv_elements_per_token * kv_share(attention, share.layout.tp) * CACHE_BYTES[share.kv_cache]
+        share.attention.append(KeyGather("key gather", share.layout.cp, share.layout.tp, row_bytes))
+
+
+def kv_share(attention: Attention, tp: Each) -> Each:
+    """Part of a layer's cache on one GPU: heads are cut, latents and shared keys are copied to every GPU."""
+    return kv_heads_of(attention, tp) / attention.kv_heads if isinstance(attention, GqaAttention) else 1.0
+
+
+def kv_heads_of(attention: GqaAttention, tp: Each) -> Each:
+    """Key/value heads on one GPU; beyond one a GPU they are copied."""
+    each = attention.kv_heads // tp
+    return each + (each == 0)
+
+
+def _gqa(attention: GqaAttention, share: Share) -> None:
+    tp = share.layout.tp
+    query = attention.heads // tp * attention.head_dim
+    cache = 2 * kv_heads_of(attention, tp) * attention.head_dim
+    gate = query if attention.output_gate else 0
+    share.per_token += [
+        Gemm("qkv projection", query + gate + cache, share.hidden, share.projections),
+        Elementwise("rotary and cache write", 2 * (query + cache) * ACTIVATION_BYTES),
+        Gemm("attention output", share.hidden, query, share.projections),
+    ]
+    if attention.layer_norm:
+        share.per_token.append(Elementwise("query and key norm", 2 * (query + cache // 2) * ACTIVATION_BYTES))
+        if tp > 1:
+            # Squares of a token's queries and of its keys, in float32, summed up by one kernel each.
+            share.per_token += [AllReduce("norm sums", tp, 4), AllReduce("norm sums", tp, 4)]
+    heads = Heads(attention.heads // tp, kv_heads_of(attention, tp), attention.head_dim, attention.window)
+    share.attention.append(SelfAttention("attention", heads, share.kv_cache, share.arithmetic))
+
+
+def _delta(attention: GatedDeltaNet | KimiDeltaAttention, share: Share) -> None:
+    """Projections of what the recurrence reads and of what it writes; the recurrence itself sees sequences."""
+    tp, hidden, lane = share.layout.tp, share.hidden, share.projections
+    if isinstance(attention, GatedDeltaNet):
+        values = attention.value_heads * attention.value_dim // tp
+        keys = attention.key_heads * attention.key_dim // tp
+        share.per_token.append(Gemm("delta input", 2 * (keys + values), hidden, lane))
+        share.per_token.append(Gemm("delta gates", 2 * attention.value_heads // tp, hidden, lane))
+    else:
+        values = attention.heads * attention.head_dim // tp
+        rank = attention.head_dim
+        share.per_token.append(Gemm("delta input", 3 * values, hidden, lane))
+        share.per_token.append(Gemm("delta gates", attention.heads // tp + rank, hidden, lane))
+        share.per_token.append(Gemm("delta decay", values, rank, lane))
+        gate = (values, hidden) if attention.full_rank_gate else (values + rank, rank)
+        share.per_token.append(Gemm("delta output gate", *gate, lane))
+    share.per_token.append(Gemm("attention output", hidden, values, lane))
+    share.attention.append(DeltaRule.of(attention, tp))
+
+
+def feed_forward(ffn: Ffn, share: Share) -> None:
+    """Collect the operators of a feed-forward block."""
+    share.per_token.append(Elementwise("norm and residual", 4 * share.row_bytes))
+    if isinstance(ffn, DenseFfn):
+        share.per_token.extend(_dense("ffn", ffn, share))
+        share.per_token.extend(share.sum_over_shares())
+    else:
+        _moe(ffn, share)
+
+
+def _dense(name: str, ffn: DenseFfn, share: Share) -> tuple[Gemm | Elementwise, ...]:
+    inter = ffn.inter // share.layout.tp
+    width = 2 * inter if ffn.gated else inter
+    return (
+        Gemm(f"{name} up", width, share.hidden, share.weights),
+        Elementwise("activation", (width + inter) * ACTIVATION_BYTES),
+        Gemm(f"{name} down", share.hidden, inter, share.weights),
+    )
+
+
+def _moe(ffn: MoeFfn, share: Share) -> None:
+    """Router, shared and routed experts; the routed ones work for the tokens of all ranks.
+
+    Tables of experts hold the choice of a token's experts (but vLLM's on Hopper) and the weighted sum of what they
+    make (aiconfigurator, collector/*/collect_moe.py).
+    """
+    layout, hidden = share.layout, ffn.latent or share.hidden
+    routed: list[Gemm | Elementwise | Exchange] = [Gemm("router", ffn.experts, share.hidden, "bf16")]
+    if ffn.latent:
+        routed.append(Gemm("latent down", ffn.latent, share.hidden, share.weights))
+        routed.append(Gemm("latent up", share.hidden, ffn.latent, share.weights))
+    shape = ExpertShape(hidden, ffn.inter, ffn.top_k, ffn.experts, layout.moe_tp, layout.moe_ep, ffn.gated)
+    loads, placement = _loads(ffn, layout, share.settings)
+    every: list[Experts | GatherScatter] = [Experts("experts", shape, share.experts, loads, placement)]
+    if layout.token_groups > 1 and layout.moe_ep > 1:
+        out_bytes = EXPERT_FORMATS[share.experts[0]].activation_bytes
+        routed.append(Exchange("expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, layout.tp, out_bytes))
+    if layout.token_groups > 1 and layout.moe_tp > 1:
+        every.append(GatherScatter("gather and scatter", layout.moe_tp, hidden * ACTIVATION_BYTES / layout.moe_ep))
+    share.per_token += routed
+    share.per_engine += every
+    if ffn.shared_inter:
+        shared = _dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), share)
+        # Halves of a batch have the other half beside them already.
+        if share.second_stream_tokens and not (share.settings.two_batch_overlap and exchanges(layout)):
+            beside = tuple(routed), tuple(every), layout.token_groups, share.second_stream_tokens
+            share.per_token.append(SecondStream("shared expert", shared, *beside))
+        else:
+            share.per_token += shared
+    if layout.token_groups == 1:
+        share.per_token.extend(share.sum_over_shares())
+
+
+def exchanges(layout: Parallelism) -> bool:
+    """Whether ranks that attend to different sequences send tokens to each other's experts."""
+    return layout.attn_dp > 1 and layout.moe_ep > 1
+
+
+def _loads(
+    ffn: MoeFfn, layout: Parallelism, settings: EngineSettings
+) -> tuple[tuple[tuple[str, str], ...], Placement | None]:
+    """Tables that answer under the settings' load, and where the experts lie if no table was measured so."""
+    load, redundant, wide = settings.expert_load, settings.redundant_experts, exchanges(layout)
+    if load == "" and (wide or not redundant):
+        return (REPLICATED if wide else UNEVEN), None
+    if load == "balanced" or (load == "power_law" and not redundant):
+        return tuple(tables for tables in MEASURED[load] if wide or tables[0] == "moe"), None
+    placement = place(load or "power_law", ffn.experts, ffn.top_k, layout.moe_ep, redundant)
+    return tuple(tables for tables in MEASURED["balanced"] if wide or tables[0] == "moe"), placement
