@@ -171,9 +171,10 @@ class MoeTimes:
         The same layer cut over as many GPUs another way comes first: same bytes, same flop.
         """
         shapes, held, cuts, gated = self._shapes
-        distance = np.abs(np.log(np.array(shape.held) / held)).sum(axis=1)
-        distance *= np.where((cuts == shape.cut).all(axis=1), 0.1, 1.0)
-        return shapes[int((distance + 10 * (gated != shape.gated)).argmin())]
+        plain = np.abs(np.log(np.array(shape.held) / held)).sum(axis=1) + 10 * (gated != shape.gated)
+        weighed = plain * np.where((cuts == shape.cut).all(axis=1), 0.1, 1.0)
+        # Widths are powers of two, so distances tie; the last bit of a logarithm must not choose.
+        return shapes[int(np.lexsort((plain.round(9), weighed.round(9)))[0])]
 
     @cached_property
     def _shapes(self) -> tuple[list[ExpertShape], Floats, np.ndarray, np.ndarray]:

@@ -88,7 +88,7 @@ class StepCost:
         return cls(Layouts.of([one.layout for one in made]), tokens, grids, settings=settings, launches=launches)
 
     def some(self, places: np.ndarray | slice) -> StepCost:
-        """Those of a stack's layouts at some places, which may be there several times; one layout alone is all of them."""
+        """Those of a stack's layouts at some places, several times if so; one layout alone is all of them."""
         if not isinstance(self.layout, Layouts):
             return self
         grids = replace(
