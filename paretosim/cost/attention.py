@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ProfileError
 from ..profiles.grid import Floats, LogGrid, Timed, distinct_rows, held_out_errors
@@ -31,6 +31,12 @@ class Heads:
     kv_heads: int
     head_dim: int
     window: int = 0
+
+
+def _present(values: Floats, place: NDArray[np.intp]) -> tuple[Floats, NDArray[np.intp]]:
+    """Those of an axis' values that some rows have, and which of them each row has."""
+    there = np.bincount(place, minlength=len(values)) > 0
+    return values[there].astype(np.float64), (np.cumsum(there) - 1)[place]
 
 
 def attended_pairs(isl: ArrayLike, window: int) -> Floats:
@@ -68,17 +74,17 @@ class AttentionTimes:
         layouts, lane = distinct_rows(*lanes)
         order = np.argsort(lane, kind="stable")
         bounds = np.searchsorted(lane[order], np.arange(len(layouts) + 1))
-        length = c["context" if phase == "decode" else "isl"]
-        grids, total = {}, 0
-        for i, layout in enumerate(layouts):
-            rows = order[bounds[i] : bounds[i + 1]]
-            batches, b = np.unique(c["batch"][rows], return_inverse=True)
-            lengths, s = np.unique(length[rows], return_inverse=True)
+        axes = [np.unique(c[name][order], return_inverse=True)
+                for name in ("batch", "context" if phase == "decode" else "isl")]  # fmt: skip
+        latency, grids, total = c["latency_s"][order], {}, 0
+        # Hundreds of layouts: numbers of places on common axes, not a sort for each.
+        for layout, start, stop in zip(layouts.tolist(), bounds[:-1], bounds[1:], strict=True):
+            (batches, b), (lengths, s) = (_present(values, place[start:stop]) for values, place in axes)
             seconds = np.full((len(batches), len(lengths)), np.nan)
-            seconds[b, s] = c["latency_s"][rows]
+            seconds[b, s] = latency[start:stop]
             seconds, lowered = pad_up(seconds, axes=(0, 1))
-            total += int(lowered.sum())
-            grids[Heads(*map(int, layout))] = (batches.astype(float), lengths.astype(float), seconds)
+            total += int(np.count_nonzero(lowered))
+            grids[Heads(*layout)] = batches, lengths, seconds
         return cls(gpu, phase, arithmetic, kv_dtype, grids, total)
 
     def roofline_s(self, gpu: GpuSpec, heads: Heads, batch: ArrayLike, length: ArrayLike) -> Floats:

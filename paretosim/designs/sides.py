@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,12 +72,21 @@ def unbeaten(side: Side, by_latency: bool) -> Side:
     per GPU, cost, power or latency.
     """
     early = -side.latency_s if by_latency else np.zeros(len(side))
-    running, kept = Front.empty(), [np.empty(0, np.int64)]
-    for count in np.unique(side.gpus):
-        here = np.flatnonzero(side.gpus == count)
-        running |= Front.of(early[here], side.rate_req_s[here], here)
-        kept.append(running.index[side.gpus[running.index] == count])
-    return side.take(np.sort(np.concatenate(kept)))
+    order = np.lexsort((-side.rate_req_s, -early, side.gpus))
+    kept = []
+    # A staircase of those before that none of them beats: the later, the more they serve.
+    steps: list[float] = []
+    serves: list[float] = []
+    for row, at, rate in zip(order.tolist(), early[order].tolist(), side.rate_req_s[order].tolist(), strict=True):
+        place = bisect_left(steps, at)
+        if place < len(steps) and serves[place] >= rate:
+            continue
+        kept.append(row)
+        end = place + (place < len(steps) and steps[place] == at)
+        while place and serves[place - 1] <= rate:
+            place -= 1
+        steps[place:end], serves[place:end] = [at], [rate]
+    return side.take(np.sort(np.array(kept, np.int64)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -215,7 +216,12 @@ def _load(path: Path, schema: OpSchema, content: bytes, sidecar: bytes | None = 
             column = column.dictionary_encode()
         if pa.types.is_dictionary(column.type):
             words = np.array(column.dictionary.to_pylist(), dtype=object)
-            columns[name] = words[column.indices.to_numpy()]
+            columns[name] = words[_numbers(column.indices)]
         else:
-            columns[name] = column.to_numpy()
+            columns[name] = _numbers(column)
     return Table(schema, provenance, columns)
+
+
+def _numbers(column: Any) -> np.ndarray:
+    """An Arrow array of numbers; `to_numpy` imports pandas, which takes longer than a small sweep's tables."""
+    return np.from_dlpack(column) if len(column) else np.empty(0, column.type.to_pandas_dtype())

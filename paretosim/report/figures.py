@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 COLOURS = {"colocated": "#D55E00", "disaggregated": "#0072B2"}
 DASHES = {"colocated": "--", "disaggregated": "-"}  # as in the explorer
 BAND = ("throughput_tok_s_gpu_lo", "throughput_tok_s_gpu_hi")
+LEFT, BELOW, ABOVE = 0.95, 0.8, 0.75
+"""Room around the panels for labels, footer, title and legend [inch]."""
+PANEL, GAP = (4.1, 2.95), (0.6, 0.8)
+"""Size of a panel, and what lies between two [inch]."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 
 
@@ -43,29 +47,38 @@ def draw_frontiers(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[
     mixes = list(dict.fromkeys(fronts["mix"]))
     columns = min(3, len(mixes))
     rows = -(-len(mixes) // columns)
-    figure = Figure(figsize=(1.2 + 4.6 * columns, 1.6 + 3.7 * rows), dpi=130, layout="constrained")
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.set(rect=(0, 0.05 / rows, 1, 1 - 0.05 / rows))  # type: ignore[call-arg]  # a line for the footer
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    width, height = (
+        LEFT + columns * PANEL[0] + (columns - 1) * GAP[0] + 0.2,
+        BELOW + ABOVE + rows * PANEL[1] + (rows - 1) * GAP[1],
+    )
+    figure = Figure(figsize=(width, height), dpi=130)
+    axes = [figure.add_subplot(rows, columns, place + 1) for place in range(len(mixes))]
+    # Places in inches: a layout that is solved for takes as long as all of the drawing.
+    figure.subplots_adjust(
+        left=LEFT / width, right=1 - 0.2 / width, bottom=BELOW / height, top=1 - ABOVE / height,
+        wspace=GAP[0] / PANEL[0], hspace=GAP[1] / PANEL[1],
+    )  # fmt: skip
     markers = _markers(fronts, mixes)
-    for axis, mix in zip(axes, mixes, strict=False):
+    for axis, mix in zip(axes, mixes, strict=True):
         _panel(axis, fronts, mix, markers)
-    for axis in axes[len(mixes) :]:
-        axis.set_visible(False)
     # Names are the user's: without parse_math=False a dollar sign in one starts a formula.
-    figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left", parse_math=False)
+    figure.text(0.12 / width, 1 - 0.1 / height, title, fontsize=13, fontweight="bold", va="top", parse_math=False)
     handles = [_marker_handle(name, shape) for name, shape in markers.items()]
     if len(handles) > 1:
-        figure.legend(handles=handles, loc="outside upper right", ncols=min(6, len(handles)), fontsize=8, frameon=False)
-    for axis in axes[: len(mixes)]:
+        figure.legend(
+            handles=handles, loc="upper right", bbox_to_anchor=(1, 1), ncols=min(6, len(handles)), fontsize=8,
+            frameon=False,
+        )  # fmt: skip
+    for axis in axes:
         axis.set_xlabel("interactivity [tok/s/user]", fontsize=9)
-    figure.supylabel("throughput [output tok/s/GPU]", fontsize=10)
+    figure.text(
+        0.12 / width, 0.5, "throughput [output tok/s/GPU]", fontsize=10, rotation="vertical", ha="left", va="center"
+    )
     said = [f"{key}: {value}" for key, value in facts.items()]
     half = -(-len(said) // 2)
     footer = "   ".join(said) if columns > 1 else "\n".join("   ".join(part) for part in (said[:half], said[half:]))
     figure.text(0.995, 0.004, footer, ha="right", va="bottom", fontsize=6.5, color="0.45", parse_math=False)
-    FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_png(path, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
 
 
 def _markers(fronts: pd.DataFrame, mixes: list[str]) -> dict[str, str]:
