@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What pip does for a package that is not editable.
+COMPILE = $(BIN)/python -m compileall -q paretosim
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint accuracy support studies wheel clean
@@ -15,10 +17,12 @@ $(BIN)/python:
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
+	$(COMPILE)
 	@touch $@
 
 $(VENV)/.installed-test: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(COMPILE)
 	@touch $@ $(VENV)/.installed
 
 demo: $(VENV)/.installed  ## install into .venv and sweep the quickstart scenario

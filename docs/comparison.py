@@ -23,7 +23,7 @@ import pandas as pd
 from accuracy import replaced
 
 import paretosim as ps
-from paretosim.designs.table import describe
+from paretosim.designs.table import describe, framed
 
 PAGE = Path(__file__).with_name("comparison.md")
 COUNTS = Path(__file__).with_name("peer_counts.py")
@@ -137,7 +137,7 @@ def side_by_side(saved: Path, folder: Path) -> Iterator[str]:
     result = answer.result
     (mix,) = result.points
     for found in (same, like):
-        row = describe(result.space, result.points[mix], result.gpus, found["design_id"].to_numpy()[:1]).iloc[0]
+        row = framed(describe(result.space, result.points[mix], result.gpus, found["design_id"].to_numpy()[:1])).iloc[0]
         yield ours("paretosim, for that design", row)
     for mode in ("colocated", "disaggregated"):
         front = answer.fronts[answer.fronts["serving"] == mode]

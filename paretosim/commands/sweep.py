@@ -5,12 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..api import sweep
 from ..report.ahead import Ahead
-from ..report.certified import certified_text, write_certified
 from ..report.progress import Bar
-from ..report.write import write_sweep
-from .store import store_of
 
 RUNS = Path("runs")
 
@@ -20,6 +16,12 @@ def run(args: argparse.Namespace) -> None:
     # Journals lie beside the folder of the answer, which only appears once it is whole.
     journal = (args.out.parent if args.out else RUNS) / ".journal"
     with Ahead() as ahead, Bar(args.quiet) as bar:
+        # While these are imported, the other process imports its own.
+        from ..api import sweep
+        from ..report.certified import certified_text, write_certified
+        from ..report.write import write_sweep
+        from .store import store_of
+
         answer = sweep(
             args.scenario, store_of(args), args.executor, bar, jobs=args.jobs, ray_address=args.ray_address,
             journal=journal, resume=args.resume, prune=not args.no_prune,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,10 +34,25 @@ class Heads:
     window: int = 0
 
 
-def _present(values: Floats, place: NDArray[np.intp]) -> tuple[Floats, NDArray[np.intp]]:
-    """Those of an axis' values that some rows have, and which of them each row has."""
-    there = np.bincount(place, minlength=len(values)) > 0
-    return values[there].astype(np.float64), (np.cumsum(there) - 1)[place]
+def _measured_alike(
+    lane: NDArray[np.intp], lanes: int, *axes: np.ndarray
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], list[np.ndarray]]]:
+    """Lanes that were measured at the same values of each axis: their rows, their places, and those values."""
+    there = []
+    for values in axes:
+        distinct, place = np.unique(values, return_inverse=True)
+        flags = np.zeros((lanes, len(distinct)), bool)
+        flags[lane, place] = True
+        there.append((distinct, flags))
+    kinds: dict[bytes, list[int]] = {}
+    for one, flags in enumerate(np.hstack([flags for _, flags in there])):
+        kinds.setdefault(flags.tobytes(), []).append(one)
+    kind = np.empty(lanes, np.intp)
+    for number, places in enumerate(kinds.values()):
+        kind[places] = number
+    for number, places in enumerate(kinds.values()):
+        rows = np.flatnonzero(kind[lane] == number)
+        yield rows, np.array(places), [distinct[flags[places[0]]] for distinct, flags in there]
 
 
 def attended_pairs(isl: ArrayLike, window: int) -> Floats:
@@ -72,19 +88,17 @@ class AttentionTimes:
         own = c["heads"]  # an encoder's heads have keys of their own, and its tables no window
         lanes = own, c.get("kv_heads", own), c["head_dim"], c.get("window", np.zeros_like(own))
         layouts, lane = distinct_rows(*lanes)
-        order = np.argsort(lane, kind="stable")
-        bounds = np.searchsorted(lane[order], np.arange(len(layouts) + 1))
-        axes = [np.unique(c[name][order], return_inverse=True)
-                for name in ("batch", "context" if phase == "decode" else "isl")]  # fmt: skip
-        latency, grids, total = c["latency_s"][order], {}, 0
-        # Hundreds of layouts: numbers of places on common axes, not a sort for each.
-        for layout, start, stop in zip(layouts.tolist(), bounds[:-1], bounds[1:], strict=True):
-            (batches, b), (lengths, s) = (_present(values, place[start:stop]) for values, place in axes)
-            seconds = np.full((len(batches), len(lengths)), np.nan)
-            seconds[b, s] = latency[start:stop]
-            seconds, lowered = pad_up(seconds, axes=(0, 1))
+        length = c["context" if phase == "decode" else "isl"]
+        grids, total = {}, 0
+        # Of hundreds of layouts most were measured at the same batches and lengths.
+        for rows, places, (batches, lengths) in _measured_alike(lane, len(layouts), c["batch"], length):
+            seconds = np.full((len(places), len(batches), len(lengths)), np.nan)
+            at = np.searchsorted(batches, c["batch"][rows]), np.searchsorted(lengths, length[rows])
+            seconds[(np.searchsorted(places, lane[rows]), *at)] = c["latency_s"][rows]
+            seconds, lowered = pad_up(seconds, axes=(1, 2))
             total += int(np.count_nonzero(lowered))
-            grids[Heads(*layout)] = batches, lengths, seconds
+            for layout, one in zip(layouts[places].tolist(), seconds, strict=True):
+                grids[Heads(*layout)] = batches.astype(float), lengths.astype(float), one
         return cls(gpu, phase, arithmetic, kv_dtype, grids, total)
 
     def roofline_s(self, gpu: GpuSpec, heads: Heads, batch: ArrayLike, length: ArrayLike) -> Floats:

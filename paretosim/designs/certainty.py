@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..measured.bands import Bands
 from .space import Ints
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .table import Columns
 
 MODES = {"colocated": "aggregated", "disaggregated": "disaggregated"}
 X, Y = "interactivity_tok_s_user", "throughput_tok_s_gpu"
@@ -20,8 +18,8 @@ COLUMNS = (*(f"{of}_{end}" for of in (X, Y, "tpot_s", "ttft_s") for end in ("lo"
 
 
 def with_bands(
-    table: pd.DataFrame, bands: Bands, engine: str, deployments: Mapping[str, str] = MappingProxyType({})
-) -> pd.DataFrame:
+    table: Columns, bands: Bands, engine: str, deployments: Mapping[str, str] = MappingProxyType({})
+) -> Columns:
     """The table with `COLUMNS`, none of them where there are no bands.
 
     Two designs are alike if their bands overlap in interactivity and in throughput: measured, either may turn out
@@ -41,31 +39,32 @@ def with_bands(
     if not bands.factors:
         return table
     deployed = [deployments.get(gpu, "") for gpu in table["decode_gpu"]]
-    asked = zip(table["serving"], deployed, table["decode_batch"], table["prefill_batch"].fillna(1), strict=True)
-    factors = np.array([
-        [*bands.band(MODES[serving], engine, float(batch), "tpot", deployment),
-         *bands.band(MODES[serving], engine, float(batch), "throughput", deployment),
-         *bands.band(MODES[serving], engine, float(prompts), "ttft", deployment)]
-        for serving, deployment, batch, prompts in asked
-    ])  # fmt: skip
-    slow, fast = 1 / table[X].to_numpy() * factors[:, 0], 1 / table[X].to_numpy() * factors[:, 1]
-    rate = table[Y].to_numpy()[:, None] * factors[:, 2:4]
-    first = table["ttft_s"].to_numpy()[:, None] * factors[:, 4:]
+    prompts_of = np.nan_to_num(table["prefill_batch"].astype(np.float64), nan=1.0)
+    asked = zip(table["serving"], deployed, table["decode_batch"], prompts_of, strict=True)
+
+    @cache
+    def factors_of(serving: str, deployment: str, batch: float, prompts: float) -> list[float]:
+        loads = (batch, "tpot"), (batch, "throughput"), (prompts, "ttft")
+        return [end for load, of in loads for end in bands.band(MODES[serving], engine, float(load), of, deployment)]
+
+    factors = np.array([factors_of(*one) for one in asked])
+    slow, fast = 1 / table[X] * factors[:, 0], 1 / table[X] * factors[:, 1]
+    rate = table[Y][:, None] * factors[:, 2:4]
+    first = table["ttft_s"][:, None] * factors[:, 4:]
     values = (1 / fast, 1 / slow, *rate.T, slow, fast, *first.T)
-    table = table.assign(**dict(zip(COLUMNS, values, strict=False)))
-    table[COLUMNS[-1]] = _alike(table)
-    return table
+    table = table | dict(zip(COLUMNS, values, strict=False))
+    return table | {COLUMNS[-1]: _alike(table)}
 
 
-def _alike(table: pd.DataFrame) -> Ints:
+def _alike(table: Columns) -> Ints:
     """Of each row: designs of its mix's front, itself apart, that the bands do not tell from it."""
-    found = np.zeros(len(table), dtype=np.int64)
+    found = np.zeros(len(table["mix"]), dtype=np.int64)
     for mix in dict.fromkeys(table["mix"]):
-        mine = (table["mix"] == mix).to_numpy()
-        front = mine & table["pareto"].to_numpy()
+        mine = table["mix"] == mix
+        front = mine & table["pareto"]
         together = np.ones((int(mine.sum()), int(front.sum())), dtype=bool)
         for name in (X, Y):
-            low, high = (table[f"{name}_{end}"].to_numpy() for end in ("lo", "hi"))
+            low, high = (table[f"{name}_{end}"] for end in ("lo", "hi"))
             together &= (low[mine, None] <= high[None, front]) & (high[mine, None] >= low[None, front])
         found[mine] = together.sum(axis=1) - front[mine]
     return found

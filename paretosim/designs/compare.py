@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..profiles.grid import Floats
 from .front import Front
@@ -35,15 +36,20 @@ class Gain:
     interactivity_tok_s_user: float
 
 
-def mode_front(fronts: pd.DataFrame, mix: str, serving: str) -> tuple[Front, pd.DataFrame]:
-    """Front of one mode over all GPUs, and its rows in the front's order."""
-    at = np.flatnonzero((fronts["mix"] == mix) & (fronts["serving"] == serving))
+def mode_rows(fronts: Mapping[str, Any] | pd.DataFrame, mix: str, serving: str) -> tuple[Front, NDArray[np.intp]]:
+    """Front of one mode over all GPUs, and where its rows are in the table, in the front's order."""
+    at = np.flatnonzero((np.asarray(fronts["mix"]) == mix) & (np.asarray(fronts["serving"]) == serving))
     x, y, ids = (
-        fronts[name].to_numpy()[at] for name in ("interactivity_tok_s_user", "throughput_tok_s_gpu", "design_id")
+        np.asarray(fronts[name])[at] for name in ("interactivity_tok_s_user", "throughput_tok_s_gpu", "design_id")
     )
     front = Front.of(x, y, ids)
     order = np.argsort(ids)
-    rows = at[order[np.searchsorted(ids, front.index, sorter=order)]]
+    return front, at[order[np.searchsorted(ids, front.index, sorter=order)]]
+
+
+def mode_front(fronts: pd.DataFrame, mix: str, serving: str) -> tuple[Front, pd.DataFrame]:
+    """Front of one mode over all GPUs, and its rows in the front's order."""
+    front, rows = mode_rows(fronts, mix, serving)
     return front, fronts.iloc[rows].reset_index(drop=True)
 
 

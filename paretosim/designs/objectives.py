@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..profiles.grid import Floats
 from ..spec.hardware import GpuSpec
@@ -65,23 +66,38 @@ class Goal:
         return self.names == PLAIN
 
     @property
+    def costs(self) -> bool:
+        """Whether what the GPUs cost or draw is an objective."""
+        return "cost" in self.names or "power" in self.names
+
+    @property
     def waits(self) -> bool:
         """Whether the time to first token is an objective."""
         return "ttft" in self.names
 
     def values(self, reached: Reached) -> Floats:
-        """Objectives as columns, shape (designs, objectives).
+        """Objectives as columns, shape (designs, objectives)."""
+        return np.stack(np.broadcast_arrays(*(self._objective(name, reached) for name in self.names)), axis=-1)
 
-        Cost and power of a token are monotone in the rate for given GPUs, and rounded like throughput.
-        """
-        columns = {
-            "throughput": lambda: reached.throughput,
-            "interactivity": lambda: reached.interactivity,
-            "ttft": lambda: -reached.ttft_s,
-            "cost": lambda: -comparable(reached.usd_per_hour / reached.rate_tok_s),
-            "power": lambda: -comparable(reached.watts / reached.rate_tok_s),
-        }
-        return np.stack(np.broadcast_arrays(*(columns[name]() for name in self.names)), axis=-1)
+    def equal(self, reached: Reached, wanted: Floats) -> NDArray[np.bool_]:
+        """Where all objectives are exactly these."""
+        same = (self._objective(name, reached) == value for name, value in zip(self.names, wanted, strict=True))
+        return reduce(np.logical_and, same)
+
+    @staticmethod
+    def _objective(name: str, reached: Reached) -> Floats:
+        """Cost and power of a token are monotone in the rate for given GPUs, and rounded like throughput."""
+        match name:
+            case "throughput":
+                return reached.throughput
+            case "interactivity":
+                return reached.interactivity
+            case "ttft":
+                return -reached.ttft_s
+            case "cost":
+                return -comparable(reached.usd_per_hour / reached.rate_tok_s)
+            case _:
+                return -comparable(reached.watts / reached.rate_tok_s)
 
     def empty(self) -> AnyFront:
         """The front of no designs."""

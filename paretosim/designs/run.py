@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from .journal import Journal
 from .objectives import AnyFront, Goal
 from .space import DesignSpace
 from .summary import Stopwatch, rests_on, summary, unreachable
-from .table import MixPoints, describe, label
+from .table import Columns, MixPoints, describe, framed, label, taken
 from .tasks import DESIGNS_A_TASK, Evaluate, Score, SomeDesigns
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class SweepResult:
     space : index to design and back.
     points : engine points by mix label; the blend of several mixes is `blend.BLEND`.
     gpus : candidates, at the scenario's prices.
-    fronts : one row a design on the front of its (mix, serving, GPU pair); `pareto` marks those on the mix's front.
+    table : one row a design on the front of its (mix, serving, GPU pair); ``pareto`` marks those on the mix's front.
     summary : what ``summary.json`` holds.
     """
 
@@ -61,13 +62,23 @@ class SweepResult:
     space: DesignSpace
     points: Mapping[str, MixPoints]
     gpus: Mapping[str, GpuSpec]
-    fronts: pd.DataFrame
+    table: Columns
     summary: dict[str, Any]
+
+    @cached_property
+    def fronts(self) -> pd.DataFrame:
+        """`table` as a frame."""
+        return framed(self.table)
 
     @property
     def frontier(self) -> pd.DataFrame:
         """Designs that no other design of their mix beats, by falling interactivity."""
-        return self.fronts[self.fronts["pareto"]].drop(columns="pareto").reset_index(drop=True)
+        return framed(self.front_table)
+
+    @property
+    def front_table(self) -> Columns:
+        """The columns of ``frontier.csv``."""
+        return {n: v for n, v in taken(self.table, self.table["pareto"]).items() if n != "pareto"}
 
     def facts(self) -> dict[str, str]:
         """What a picture's footer says."""
@@ -221,21 +232,17 @@ def _check_found(
 
 def _table(
     space: DesignSpace, points: Mapping[str, MixPoints], gpus: Mapping[str, GpuSpec], goal: Goal, fronts: Groups
-) -> pd.DataFrame:
-    import pandas as pd
-
-    frames = []
+) -> Columns:
+    parts = []
     for mix in points:
         mine = [front for (of, *_), front in fronts.items() if of == mix]
         overall = goal.empty()
         for front in mine:
             overall = goal.merged(overall, front)
         index = np.concatenate([front.index for front in mine])
-        frame = describe(space, points[mix], gpus, index)
-        frame["pareto"] = np.isin(index, overall.index)
-        frames.append(frame)
+        part = describe(space, points[mix], gpus, index)
+        parts.append(part | {"pareto": np.isin(index, overall.index)})
+    table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     # Mixes in the scenario's order, then each mix's own front first, by falling interactivity.
-    table = pd.concat([f for f in frames if len(f)], ignore_index=True)
-    place = table["mix"].map({mix: i for i, mix in enumerate(points)})
-    order = np.lexsort((-table["interactivity_tok_s_user"], ~table["pareto"], place))
-    return table.iloc[order].reset_index(drop=True)
+    place = np.repeat(np.arange(len(parts)), [len(part["mix"]) for part in parts])
+    return taken(table, np.lexsort((-table["interactivity_tok_s_user"], ~table["pareto"], place)))

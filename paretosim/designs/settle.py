@@ -52,7 +52,7 @@ def settled(cross: Cross, front: AnyFront, able_p: Ints, able_d: Ints, best_p: I
 def _equal(cross: Cross, rows: Side, columns: Side, wanted: Floats) -> tuple[Ints, Ints]:
     """Legal (row, column) places whose objectives are exactly these."""
     down = rows.take((slice(None), None))
-    same = (cross.goal.values(cross.reached(down, columns)) == wanted).all(axis=-1)
+    same = cross.goal.equal(cross.reached(down, columns), wanted)
     row, column = np.nonzero(same & (down.gpus + columns.gpus <= cross.space.max_gpus))
     return row, column
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,10 @@ from ..peak import peak_bytes
 from ..profiles.store import Store
 from ..spec.scenario import Scenario
 from .blend import BLEND
-from .compare import best_gain, mode_front
+from .compare import best_gain, mode_rows
 from .execute import Spent
-from .table import MixPoints, label
+from .table import Columns, MixPoints, label
 from .tasks import Evaluated
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ def summary(
     executor: str,
     counts: Mapping[str, tuple[int, int]],
     points: Mapping[str, MixPoints],
-    fronts: pd.DataFrame,
+    fronts: Columns,
     spent: Spent,
     profiles: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -70,7 +67,7 @@ def summary(
     counts : (designs, feasible designs) by mix; the blend's are the same deployments again and are not added up.
     """
     alone = {mix: count for mix, count in counts.items() if mix != BLEND}
-    frontier = fronts[fronts["pareto"] & (fronts["mix"] != BLEND)]
+    frontier = fronts["pareto"] & (fronts["mix"] != BLEND)
     found = {
         "scenario_id": scenario_id,
         "scenario": scenario.name,
@@ -83,7 +80,7 @@ def summary(
         "feasible_designs_by_mix": {mix: feasible for mix, (_, feasible) in alone.items()},
         "unreachable_mixes": unreachable(points, alone),
         "weighted_gain": _weighted_gain(scenario, fronts),
-        "measured_share": round(float(frontier["measured_share"].mean()), 4),
+        "measured_share": round(float(fronts["measured_share"][frontier].mean()), 4),
         "tasks": spent.tasks,
         "tasks_resumed": spent.resumed,
         **profiles,
@@ -98,11 +95,11 @@ def unreachable(points: Mapping[str, MixPoints], counts: Mapping[str, tuple[int,
     return {mix: _why_none(points[mix]) for mix, (_, feasible) in counts.items() if not feasible}
 
 
-def _weighted_gain(scenario: Scenario, fronts: pd.DataFrame) -> float | None:
+def _weighted_gain(scenario: Scenario, fronts: Columns) -> float | None:
     """Disaggregation's best gain over colocated, the geometric mean over the mixes by their weight."""
     logs, weights = [], []
     for mix in scenario.workload.mixes:
-        both = (mode_front(fronts, label(mix), mode)[0] for mode in ("colocated", "disaggregated"))
+        both = (mode_rows(fronts, label(mix), mode)[0] for mode in ("colocated", "disaggregated"))
         if (gain := best_gain(*both)) is not None:
             logs.append(np.log(gain.ratio))
             weights.append(mix.weight)

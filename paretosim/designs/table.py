@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -31,6 +31,8 @@ COLUMNS = (
     "decode_moe_ep", "scheduler", "memory_gib_per_gpu_prefill", "memory_gib_per_gpu_decode", "kv_egress_gb_s_gpu",
     "kv_ingress_gb_s_gpu", "usd_per_mtok", "watts_per_gpu", "measured_share", "design_id",
 )  # fmt: skip
+Columns: TypeAlias = dict[str, np.ndarray]
+"""A table: arrays of one length by name."""
 OF_ENGINE = ("gpu", "batch", "tp", "pp", "attn_dp", "moe_tp", "moe_ep")
 OF_PREFILL = ("cp", "cpp_chunk")
 WHOLE = (
@@ -68,29 +70,37 @@ def label(mix: Mix) -> str:
     return f"{mix.isl}/{mix.osl}"
 
 
-def describe(space: DesignSpace, points: MixPoints, gpus: Mapping[str, GpuSpec], index: Ints) -> pd.DataFrame:
-    """One row per design, in the order of `index`, under the columns of `COLUMNS`."""
+def describe(space: DesignSpace, points: MixPoints, gpus: Mapping[str, GpuSpec], index: Ints) -> Columns:
+    """One row per design, in the order of `index`, under the names of `COLUMNS`; NaN where a design has nothing."""
+    mode, found = space.mode(index) if len(index) else np.empty(0, object), {"design_id": index}
+    for serving, rows_of in (("colocated", _colocated), ("disaggregated", _disaggregated)):
+        chosen = np.flatnonzero(mode == serving)
+        if not len(chosen):
+            continue
+        rows = rows_of(space, points, gpus, index[chosen]) | {"serving": np.full(len(chosen), serving, object)}
+        for name, values in rows.items():
+            if name not in found:
+                kind = object if values.dtype == object else np.int64 if name == "gpus" else np.float64
+                found[name] = np.full(len(index), 0 if kind is np.int64 else np.nan, kind)
+            found[name][chosen] = values
+    same = {"mix": points.label, "isl": round(points.isl), "osl": round(points.osl)}
+    found |= {name: np.full(len(index), value, object if name == "mix" else np.int64) for name, value in same.items()}
+    return {name: found[name] if name in found else np.full(len(index), np.nan) for name in COLUMNS}
+
+
+def framed(columns: Columns) -> pd.DataFrame:
+    """Columns as a frame, numbers that are whole or missing as such."""
     import pandas as pd
 
-    mode = space.mode(index) if len(index) else np.empty(0, object)
-    frames = []
-    for serving, rows_of in (("colocated", _colocated), ("disaggregated", _disaggregated)):
-        chosen = index[mode == serving]
-        if len(chosen):
-            rows = rows_of(space, points, gpus, chosen)
-            rows |= {"serving": np.full(len(chosen), serving, object), "design_id": chosen}
-            frames.append(pd.DataFrame(rows))
-    if not frames:
-        return pd.DataFrame(columns=list(COLUMNS))
-    frame = pd.concat(frames, ignore_index=True)
-    frame["mix"], frame["isl"], frame["osl"] = points.label, round(points.isl), round(points.osl)
-    frame = frame.reindex(columns=list(COLUMNS))
-    for column in WHOLE:
-        frame[column] = frame[column].astype("Int64")
-    return frame.set_index("design_id").loc[index].reset_index()[list(COLUMNS)]
+    return pd.DataFrame(columns).astype({name: "Int64" for name in WHOLE if name in columns})
 
 
-def deployment(row: pd.Series[Any]) -> Deployment:
+def taken(columns: Columns, rows: np.ndarray) -> Columns:
+    """Some rows, in the order asked for."""
+    return {name: values[rows] for name, values in columns.items()}
+
+
+def deployment(row: Mapping[str, Any] | pd.Series[Any]) -> Deployment:
     """The deployment that one row of `describe` stands for."""
     decode = _row_pool(row, "decode")
     if row["serving"] == "colocated":
@@ -98,7 +108,7 @@ def deployment(row: pd.Series[Any]) -> Deployment:
     return Deployment(decode, _row_pool(row, "prefill"))
 
 
-def _row_pool(row: pd.Series[Any], name: str) -> DeployedPool:
+def _row_pool(row: Mapping[str, Any] | pd.Series[Any], name: str) -> DeployedPool:
     layout = Parallelism(**{width: int(row[f"{name}_{width}"]) for width in WIDTHS if f"{name}_{width}" in row})
     chunk = int(row.get(f"{name}_cpp_chunk", 0))
     return DeployedPool(str(row[f"{name}_gpu"]), layout, int(row[f"{name}_batch"]), int(row[f"{name}_workers"]), chunk)

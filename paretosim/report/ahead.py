@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    import pandas as pd
+    from .figures import Fronts
 
 DRAWN = b"d"
 
@@ -36,21 +36,29 @@ class Ahead:
         self._child.kill()
         self._child.communicate()
 
-    def draw(self, fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[str, str]) -> None:
-        """As `paretosim.report.figures.draw_frontiers`; drawn here should the other process fail."""
+    def draw(self, fronts: Fronts, path: Path, title: str, facts: Mapping[str, str]) -> Callable[[], None]:
+        """As `paretosim.report.figures.draw_frontiers`, at the same time as what comes next; returns what waits for it.
+
+        The picture is drawn here should the other process fail.
+        """
         assert self._child.stdin is not None and self._child.stdout is not None
         with suppress(BrokenPipeError):
             pickle.dump((fronts, path, title, facts), self._child.stdin)
             self._child.stdin.flush()
-        if self._child.stdout.read(1) != DRAWN:
-            from .figures import draw_frontiers
+        answer = self._child.stdout
 
-            draw_frontiers(fronts, path, title, facts)
+        def wait() -> None:
+            if answer.read(1) != DRAWN:
+                from .figures import draw_frontiers
+
+                draw_frontiers(fronts, path, title, facts)
+
+        return wait
 
 
 def main() -> None:
     """Import, wait for what to draw, draw and say so; nothing comes where the sweep failed."""
-    for name in ("pandas", "matplotlib.figure", "matplotlib.backends.backend_agg"):
+    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
         import_module(name)
     from .figures import draw_frontiers
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..designs.table import WHOLE
 from ..errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ TEMPLATE = "explorer_template.html"
 LARGEST_JS_WHOLE = 2**53  # from here on, JavaScript's numbers skip whole numbers
 
 
-def write_explorer(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[str, str]) -> None:
+def write_explorer(fronts: Mapping[str, Any] | pd.DataFrame, path: Path, title: str, facts: Mapping[str, str]) -> None:
     """Write a page that plots throughput against interactivity and compares two designs side by side.
 
     The file needs no network: plotly.js, the data and the style are inside it. Same input, same bytes.
@@ -36,7 +37,8 @@ def write_explorer(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[
     Parameters
     ----------
     fronts : one row a design on the front of its (mix, serving, GPU pair), under the columns of
-        `paretosim.designs.table.COLUMNS` and ``pareto``; columns the page does not know are shown under their names.
+        `paretosim.designs.table.COLUMNS` and ``pareto``, a frame or arrays by name; columns the page does not know are
+        shown under their names.
     path : the HTML file.
     title : heading of the page.
     facts : what the answer rests on, shown under the heading.
@@ -61,34 +63,34 @@ def write_explorer(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[
     path.write_text(page, encoding="utf-8")
 
 
-def to_json(fronts: pd.DataFrame) -> str:
-    """The frame as JSON: ``{"columns": [...], "rows": [[...], ...]}``, missing values as null."""
-    columns = [str(name) for name in fronts.columns]
-    values = zip(*(fronts[name].tolist() for name in fronts.columns), strict=True)
-    rows = [[_plain(value) for value in row] for row in values]
-    return json.dumps({"columns": columns, "rows": rows}, allow_nan=False, separators=(",", ":"))
+def to_json(fronts: Mapping[str, Any] | pd.DataFrame) -> str:
+    """The table as JSON: ``{"columns": [...], "rows": [[...], ...]}``, missing values as null."""
+    names = [str(name) for name in fronts]
+    cells = [[_plain(value, name in WHOLE) for value in fronts[name].tolist()] for name in names]
+    rows = list(zip(*cells, strict=True))
+    return json.dumps({"columns": names, "rows": rows}, allow_nan=False, separators=(",", ":"))
 
 
-def _check(fronts: pd.DataFrame) -> None:
-    names = list(fronts.columns)
+def _check(fronts: Mapping[str, Any] | pd.DataFrame) -> None:
+    names = [str(name) for name in fronts]
     problems = [Problem(key, "the explorer needs this column") for key in NEEDED if key not in names]
     problems += [
         Problem(str(key), "two columns have this name") for key in dict.fromkeys(names) if names.count(key) > 1
     ]
-    if fronts.empty:
+    if not names or not len(fronts[names[0]]):
         problems.append(Problem("", "nothing to explore: the frame of fronts is empty; loosen `slo` or widen `space`"))
     if problems:
         raise InputError(problems)
 
 
-def _plain(value: Any) -> str | int | float | bool | None:
+def _plain(value: Any, whole_number: bool = False) -> str | int | float | bool | None:
     """A cell as JSON can hold it. Infinities and whole numbers that JavaScript would round travel as text."""
-    import pandas as pd
-
-    if value is None or value is pd.NA or value is pd.NaT:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # a frame's; no table of ours needs pandas
         return None
     if isinstance(value, bool | np.bool_):
         return bool(value)
+    if whole_number and isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, numbers.Integral):
         whole = int(value)
         return whole if abs(whole) < LARGEST_JS_WHOLE else str(whole)

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ..designs.blend import BLEND
-from ..designs.compare import best_gain, curve, mode_front
+from ..designs.compare import best_gain, curve, mode_rows
 from ..designs.front import Front
 from ..errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Fronts: TypeAlias = "Mapping[str, Any] | pd.DataFrame"
+
 # Okabe and Ito's palette: told apart by every kind of colour vision. Of its pairs, this one also reads well as text.
 COLOURS = {"colocated": "#D55E00", "disaggregated": "#0072B2"}
 DASHES = {"colocated": "--", "disaggregated": "-"}  # as in the explorer
 BAND = ("throughput_tok_s_gpu_lo", "throughput_tok_s_gpu_hi")
-LEFT, BELOW, ABOVE = 0.95, 0.8, 0.75
+LEFT, RIGHT, BELOW, ABOVE = 0.95, 0.2, 0.85, 0.75
 """Room around the panels for labels, footer, title and legend [inch]."""
-PANEL, GAP = (4.1, 2.95), (0.6, 0.8)
-"""Size of a panel, and what lies between two [inch]."""
+GAP = 0.6, 0.8
+"""Between two panels of a row, and of a column [inch]."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 
 
-def draw_frontiers(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[str, str]) -> None:
+def draw_frontiers(fronts: Fronts, path: Path, title: str, facts: Mapping[str, str]) -> None:
     """Draw every mix's fronts, colocated against disaggregated, and write a PNG; same input, same bytes.
 
     Both axes are linear and start at zero: the arrow of a gain against the height below it is then the gain itself,
@@ -36,27 +38,26 @@ def draw_frontiers(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[
 
     Parameters
     ----------
-    fronts : rows under the columns of `paretosim.designs.table.COLUMNS`.
+    fronts : rows under the columns of `paretosim.designs.table.COLUMNS`, a frame or arrays by name.
     facts : what the footer says.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if fronts.empty:
+    if "mix" not in fronts or not len(fronts["mix"]):
         raise InputError("nothing to draw: the frame of fronts is empty; loosen `slo` or widen `space`")
     mixes = list(dict.fromkeys(fronts["mix"]))
     columns = min(3, len(mixes))
     rows = -(-len(mixes) // columns)
-    width, height = (
-        LEFT + columns * PANEL[0] + (columns - 1) * GAP[0] + 0.2,
-        BELOW + ABOVE + rows * PANEL[1] + (rows - 1) * GAP[1],
-    )
+    width, height = 1.2 + 4.6 * columns, 1.6 + 3.7 * rows
+    wide = (width - LEFT - RIGHT - (columns - 1) * GAP[0]) / columns
+    high = (height - BELOW - ABOVE - (rows - 1) * GAP[1]) / rows
     figure = Figure(figsize=(width, height), dpi=130)
     axes = [figure.add_subplot(rows, columns, place + 1) for place in range(len(mixes))]
     # Places in inches: a layout that is solved for takes as long as all of the drawing.
     figure.subplots_adjust(
-        left=LEFT / width, right=1 - 0.2 / width, bottom=BELOW / height, top=1 - ABOVE / height,
-        wspace=GAP[0] / PANEL[0], hspace=GAP[1] / PANEL[1],
+        left=LEFT / width, right=1 - RIGHT / width, bottom=BELOW / height, top=1 - ABOVE / height,
+        wspace=GAP[0] / wide, hspace=GAP[1] / high,
     )  # fmt: skip
     markers = _markers(fronts, mixes)
     for axis, mix in zip(axes, mixes, strict=True):
@@ -81,16 +82,16 @@ def draw_frontiers(fronts: pd.DataFrame, path: Path, title: str, facts: Mapping[
     FigureCanvasAgg(figure).print_png(path, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
 
 
-def _markers(fronts: pd.DataFrame, mixes: list[str]) -> dict[str, str]:
+def _markers(fronts: Fronts, mixes: list[str]) -> dict[str, str]:
     """A shape for each GPU on some curve, or pair of GPUs where they differ."""
     shown = set()
     for mix in mixes:
         for serving in COLOURS:
-            shown |= set(_gpus(mode_front(fronts, mix, serving)[1]))
+            shown |= set(_gpus(fronts, mode_rows(fronts, mix, serving)[1]))
     return dict(zip(sorted(shown), MARKERS * 10, strict=False))
 
 
-def _gpus(rows: pd.DataFrame) -> list[str]:
+def _gpus(fronts: Fronts, rows: np.ndarray) -> list[str]:
     def short(name: object) -> str:
         return str(name).removesuffix("_sxm").upper()
 
@@ -98,7 +99,8 @@ def _gpus(rows: pd.DataFrame) -> list[str]:
         same = serving == "colocated" or short(prefill) == short(decode)
         return short(decode) if same else f"{short(prefill)} to {short(decode)}"
 
-    return [named(*row) for row in zip(*(rows[name] for name in ("serving", "prefill_gpu", "decode_gpu")), strict=True)]
+    names = (np.asarray(fronts[name])[rows] for name in ("serving", "prefill_gpu", "decode_gpu"))
+    return [named(*row) for row in zip(*names, strict=True)]
 
 
 def _marker_handle(name: str, shape: str) -> Any:
@@ -107,18 +109,18 @@ def _marker_handle(name: str, shape: str) -> Any:
     return Line2D([], [], marker=shape, linestyle="", color="0.35", markersize=6, label=name)
 
 
-def _panel(axis: Any, fronts: pd.DataFrame, mix: str, markers: Mapping[str, str]) -> None:
+def _panel(axis: Any, fronts: Fronts, mix: str, markers: Mapping[str, str]) -> None:
     found: dict[str, Front] = {}
     for serving, colour in COLOURS.items():
-        front, rows = mode_front(fronts, mix, serving)
+        front, rows = mode_rows(fronts, mix, serving)
         if not len(front):
             continue
         found[serving] = front
         axis.plot(front.x, front.y, color=colour, linestyle=DASHES[serving], linewidth=1.8, zorder=2)
-        if BAND[0] in rows:
-            low, high = (rows[name].to_numpy() for name in BAND)
+        if BAND[0] in fronts:
+            low, high = (np.asarray(fronts[name])[rows] for name in BAND)
             axis.fill_between(front.x, low, high, color=colour, alpha=0.1, linewidth=0, zorder=1)
-        gpus = np.array(_gpus(rows))
+        gpus = np.array(_gpus(fronts, rows))
         for gpu in markers:
             here = gpus == gpu
             axis.plot(front.x[here], front.y[here], markers[gpu], color=colour, markersize=5, markeredgecolor="white",
@@ -131,6 +133,7 @@ def _panel(axis: Any, fronts: pd.DataFrame, mix: str, markers: Mapping[str, str]
         f"ISL {isl} / OSL {osl}" if slash else f"{mix} mixes by weight" if mix == BLEND else mix,
         fontsize=10,
         loc="left",
+        y=1.0,
         parse_math=False,
     )
     axis.grid(color="0.92", linewidth=0.8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..designs.blend import BLEND
-from ..designs.compare import best_gain, curve, levels, mode_front
+from ..designs.compare import best_gain, curve, levels, mode_rows
 from ..designs.run import SweepResult
 from ..designs.table import deployment
 
@@ -40,8 +40,8 @@ def sweep_text(result: SweepResult) -> str:
 
 
 def _mix_lines(result: SweepResult, mix: str) -> list[str]:
-    fronts = result.fronts
-    sides = {mode: mode_front(fronts, mix, mode) for mode in result.space.serving}
+    table = result.table
+    sides = {mode: mode_rows(table, mix, mode) for mode in result.space.serving}
     overall = next(iter(sides.values()))[0]
     for front, _ in sides.values():
         overall |= front
@@ -56,7 +56,8 @@ def _mix_lines(result: SweepResult, mix: str) -> list[str]:
             if np.isnan(value):
                 lines.append(f"  {level:>13g}  {mode:<13}  {'-':>9}  out of reach")
                 continue
-            row = rows.iloc[int((rows["throughput_tok_s_gpu"].to_numpy() == value).argmax())]
+            at = rows[int((table["throughput_tok_s_gpu"][rows] == value).argmax())]
+            row = {name: values[at] for name, values in table.items()}
             split = mode == "disaggregated"
             ratio = f"{row['ctx_gen_ratio']:.2f}" if split else ""
             gain = (

@@ -190,12 +190,12 @@ def test_counts_are_those_of_enumerating(answer: ps.Sweep, store: Store) -> None
 
 
 def test_a_row_of_the_frontier_is_the_design_its_id_says(answer: ps.Sweep) -> None:
-    from paretosim.designs.table import describe
+    from paretosim.designs.table import describe, framed
 
     result = answer.result
     gpus = {name: Store().gpu(name) for name in ("h100_sxm", "h200_sxm")}
     for mix, rows in answer.frontier.groupby("mix", sort=False):
-        again = describe(result.space, result.points[str(mix)], gpus, rows["design_id"].to_numpy())
+        again = framed(describe(result.space, result.points[str(mix)], gpus, rows["design_id"].to_numpy()))
         assert again.to_csv(index=False) == rows.to_csv(index=False)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import paretosim as ps
-from paretosim.designs.table import describe
+from paretosim.designs.table import describe, framed
 
 SCENARIO = """\
 name: listed
@@ -49,7 +49,7 @@ def test_a_row_says_what_the_index_says(swept: tuple[ps.Sweep, pd.DataFrame]) ->
     result = answer.result
     for mix, some in rows.groupby("mix", observed=True):
         some = some.sample(min(1000, len(some)), random_state=0)
-        whole = describe(result.space, result.points[str(mix)], result.gpus, some.design_id.to_numpy())
+        whole = framed(describe(result.space, result.points[str(mix)], result.gpus, some.design_id.to_numpy()))
         for column in some.columns:
             one, other = some[column].to_numpy(), whole[column].to_numpy()
             missing = pd.isna(one)

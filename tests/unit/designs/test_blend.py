@@ -59,7 +59,7 @@ def test_a_blend_of_equals_is_each_of_them() -> None:
 
 
 def test_each_row_of_the_blend_is_what_its_design_delivers_to_every_mix(answer: ps.Sweep) -> None:
-    from paretosim.designs.table import describe
+    from paretosim.designs.table import describe, framed
 
     result = answer.result
     rows = answer.frontier[(answer.frontier.mix == BLEND) & (answer.frontier.serving == "disaggregated")]
@@ -81,7 +81,7 @@ def test_each_row_of_the_blend_is_what_its_design_delivers_to_every_mix(answer: 
     rate = np.minimum(*pools)
     np.testing.assert_allclose(rows.request_rate_s, rate, rtol=1e-9)
     np.testing.assert_allclose(rows.throughput_tok_s_gpu, rate * (weights @ osl) / rows.gpus, rtol=1e-9)
-    tables = [describe(space, one, result.gpus, ids) for one in each]
+    tables = [framed(describe(space, one, result.gpus, ids)) for one in each]
     tpot = sum(w * o * t.tpot_s for w, o, t in zip(weights, osl, tables, strict=True)) / (weights @ osl)
     np.testing.assert_allclose(rows.interactivity_tok_s_user, 1 / tpot, rtol=1e-9)
     np.testing.assert_allclose(rows.ttft_s, sum(w * t.ttft_s for w, t in zip(weights, tables, strict=True)), rtol=1e-9)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from paretosim.designs.certainty import COLUMNS, with_bands
+from paretosim.designs import certainty
+from paretosim.designs.certainty import COLUMNS
 from paretosim.measured.bands import Bands
 
 BANDS = Bands(
@@ -25,6 +27,10 @@ BANDS = Bands(
 def fronts(*rows: tuple[str, str, float, float, int, bool]) -> pd.DataFrame:
     names = ["mix", "serving", "interactivity_tok_s_user", "throughput_tok_s_gpu", "decode_batch", "pareto"]
     return pd.DataFrame(rows, columns=names).assign(ttft_s=0.2, prefill_batch=math.nan, decode_gpu="h200_sxm")
+
+
+def with_bands(frame: pd.DataFrame, *how: Any) -> pd.DataFrame:
+    return pd.DataFrame(certainty.with_bands({str(name): frame[name].to_numpy() for name in frame}, *how))
 
 
 def test_a_design_has_the_band_of_its_mode_and_its_load() -> None:
