@@ -59,12 +59,11 @@ def linear(grid: Floats, at: Cell) -> Floats:
 
 def bilinear(grid: Floats, row: Cell, column: Cell) -> Floats:
     """``grid`` (k, r, c) at points (...) -> (k, ...)."""
-    row_left, column_left, u, v = np.broadcast_arrays(row.left, column.left, row.weight, column.weight)
     flat = grid.reshape(len(grid), -1)
-    at = row_left * column.size + column_left
-    low = linear(flat, Cell(at, v, flat.shape[1]))
-    high: Floats = linear(flat, Cell(at + column.size, v, flat.shape[1]))
+    at = row.left * column.size + column.left
+    low = linear(flat, Cell(at, column.weight, flat.shape[1]))
+    high: Floats = linear(flat, Cell(at + column.size, column.weight, flat.shape[1]))
     high -= low
-    high *= u
+    high *= row.weight
     high += low
     return high

@@ -108,7 +108,7 @@ class StepCost:
 
     def decode(self, batch: ArrayLike, context: ArrayLike) -> Timed:
         """A step that goes once through the model for each of `batch` sequences at `context` tokens (arrays)."""
-        batch, context = np.broadcast_arrays(*map(_floats, (batch, context)))
+        batch, context = _aligned(batch, context)
         rank = batch / self._ranks(batch)
         total = self._decode_rows(rank, batch) + self._decode_attention(rank, context)
         if self.overlap is not None:
@@ -143,7 +143,7 @@ class StepCost:
         share : part of each prompt in this step; attention is charged at a prompt's average, so that the
             chunks of one prompt add up to the whole.
         """
-        prompts, isl, prefix, share = np.broadcast_arrays(*map(_floats, (prompts, isl, prefix, share)))
+        prompts, isl, prefix, share = _aligned(prompts, isl, prefix, share)
         tokens = prompts * (isl - prefix) * share
         ranks = self._ranks(prompts)
         seen = (tokens / ranks / self.layout.cp, tokens, prompts * share / ranks)
@@ -160,8 +160,7 @@ class StepCost:
         share: ArrayLike = 1,
     ) -> Timed:  # fmt: skip
         """A step that carries both: `decode` and `prefill` with their tokens in one pass through the weights."""
-        arrays = np.broadcast_arrays(*map(_floats, (batch, context, prompts, isl, prefix, share)))
-        batch, context, prompts, isl, prefix, share = arrays
+        batch, context, prompts, isl, prefix, share = _aligned(batch, context, prompts, isl, prefix, share)
         tokens = prompts * (isl - prefix) * share
         rank, ranks = batch / self._ranks(batch), self._ranks(prompts)
         new = tokens / ranks / self.layout.cp, tokens, prompts * share / ranks
@@ -291,17 +290,23 @@ class StepCost:
         if not cached.any() and (part == 1).all():  # whole prompts: every kind of work counts in full
             return bilinear(self.grids.whole_prompts, *at)
         keys, tokens, pairs, kept = (grid if grid is None else bilinear(grid, *at) for grid in self.grids.prefill)
-        total = np.zeros((2, *isl.shape)) if pairs is None else pairs
-        total *= part * (1 - cached**2)
+        total = np.zeros((2, *(1,) * isl.ndim))
         for work, left in (
+            (pairs, part * (1 - cached**2)),
             (tokens, part * (1 - cached)),
             (keys, cached + (1 - cached) * (1 + part) / 2),
             (kept, part),
         ):
             if work is not None:
-                work *= left
-                total += work
+                total = total + work * left
         return total
+
+
+def _aligned(*values: ArrayLike) -> list[Floats]:
+    """Arrays with as many axes, not repeated along any: what does not vary along an axis is looked up once."""
+    arrays = [_floats(value) for value in values]
+    axes = max(array.ndim for array in arrays)
+    return [array.reshape((1,) * (axes - array.ndim) + array.shape) for array in arrays]
 
 
 def _floats(value: ArrayLike) -> Floats:
