@@ -50,8 +50,8 @@ def chunk_bounds(step: StepTimes, isl: float, prefix: float, chunk: int, smoothi
     return np.array(starts), np.append(starts[1:], isl)
 
 
-def finish_s(seconds: ArrayLike, stages: int) -> Floats:
-    """When each of a series of micro-batches leaves the last of `stages` equal stages [s].
+def finish_s(seconds: ArrayLike, stages: int, rounds: int = 1) -> Floats:
+    """When each of a series of micro-batches, `rounds` times over, leaves the last of `stages` equal stages [s].
 
     Parameters
     ----------
@@ -66,14 +66,14 @@ def finish_s(seconds: ArrayLike, stages: int) -> Floats:
     seconds = np.asarray(seconds, dtype=np.float64)
     place = np.arange(stages).reshape(-1, *(1,) * (seconds.ndim - 1))
     before, after = place * seconds[:, None], (place + 1) * seconds[:, None]
-    leaves, done = np.zeros((stages, *seconds.shape[1:])), np.zeros(seconds.shape)
-    for j in range(len(seconds)):
-        leaves -= before[j]
+    leaves, done = np.zeros((stages, *seconds.shape[1:])), np.zeros((rounds * len(seconds), *seconds.shape[1:]))
+    for j in range(len(done)):
+        leaves -= before[j % len(seconds)]
         if j >= stages:
             np.maximum(leaves[:1], done[j - stages], out=leaves[:1])
         for stage in range(1, stages):
             np.maximum(leaves[stage : stage + 1], leaves[stage - 1], out=leaves[stage : stage + 1])
-        leaves += after[j]
+        leaves += after[j % len(seconds)]
         done[j] = leaves[-1]
     return done
 
@@ -107,7 +107,7 @@ def chunked_rate(
     asked = step if prompts.ndim == 1 else step.some(alike % prompts.shape[-1])
     timed = asked.prefill(prompts.ravel()[alike], ends[:, None], starts[:, None])
     followed = int(min(PROMPTS, max(2 * stages, PROMPTS // len(starts))))
-    left_s = finish_s(np.concatenate([timed.seconds] * followed), stages)[len(starts) - 1 :: len(starts)]
+    left_s = finish_s(timed.seconds, stages, followed)[len(starts) - 1 :: len(starts)]
     half = followed // 2
     period = ((left_s[-1] - left_s[half - 1]) / (followed - half))[each]
     at = np.minimum(groups, followed).astype(np.int64) - 1

@@ -118,5 +118,6 @@ def colocated_rate(
 
 
 def _named(kind: str, sizes: np.ndarray) -> np.ndarray:
-    words = [f"{kind} {int(size)}" for size in sizes.ravel()]
-    return np.array(words, dtype=object).reshape(sizes.shape)
+    distinct, place = np.unique(sizes, return_inverse=True)
+    words = np.array([f"{kind} {int(size)}" for size in distinct], dtype=object)
+    return words[place.reshape(sizes.shape)]

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from ..profiles.grid import Floats, monotone
+from ..profiles.grid import Floats, Timed, monotone
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
@@ -145,10 +145,14 @@ def _rows(part: Part, kernels: Kernels, layout: Parallelism, lanes: Lanes, draft
 def _row_seconds(kernels: Kernels, operator: PerToken, lanes: Lanes, halved: int) -> Floats:
     """Seconds and their measured part, shape (2, tokens); in two halves of the tokens of `halved` ranks, unless 0."""
     tokens = kernels.kept(_axis, lanes)
-    rows, times = halves(tokens, halved) if halved else (tokens, np.ones(()))
-    timed = operator.seconds(kernels, rows)
-    seconds = monotone(timed.seconds * times)
-    return np.stack([seconds, seconds * timed.measured])
+    if not halved:
+        timed = operator.seconds(kernels, tokens)
+    else:
+        rows, times = halves(tokens, halved)
+        timed = operator.seconds(kernels, rows)
+        timed = Timed(timed.seconds * times, timed.measured)
+    seconds = monotone(timed.seconds)
+    return np.array([seconds, seconds * timed.measured])
 
 
 def _exchanged(exchanges: list[tuple[Exchange, int]], kernels: Kernels, lanes: Lanes) -> Floats:

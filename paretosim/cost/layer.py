@@ -57,7 +57,7 @@ MEASURED = {
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Operators that a stage runs together: half a layer (attention, or the feed-forward block), or those of its ends.
+    """Operators that a stage runs together: attention, a feed-forward block, routed experts, or those of its ends.
 
     Attributes
     ----------
@@ -198,13 +198,15 @@ def _delta(attention: GatedDeltaNet | KimiDeltaAttention, share: Share) -> None:
 
 
 def feed_forward(ffn: Ffn, share: Share) -> None:
-    """Collect the operators of a feed-forward block."""
+    """Collect the operators of a feed-forward block that no cut of experts changes: all of a dense one."""
     share.per_token.append(Elementwise("norm and residual", 4 * share.row_bytes))
     if isinstance(ffn, DenseFfn):
         share.per_token.extend(_dense("ffn", ffn, share))
         share.per_token.extend(share.sum_over_shares())
-    else:
-        _moe(ffn, share)
+        return
+    share.per_token.extend(_router(ffn, share))
+    if ffn.shared_inter and not share.second_stream_tokens:
+        share.per_token.extend(_dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), share))
 
 
 def _dense(name: str, ffn: DenseFfn, share: Share) -> tuple[Gemm | Elementwise, ...]:
@@ -217,35 +219,43 @@ def _dense(name: str, ffn: DenseFfn, share: Share) -> tuple[Gemm | Elementwise, 
     )
 
 
-def _moe(ffn: MoeFfn, share: Share) -> None:
-    """Router, shared and routed experts; the routed ones work for the tokens of all ranks.
+def _router(ffn: MoeFfn, share: Share) -> list[Gemm]:
+    found = [Gemm("router", ffn.experts, share.hidden, "bf16")]
+    if ffn.latent:
+        found.append(Gemm("latent down", ffn.latent, share.hidden, share.weights))
+        found.append(Gemm("latent up", share.hidden, ffn.latent, share.weights))
+    return found
+
+
+def routed(ffn: MoeFfn, share: Share) -> None:
+    """Collect routed experts, which work for the tokens of all ranks, and a shared one that runs beside them.
 
     Tables of experts hold the choice of a token's experts (but vLLM's on Hopper) and the weighted sum of what they
     make (aiconfigurator, collector/*/collect_moe.py).
     """
     layout, hidden = share.layout, ffn.latent or share.hidden
-    routed: list[Gemm | Elementwise | Exchange] = [Gemm("router", ffn.experts, share.hidden, "bf16")]
-    if ffn.latent:
-        routed.append(Gemm("latent down", ffn.latent, share.hidden, share.weights))
-        routed.append(Gemm("latent up", share.hidden, ffn.latent, share.weights))
     shape = ExpertShape(hidden, ffn.inter, ffn.top_k, ffn.experts, layout.moe_tp, layout.moe_ep, ffn.gated)
     loads, placement = _loads(ffn, layout, share.settings)
     every: list[Experts | GatherScatter] = [Experts("experts", shape, share.experts, loads, placement)]
+    sent: list[Exchange] = []
     if layout.token_groups > 1 and layout.moe_ep > 1:
         out_bytes = EXPERT_FORMATS[share.experts[0]].activation_bytes
-        routed.append(Exchange("expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, layout.tp, out_bytes))
+        sent.append(Exchange("expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, layout.tp, out_bytes))
     if layout.token_groups > 1 and layout.moe_tp > 1:
         every.append(GatherScatter("gather and scatter", layout.moe_tp, hidden * ACTIVATION_BYTES / layout.moe_ep))
-    share.per_token += routed
+    share.per_token += sent
     share.per_engine += every
-    if ffn.shared_inter:
+    if ffn.shared_inter and share.second_stream_tokens:
         shared = _dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), share)
         # Halves of a batch have the other half beside them already.
-        if share.second_stream_tokens and not (share.settings.two_batch_overlap and exchanges(layout)):
-            beside = tuple(routed), tuple(every), layout.token_groups, share.second_stream_tokens
-            share.per_token.append(SecondStream("shared expert", shared, *beside))
-        else:
+        if share.settings.two_batch_overlap and exchanges(layout):
             share.per_token += shared
+        else:
+            first: tuple[Gemm | Exchange, ...] = (*_router(ffn, share), *sent)
+            ranks = layout.token_groups
+            share.per_token.append(
+                SecondStream("shared expert", shared, first, tuple(every), ranks, share.second_stream_tokens)
+            )
     if layout.token_groups == 1:
         share.per_token.extend(share.sum_over_shares())
 

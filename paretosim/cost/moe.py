@@ -100,7 +100,8 @@ class MoeTimes:
     load: str
     curves: dict[ExpertShape, tuple[Floats, Floats]]
     lowered: int
-    _nearest: dict[ExpertShape, tuple[ExpertShape, LogGrid]] = field(default_factory=dict, repr=False, compare=False)
+    _nearest: dict[ExpertShape, ExpertShape] = field(default_factory=dict, repr=False, compare=False)
+    _grids: dict[ExpertShape, LogGrid] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, gpu: GpuSpec, lane: str, load: str, table: Table) -> MoeTimes:
@@ -157,12 +158,12 @@ class MoeTimes:
     def _efficiency(self, shape: ExpertShape, tokens: Floats) -> tuple[Floats, Floats]:
         """Roofline over seconds of the shape, or of the nearest one; and whether it was measured."""
         if shape not in self._nearest:
-            near = shape if shape in self.curves else self.nearest(shape)
+            self._nearest[shape] = shape if shape in self.curves else self.nearest(shape)
+        near = self._nearest[shape]
+        if near not in self._grids:
             at, seconds = self.curves[near]
-            curve = LogGrid.of((at,), experts_roofline_s(self.gpu, self.lane, near, at) / seconds)
-            self._nearest[shape] = near, curve
-        near, curve = self._nearest[shape]
-        efficiency, inside = curve(tokens)
+            self._grids[near] = LogGrid.of((at,), experts_roofline_s(self.gpu, self.lane, near, at) / seconds)
+        efficiency, inside = self._grids[near](tokens)
         return efficiency, (inside & (near == shape)).astype(np.float64)
 
     def nearest(self, shape: ExpertShape) -> ExpertShape:

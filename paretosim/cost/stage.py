@@ -7,12 +7,12 @@ from math import ceil
 
 from ..errors import InputError
 from ..spec.engine import EngineSpec
-from ..spec.layers import DenseFfn, LayerGroup, MlaAttention, MoeFfn
+from ..spec.layers import LayerGroup, MlaAttention, MoeFfn
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import EngineSettings
-from .layer import Part, Share, attend, exchanges, feed_forward
+from .layer import Part, Share, attend, exchanges, feed_forward, routed
 from .operators import ACTIVATION_BYTES, Beside, Elementwise, Gemm, Send
 
 DRAFT = -1
@@ -92,7 +92,7 @@ class Stages:
     arithmetic: str | None
     lanes: tuple[str, str, tuple[str, ...]]
     _parts: dict[object, Part] = field(default_factory=dict, repr=False, compare=False)
-    _kinds: dict[Parallelism, list[tuple[Part, Part]]] = field(default_factory=dict, repr=False, compare=False)
+    _kinds: dict[Parallelism, list[tuple[Part, ...]]] = field(default_factory=dict, repr=False, compare=False)
     _layers: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -115,12 +115,12 @@ class Stages:
         It also runs the output head, so that no stage is slower than it; the embedding look-up is bytes only.
         """
         cut = Parallelism(layout.tp, 1, layout.cp, layout.attn_dp, layout.moe_ep)
-        if (halves := self._kinds.get(cut)) is None:
-            halves = self._kinds[cut] = [self._halves(place, cut) for place in range(len(self.model.layers))]
+        if (kinds := self._kinds.get(cut)) is None:
+            kinds = self._kinds[cut] = [self._of_layer(place, cut) for place in range(len(self.model.layers))]
         if layout.pp not in self._layers:
             self._layers[layout.pp] = self.model.layers_of_stage(layout.pp)
         parts = [(self._ends(layout.tp), 1)]
-        parts += [(part, n) for place, n in enumerate(self._layers[layout.pp]) if n for part in halves[place]]
+        parts += [(part, n) for place, n in enumerate(self._layers[layout.pp]) if n for part in kinds[place]]
         if layout.pp > 1:
             parts.append((self._hand_over(layout.tp, layout.gpus), 1))
         return Stage(tuple(parts), self._draft(cut) if self.settings.draft_tokens else None)
@@ -130,25 +130,29 @@ class Stages:
         assert group is not None
         return group
 
-    def _halves(self, place: int, cut: Parallelism) -> tuple[Part, Part]:
-        """Attention and feed-forward block of a layer; the first and dense blocks know no cut of experts."""
+    def _of_layer(self, place: int, cut: Parallelism) -> tuple[Part, ...]:
+        """Attention and what no cut of experts changes, for all such cuts once; and routed experts."""
+        ffn, heads = self._group(place).ffn, Parallelism(cut.tp, 1, cut.cp)
         over = self.settings.two_batch_overlap and place != DRAFT
-        apart = over and isinstance(self._group(place).ffn, MoeFfn) and exchanges(cut)
-        heads, is_dense = Parallelism(cut.tp, 1, cut.cp), isinstance(self._group(place).ffn, DenseFfn)
-        return (
-            self._half("attention", place, heads, apart),
-            self._half("ffn", place, heads if is_dense else cut, apart),
-        )
+        apart = over and isinstance(ffn, MoeFfn) and exchanges(cut)
+        parts = self._part("attention", place, heads, apart), self._part("ffn", place, heads, apart)
+        return (*parts, self._part("experts", place, cut, apart)) if isinstance(ffn, MoeFfn) else parts
 
-    def _half(self, half: Beside, place: int, cut: Parallelism, apart: bool) -> Part:
-        key = half, place, cut, apart
+    def _part(self, kind: str, place: int, cut: Parallelism, apart: bool) -> Part:
+        key = kind, place, cut, apart
         if key not in self._parts:
             share = Share(
                 self.model.hidden, cut, self.settings, *self.lanes, self.kv_cache, self.arithmetic,
                 self.engine.second_stream_tokens,
             )  # fmt: skip
             group = self._group(place)
-            attend(group.attention, share) if half == "attention" else feed_forward(group.ffn, share)
+            if kind == "attention":
+                attend(group.attention, share)
+            elif kind == "ffn":
+                feed_forward(group.ffn, share)
+            elif isinstance(group.ffn, MoeFfn):
+                routed(group.ffn, share)
+            half: Beside = "attention" if kind == "attention" else "ffn"
             self._parts[key] = share.part(half if apart else None)
         return self._parts[key]
 
@@ -161,7 +165,7 @@ class Stages:
             hidden = self.model.hidden
             norm = Elementwise("norm and residual", 4 * hidden * ACTIVATION_BYTES)
             self._parts["taken"] = Part((norm, Gemm("projection", hidden, 2 * hidden, "bf16")))
-        parts = self._ends(cut.tp), self._parts["taken"], *self._halves(DRAFT, cut)
+        parts = self._ends(cut.tp), self._parts["taken"], *self._of_layer(DRAFT, cut)
         return Stage(tuple((part, 1) for part in parts))
 
     def _ends(self, tp: int) -> Part:
