@@ -34,23 +34,23 @@ class Compiler:
 
     Attributes
     ----------
-    model, precision, kernels, settings : what is served, on what, and how.
+    kernels : on what it is served.
+    stages : what is served and how, which several GPU types may share.
     """
 
-    model: ModelSpec
-    precision: Precision
     kernels: Kernels
-    settings: EngineSettings = DEFAULT
+    stages: Stages
     _grids: dict[tuple[Part, bool], PartGrids] = field(default_factory=dict, repr=False, compare=False)
     _made: dict[Parallelism, Made] = field(default_factory=dict, repr=False, compare=False)
 
-    @cached_property
-    def _stages(self) -> Stages:
-        return Stages.of(self.model, self.precision, self.kernels.engine, self.settings)
+    @property
+    def settings(self) -> EngineSettings:
+        """How the engine is run."""
+        return self.stages.settings
 
     @cached_property
     def _lanes(self) -> Lanes:
-        whole = self._stages(Parallelism())
+        whole = self.stages(Parallelism())
         stages = (whole,) if whole.draft is None else (whole, whole.draft)
         return tuple(sorted({lane for stage in stages for part, _ in stage.parts for lane in part.lanes}))
 
@@ -63,8 +63,6 @@ class Compiler:
 
         Raises
         ------
-        InputError
-            A precision the engine lacks, or drafts of a model that ships no layer for them.
         ProfileError
             A table that is needed and missing.
         """
@@ -77,7 +75,7 @@ class Compiler:
         return self._made[layout]
 
     def _make(self, layout: Parallelism) -> Made:
-        stage = self._stages(layout)
+        stage = self.stages(layout)
         parts = [(self._part(part, layout, False), count) for part, count in stage.parts]
         launches = sum(part.launches * count for part, count in parts)
         if stage.draft is not None:
@@ -114,8 +112,16 @@ def compile_step(
     layout: Parallelism,
     settings: EngineSettings = DEFAULT,
 ) -> StepCost:
-    """As `Compiler.step`, for one layout."""
-    return Compiler(model, precision, kernels, settings).step(layout)
+    """Cost of one step of one layout.
+
+    Raises
+    ------
+    InputError
+        A precision the engine lacks, or drafts of a model that ships no layer for them.
+    ProfileError
+        A table that is needed and missing.
+    """
+    return Compiler(kernels, Stages.of(model, precision, kernels.engine, settings)).step(layout)
 
 
 def hidden(part: Part) -> Iterator[Exchange]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from ..profiles.grid import Floats, LogGrid, Timed, distinct_rows, held_out_errors
+from ..profiles.grid import Floats, Timed, distinct_rows, held_out_errors
 from ..profiles.hygiene import pad_up
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
@@ -64,26 +64,28 @@ class GemmTimes:
         nearest = np.argsort((distance**2).sum(axis=1), kind="stable")[:NEIGHBOURS]
         roof = gemm_roofline_s(self.gpu, self.lane, m, n, k)
         if not distance[nearest[0]].any():
-            efficiency, inside = self._curve(int(nearest[0]))(m)
-            return Timed(roof / efficiency, inside.astype(np.float64))
+            efficiency, within = self._efficiency(nearest[:1], m)
+            return Timed(roof / efficiency[0], within.astype(np.float64))
         weights = 1 / ((distance[nearest] ** 2).sum(axis=1) + 1e-3)
-        log_efficiency = np.zeros(m.shape)
-        inside = np.full(m.shape, bool(distance[nearest[0]].max() <= NEAR))
-        for weight, site in zip(weights / weights.sum(), nearest, strict=True):
-            efficiency, within = self._curve(int(site))(m)
-            log_efficiency += weight * np.log(efficiency)
-            inside &= within
-        return Timed(roof / np.exp(log_efficiency), inside.astype(np.float64))
+        efficiency, within = self._efficiency(nearest, m)
+        shares = (weights / weights.sum()).reshape(-1, *(1,) * m.ndim)
+        inside = within & bool(distance[nearest[0]].max() <= NEAR)
+        return Timed(roof / np.exp((shares * np.log(efficiency)).sum(axis=0)), inside.astype(np.float64))
 
     def roofline_s(self, gpu: GpuSpec, m: ArrayLike, n: int, k: int) -> Floats:
         """Roofline of the same product on any GPU [s]."""
         return gemm_roofline_s(gpu, self.lane, m, n, k)
 
-    def _curve(self, site: int) -> LogGrid:
-        """Efficiency of a site over m."""
-        have = np.isfinite(self.seconds[site])
-        m, (n, k) = self.m[have], self.sites[site]
-        return LogGrid.of((m,), gemm_roofline_s(self.gpu, self.lane, m, n, k) / self.seconds[site, have])
+    def _efficiency(self, sites: NDArray[np.intp], m: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """Efficiency of some sites along their measured m, shape (sites, ...), and where m is within all of them."""
+        n, k = self.sites[sites].T[:, :, None]
+        measured = gemm_roofline_s(self.gpu, self.lane, self.m, n, k) / self.seconds[sites]
+        at, knots, inside, found = np.log(m), np.log(self.m), np.ones(m.shape, bool), []
+        for curve in measured:
+            have = np.isfinite(curve)
+            found.append(np.interp(at, knots[have], curve[have]))
+            inside &= (m >= self.m[have][0]) & (m <= self.m[have][-1])
+        return np.array(found), inside
 
     def leave_one_out(self) -> dict[str, Floats]:
         """Relative errors of predicting each measurement from the others.

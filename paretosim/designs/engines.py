@@ -13,6 +13,7 @@ from ..cost.compiling import Compiler
 from ..cost.kernels import Kernels
 from ..cost.kv import sharing_gpus
 from ..cost.memory import MemoryModel
+from ..cost.stage import Stages
 from ..cost.step import Made, StepCost
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, served_format
@@ -98,8 +99,13 @@ class Engines:
 
     def _compiler(self, gpu: str) -> Compiler:
         if gpu not in self._compilers:
-            self._compilers[gpu] = Compiler(self.model, self.precision, self.kernels[gpu], self.settings)
+            self._compilers[gpu] = Compiler(self.kernels[gpu], self._stages)
         return self._compilers[gpu]
+
+    @cached_property
+    def _stages(self) -> Stages:
+        engine = next(iter(self.kernels.values())).engine
+        return Stages.of(self.model, self.precision, engine, self.settings)
 
     def _calibrated(self, gpu: str, step: StepCost) -> CalibratedStep:
         fitted = self.kernels[gpu].engine.calibration

@@ -13,6 +13,7 @@ from paretosim.designs.cross import Cross, Pair, score_disaggregated
 from paretosim.designs.front import comparable
 from paretosim.designs.objectives import Goal
 from paretosim.designs.points import Points
+from paretosim.designs.sides import Side, unbeaten
 from paretosim.designs.space import DesignSpace
 from paretosim.designs.table import MixPoints
 from paretosim.designs.tasks import Score
@@ -112,3 +113,19 @@ def test_where_tasks_are_cut_changes_nothing(goal, data: st.DataObject, each: in
     found = groups["m", "disaggregated", cross.pair.prefill_gpu, cross.pair.decode_gpu]
     np.testing.assert_array_equal(cross.goal.matrix(found), cross.goal.matrix(whole))
     np.testing.assert_array_equal(found.index, whole.index)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), few, few), max_size=12), st.booleans())
+def test_what_is_unbeaten_is_what_no_pair_of_as_few_gpus_beats(
+    pairs: list[tuple[int, int, int]], by_latency: bool
+) -> None:
+    gpus, rate, latency = (np.array([pair[i] for pair in pairs], float) for i in range(3))
+    place = np.arange(len(pairs))
+    side = Side(place, place, gpus.astype(np.int64), rate, latency)
+    kept = set(unbeaten(side, by_latency).point.tolist())
+    for i in place:
+        no_worse = [j for j in place if gpus[j] <= gpus[i] and rate[j] >= rate[i]
+                    and (not by_latency or latency[j] <= latency[i])]  # fmt: skip
+        better = [j for j in no_worse if (gpus[j], rate[j], by_latency * latency[j])
+                  != (gpus[i], rate[i], by_latency * latency[i])]  # fmt: skip
+        assert (i in kept) == (not better and i == min(no_worse))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paretosim.cost.attention import Heads, attended_pairs
+from paretosim.cost.attention import AttentionTimes, Heads, attended_pairs
 from paretosim.cost.kernels import Kernels
-from paretosim.profiles.store import Store
+from paretosim.profiles.hygiene import fastest_kernel
+from paretosim.profiles.store import Store, Table
 
 
 @pytest.mark.parametrize("gpu", ["h100_sxm", "h200_sxm", "b200_sxm"])
@@ -49,3 +50,23 @@ def test_attended_pairs_count_what_a_mask_shows(window: int) -> None:
         query, key = np.indices((n, n))
         mask = (key <= query) & ((query - key < window) if window else True)
         assert attended_pairs(n, window) == mask.sum()
+
+
+def test_grids_are_the_rows_of_each_layout_whatever_it_was_measured_at(store: Store) -> None:
+    table = store.table("h200_sxm", "trtllm", "attention_decode").where(kv_dtype="fp8")
+    rows, _ = fastest_kernel(table.where(compute_dtype=table.distinct("compute_dtype")[0]), "fp8")
+    c = rows.columns
+    # One layout at fewer batches than the others.
+    odd = (c["heads"] == c["heads"][0]) & (c["kv_heads"] == c["kv_heads"][0]) & (c["batch"] > 4)
+    rows = Table(rows.schema, rows.provenance, {name: values[~odd] for name, values in c.items()})
+    c = rows.columns
+    found = AttentionTimes.of(store.gpu("h200_sxm"), "decode", "bf16", "fp8", rows)
+    names = ("heads", "kv_heads", "head_dim", "window", "batch", "context", "latency_s")
+    seen: dict[Heads, int] = {}
+    for *layout, batch, context, seconds in zip(*(c[name].tolist() for name in names), strict=True):
+        batches, contexts, grid = found.grids[Heads(*layout)]
+        at = grid[batches.tolist().index(batch), contexts.tolist().index(context)]
+        assert at <= seconds  # lowered where a point with more work takes less
+        seen[Heads(*layout)] = seen.get(Heads(*layout), 0) + 1
+    assert {layout: int(np.isfinite(grid).sum()) for layout, (_, _, grid) in found.grids.items()} == seen
+    assert len({len(batches) for batches, _, _ in found.grids.values()}) > 1

@@ -36,6 +36,25 @@ def test_the_operators_add_up_to_the_step(compiled, llama70b: ModelSpec) -> None
     assert sum(t.seconds for t in parts.values()) == pytest.approx(step.prefill(3, 4000, 1000).seconds)
 
 
+def test_questions_may_vary_along_any_axis(compiled, llama70b: ModelSpec) -> None:
+    step = compiled(llama70b, "fp8", "h200_sxm", tp=4)
+    batch, context = np.array([1.0, 7, 300])[:, None, None], 3000
+    prompts, isl, share = (
+        np.array([1.0, 2])[:, None],
+        np.array([100.0, 9000, 30_000, 700]),
+        np.array([0.25, 1])[:, None],
+    )
+    asked = np.broadcast_arrays(batch, context, prompts, isl, 50, share)
+    for name, some, whole in (
+        ("mixed", (batch, context, prompts, isl, 50, share), asked),
+        ("prefill", (prompts, isl, 50, share), asked[2:]),
+        ("decode", (batch, isl), (asked[0], asked[3])),
+    ):
+        found, expected = getattr(step, name)(*some), getattr(step, name)(*whole)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(np.broadcast_to(one, other.shape), other, rtol=1e-12)
+
+
 def test_chunks_of_a_prompt_carry_all_of_its_attention(compiled, llama70b: ModelSpec) -> None:
     step = compiled(llama70b, "fp8", "h200_sxm", tp=4)
     whole = step.breakdown("prefill", 1, 16384)["attention"].seconds
