@@ -26,6 +26,8 @@ LEFT, RIGHT, BELOW, ABOVE = 0.95, 0.2, 0.85, 0.75
 """Room around the panels for labels, footer, title and legend [inch]."""
 GAP = 0.6, 0.8
 """Between two panels of a row, and of a column [inch]."""
+ROOM = 0.75
+"""Part of a panel's width up to which a name finds room to the right."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 
 
@@ -156,7 +158,9 @@ def _label_curves(axis: Any, found: Mapping[str, Front], noted: float) -> None:
         x, y = front.x[place], front.y[place]
         rival = [other for name, other in found.items() if name != mode]
         upper = not rival or not y < float(np.nan_to_num(curve(rival[0], x)))
-        _beside(axis, x, y, mode, right=upper, color=COLOURS[mode], fontsize=9, fontweight="bold")
+        # A steep curve at the edge leaves room below itself only.
+        right = upper and x < ROOM * axis.get_xlim()[1]
+        _beside(axis, x, y, mode, right=right, color=COLOURS[mode], fontsize=9, fontweight="bold")
 
 
 def _mark_gain(axis: Any, colocated: Front, disaggregated: Front) -> float:

@@ -83,3 +83,20 @@ def test_no_word_in_a_panel_covers_another(
         assert len(words) == 3  # two names and a gain
         boxes = {text.get_text(): text.get_window_extent() for text in words}
         assert [pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])] == []
+
+
+def test_a_name_at_the_edge_of_a_panel_stays_out_of_the_next_one(
+    synthetic_fronts: Callable[..., pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[FigureCanvasAgg] = []
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", lambda canvas, *_, **__: drawn.append(canvas))
+    fronts = synthetic_fronts()
+    steep = fronts[fronts["serving"] == "disaggregated"]
+    steep = steep.assign(interactivity_tok_s_user=150 + 0.1 * steep["interactivity_tok_s_user"])
+    draw_frontiers(steep, tmp_path / "f.png", "title", FACTS)
+    drawn[0].draw()
+    panels = [axis.get_window_extent() for axis in drawn[0].figure.axes]
+    for place, axis in enumerate(drawn[0].figure.axes):
+        others = [panel for other, panel in enumerate(panels) if other != place]
+        for text in axis.texts:
+            assert not any(text.get_window_extent().overlaps(panel) for panel in others if text.get_text())
