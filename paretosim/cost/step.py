@@ -44,11 +44,6 @@ class Made:
     overlap: Overlap | None
     launches: int
 
-    def stacks_with(self, other: Made) -> bool:
-        """Whether both can be in one stack: they share the axis of tokens, and no exchange of theirs is hidden."""
-        alone = self.overlap is not None or other.overlap is not None
-        return not alone and (self.tokens is other.tokens or np.array_equal(self.tokens, other.tokens))
-
 
 @dataclass(frozen=True)
 class StepCost:
@@ -82,7 +77,7 @@ class StepCost:
 
     @classmethod
     def stacked(cls, made: Sequence[Made], settings: EngineSettings) -> StepCost:
-        """Steps of several layouts at once, all of which `stacks_with` the first."""
+        """Steps of several layouts of one model and GPU at once; none of them hides an exchange."""
         tokens, launches = made[0].tokens, np.array([one.launches for one in made])
         grids = Grids.stacked([one.parts for one in made], len(tokens))
         return cls(Layouts.of([one.layout for one in made]), tokens, grids, settings=settings, launches=launches)

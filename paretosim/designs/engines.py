@@ -121,15 +121,13 @@ class Engines:
         return MemoryModel.of(self.model, self.precision, kernels.engine, layout, kernels.gpu, self.settings)
 
     def stacks(self, gpu: str, layouts: tuple[Parallelism, ...]) -> tuple[Stack, ...]:
-        """Layouts in stacks of those that can be evaluated together; kept for other pools and mixes."""
+        """Layouts in one stack, but for those that hide an exchange, each alone; kept for other pools and mixes."""
         key = gpu, layouts
         if (found := self._stacks.get(key)) is None:
-            groups: list[list[int]] = []
             made = [self.made(gpu, layout) for layout in layouts]
-            for place, one in enumerate(made):
-                if (group := next((g for g in groups if made[g[0]].stacks_with(one)), None)) is None:
-                    groups.append(group := [])
-                group.append(place)
+            groups = [[place] for place, one in enumerate(made) if one.overlap is not None]
+            if together := [place for place, one in enumerate(made) if one.overlap is None]:
+                groups.append(together)
             found = tuple(self._stack(gpu, group, [made[place] for place in group]) for group in groups)
             self._stacks[key] = found
         return found
@@ -149,8 +147,9 @@ class Engines:
             kernels.store.carry(gpu, (kernels.engine.name, *kernels.engine.siblings))
 
     def forget(self) -> None:
-        """Drop the stacks: what is needed of them has been evaluated."""
+        """Drop what was compiled: what is needed of it has been evaluated, and kernels know their operators."""
         self._stacks.clear()
+        self._compilers.clear()
 
     def layouts(self, pool: Pool) -> Iterator[tuple[str, Parallelism, slice]]:
         """Every layout of a pool that is legal for the model on that GPU, and where its points lie."""

@@ -108,13 +108,12 @@ class _Kind(NamedTuple):
 
     Attributes
     ----------
-    pieces, smoothing, stages : of engines that pipeline the pieces of a prompt; 0 for the others.
+    pieces, smoothing : of engines that pipeline the pieces of a prompt; 0 for the others.
     """
 
     gpu: str
     pieces: int = 0
     smoothing: float = 0.0
-    stages: int = 0
 
 
 def _together(
@@ -156,8 +155,7 @@ def prefill_points(
             for place, chunk in enumerate(pool.cpp_chunk):
                 # Stages pipeline the pieces of a prompt beyond the budget whether or not a chunk is asked for.
                 pieces = chunk or (budget if fresh > budget else 0)
-                kind = _Kind(gpu, pieces, smoothing if chunk else 0.0, pp if pieces else 0)
-                yield kind, place, np.flatnonzero(stages == pp)
+                yield _Kind(gpu, pieces, smoothing if chunk else 0.0), place, np.flatnonzero(stages == pp)
 
     for kind, stack, to in _together(engines, pool, some, kinds):
         kernels, memory, step = engines.kernels[kind.gpu], stack.memory, stack.step
