@@ -233,16 +233,18 @@ def _check_found(
 def _table(
     space: DesignSpace, points: Mapping[str, MixPoints], gpus: Mapping[str, GpuSpec], goal: Goal, fronts: Groups
 ) -> Columns:
-    parts = []
-    for mix in points:
+    parts, places = [], []
+    for place, mix in enumerate(points):
         mine = [front for (of, *_), front in fronts.items() if of == mix]
         overall = goal.empty()
         for front in mine:
             overall = goal.merged(overall, front)
         index = np.concatenate([front.index for front in mine])
-        part = describe(space, points[mix], gpus, index)
-        parts.append(part | {"pareto": np.isin(index, overall.index)})
+        if len(index):  # a mix may be out of reach
+            part = describe(space, points[mix], gpus, index)
+            parts.append(part | {"pareto": np.isin(index, overall.index)})
+            places.append(np.full(len(index), place))
     table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     # Mixes in the scenario's order, then each mix's own front first, by falling interactivity.
-    place = np.repeat(np.arange(len(parts)), [len(part["mix"]) for part in parts])
-    return taken(table, np.lexsort((-table["interactivity_tok_s_user"], ~table["pareto"], place)))
+    order = np.lexsort((-table["interactivity_tok_s_user"], ~table["pareto"], np.concatenate(places)))
+    return taken(table, order)

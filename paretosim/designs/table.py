@@ -72,7 +72,7 @@ def label(mix: Mix) -> str:
 
 def describe(space: DesignSpace, points: MixPoints, gpus: Mapping[str, GpuSpec], index: Ints) -> Columns:
     """One row per design, in the order of `index`, under the names of `COLUMNS`; NaN where a design has nothing."""
-    mode, found = space.mode(index) if len(index) else np.empty(0, object), {"design_id": index}
+    mode, found = space.mode(index), {"design_id": index}
     for serving, rows_of in (("colocated", _colocated), ("disaggregated", _disaggregated)):
         chosen = np.flatnonzero(mode == serving)
         if not len(chosen):

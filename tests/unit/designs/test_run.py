@@ -51,6 +51,14 @@ def test_a_sweep_computes_with_mean_lengths_and_without_arrivals(tmp_path: Path)
     assert found.frontier.to_csv() == fixed.frontier.to_csv()
 
 
+def test_a_mix_out_of_reach_leaves_whole_numbers_whole(tmp_path: Path) -> None:
+    found = swept(tmp_path, "mixes: [{isl: 1000, osl: 100}, {isl: 120000, osl: 100}]}\nslo: {ttft_s: 1")
+    assert list(found.summary["unreachable_mixes"]) == ["120000/100"]
+    assert set(found.fronts["mix"]) == {"1000/100"}
+    assert {str(found.fronts[name].dtype) for name in ("isl", "osl", "gpus", "design_id", "alike")} == {"int64"}
+    assert found.fronts["pareto"].dtype == bool
+
+
 def test_a_sweep_needs_mixes_with_different_mean_lengths(tmp_path: Path) -> None:
     same = "mixes: [{isl: 1000, osl: 100}, {isl: {uniform: [500, 1500]}, osl: 100, name: varied}]"
     with pytest.raises(
