@@ -11,7 +11,7 @@ from ..cost.stage import check_lanes
 from ..errors import InputError, Problem, did_you_mean
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, load_model
-from ..spec.parallelism import Parallelism, illegal_cp, illegal_experts, illegal_pp, illegal_tp
+from ..spec.parallelism import Layouts, Parallelism, illegal_cp, illegal_experts, illegal_pp, illegal_tp
 from ..spec.scenario import Scenario
 from ..units import GIB
 from .engines import Engines
@@ -137,18 +137,21 @@ def check_memory(scenario: Scenario, engines: Engines, space: DesignSpace) -> No
     InputError
         None does; names the roomiest layout and what it lacks. Or no layout is within ``max_gpus``.
     """
-    layouts = {(gpu, lay) for pool in (space.colocated, space.prefill, space.decode)
-               for gpu, lay, _ in engines.layouts(pool)}  # fmt: skip
-    small = [(gpu, layout) for gpu, layout in layouts if layout.gpus <= space.max_gpus]
+    found = {(gpu, lay) for pool in (space.colocated, space.prefill, space.decode)
+             for gpu, lay, _ in engines.layouts(pool)}  # fmt: skip
+    small: dict[str, list[Parallelism]] = {}
+    for gpu, layout in sorted(found):
+        if layout.gpus <= space.max_gpus:
+            small.setdefault(gpu, []).append(layout)
     if not small:
-        smallest = min((layout.gpus for _, layout in layouts), default=0)
+        smallest = min((layout.gpus for _, layout in found), default=0)
         message = f"the space is empty: max_gpus is {space.max_gpus:g}, the smallest engine has {smallest} GPUs"
         raise InputError(scenario.problem(("space", "max_gpus"), message))
     problems = []
     for mix in scenario.workload.mixes:
-        rooms = {(gpu, layout): _room(engines, gpu, layout, mix.isl + mix.osl) for gpu, layout in sorted(small)}
-        gpu, layout = max(rooms, key=lambda where: rooms[where])
-        if (room := rooms[gpu, layout]) < 0:
+        roomiest = (_roomiest(engines, gpu, layouts, mix.isl + mix.osl) for gpu, layouts in small.items())
+        room, gpu, layout = max(roomiest, key=lambda one: one[0])
+        if room < 0:
             memory = engines.memory(gpu, layout)
             message = (
                 f"{engines.model.name} in {scenario.precision.weights} fits no GPU of the space: the roomiest layout, "
@@ -162,7 +165,10 @@ def check_memory(scenario: Scenario, engines: Engines, space: DesignSpace) -> No
         raise InputError(problems)
 
 
-def _room(engines: Engines, gpu: str, layout: Parallelism, tokens: int) -> float:
-    memory = engines.memory(gpu, layout)
+def _roomiest(engines: Engines, gpu: str, layouts: list[Parallelism], tokens: int) -> tuple[float, str, Parallelism]:
+    """Of some layouts the one with the most room beside one request [byte], and how much that is."""
+    memory = engines.memory(gpu, Layouts.of(layouts))
     budget = min(engines.kernels[gpu].engine.token_budget, tokens)
-    return float(memory.kv_capacity_bytes(budget, 1) - memory.kv_bytes(tokens))
+    room = memory.kv_capacity_bytes(budget, 1) - memory.kv_bytes(tokens)
+    most = int(room.argmax())
+    return float(room[most]), gpu, layouts[most]
