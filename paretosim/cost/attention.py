@@ -44,15 +44,10 @@ def _measured_alike(
         flags = np.zeros((lanes, len(distinct)), bool)
         flags[lane, place] = True
         there.append((distinct, flags))
-    kinds: dict[bytes, list[int]] = {}
-    for one, flags in enumerate(np.hstack([flags for _, flags in there])):
-        kinds.setdefault(flags.tobytes(), []).append(one)
-    kind = np.empty(lanes, np.intp)
-    for number, places in enumerate(kinds.values()):
-        kind[places] = number
-    for number, places in enumerate(kinds.values()):
-        rows = np.flatnonzero(kind[lane] == number)
-        yield rows, np.array(places), [distinct[flags[places[0]]] for distinct, flags in there]
+    kinds, kind = np.unique(np.hstack([flags for _, flags in there]), axis=0, return_inverse=True)
+    for one in range(len(kinds)):
+        places = np.flatnonzero(kind == one)
+        yield np.flatnonzero(kind[lane] == one), places, [distinct[flags[places[0]]] for distinct, flags in there]
 
 
 def attended_pairs(isl: ArrayLike, window: int) -> Floats:

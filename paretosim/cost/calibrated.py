@@ -33,7 +33,7 @@ class StepTimes(Protocol):
         """Tokens that a sequence gains in a decode step."""
         ...
 
-    def some(self, places: np.ndarray | slice) -> Self:
+    def some(self, places: np.ndarray) -> Self:
         """Those of a stack's layouts at some places; a place may be there several times."""
         ...
 
@@ -90,7 +90,7 @@ class CalibratedStep:
         """As `StepCost.tokens_per_step`."""
         return self.step.tokens_per_step
 
-    def some(self, places: np.ndarray | slice) -> CalibratedStep:
+    def some(self, places: np.ndarray) -> CalibratedStep:
         """As `StepCost.some`."""
         return replace(self, step=self.step.some(places))
 

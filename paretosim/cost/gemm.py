@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..profiles.grid import Floats, Timed, distinct_rows, held_out_errors
+from ..profiles.grid import Floats, Timed, distinct_rows, held_out_errors, on_a_line
 from ..profiles.hygiene import pad_up
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
@@ -80,12 +80,10 @@ class GemmTimes:
         """Efficiency of some sites along their measured m, shape (sites, ...), and where m is within all of them."""
         n, k = self.sites[sites].T[:, :, None]
         measured = gemm_roofline_s(self.gpu, self.lane, self.m, n, k) / self.seconds[sites]
-        at, knots, inside, found = np.log(m), np.log(self.m), np.ones(m.shape, bool), []
-        for curve in measured:
-            have = np.isfinite(curve)
-            found.append(np.interp(at, knots[have], curve[have]))
-            inside &= (m >= self.m[have][0]) & (m <= self.m[have][-1])
-        return np.array(found), inside
+        there = (np.isfinite(curve) for curve in measured)
+        found = [on_a_line(self.m[have], curve[have], m) for have, curve in zip(there, measured, strict=True)]
+        values, inside = zip(*found, strict=True)
+        return np.array(values), np.logical_and.reduce(inside)
 
     def leave_one_out(self) -> dict[str, Floats]:
         """Relative errors of predicting each measurement from the others.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -123,7 +122,7 @@ class MemoryModel:
             expanded_bytes_per_token=_expanded_bytes(model, layout) if settings.cache_expanded_latents else 0.0,
         )
 
-    def some(self, where: Any) -> MemoryModel:
+    def some(self, where: np.ndarray) -> MemoryModel:
         """That of several layouts, at some places."""
 
         def at(value: Each) -> Each:

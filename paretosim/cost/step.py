@@ -82,7 +82,7 @@ class StepCost:
         grids = Grids.stacked([one.parts for one in made], len(tokens))
         return cls(Layouts.of([one.layout for one in made]), tokens, grids, settings=settings, launches=launches)
 
-    def some(self, places: np.ndarray | slice) -> StepCost:
+    def some(self, places: np.ndarray) -> StepCost:
         """Those of a stack's layouts at some places, several times if so; one layout alone is all of them."""
         if not isinstance(self.layout, Layouts):
             return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,9 @@ from .front import Front
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Fronts: TypeAlias = "Mapping[str, Any] | pd.DataFrame"
+"""Rows of designs, as arrays by name or as a frame."""
 
 ROUND = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500, 750, 1000)
 
@@ -36,7 +39,7 @@ class Gain:
     interactivity_tok_s_user: float
 
 
-def mode_rows(fronts: Mapping[str, Any] | pd.DataFrame, mix: str, serving: str) -> tuple[Front, NDArray[np.intp]]:
+def mode_rows(fronts: Fronts, mix: str, serving: str) -> tuple[Front, NDArray[np.intp]]:
     """Front of one mode over all GPUs, and where its rows are in the table, in the front's order."""
     at = np.flatnonzero((np.asarray(fronts["mix"]) == mix) & (np.asarray(fronts["serving"]) == serving))
     x, y, ids = (

@@ -56,7 +56,7 @@ class Stack:
     memory: MemoryModel
     sharers: Ints
 
-    def some(self, where: Ints | slice) -> Stack:
+    def some(self, where: Ints) -> Stack:
         """Some of its layouts; one that cannot share a stack is all of them."""
         if len(self.places) == 1:
             return self
@@ -133,12 +133,13 @@ class Engines:
         return found
 
     def _stack(self, gpu: str, places: list[int], made: list[Made]) -> Stack:
-        hides = made[0].overlap is not None
-        step = StepCost.of(made[0], self.settings) if hides else StepCost.stacked(made, self.settings)
         layouts = Layouts.of([one.layout for one in made])
+        if made[0].overlap is not None:
+            step = self.step(gpu, made[0].layout)
+        else:
+            step = self._calibrated(gpu, StepCost.stacked(made, self.settings))
         return Stack(
-            np.array(places), layouts.pp, self._calibrated(gpu, step), self.memory(gpu, layouts),
-            sharing_gpus(self.model, layouts),
+            np.array(places), layouts.pp, step, self.memory(gpu, layouts), sharing_gpus(self.model, layouts)
         )  # fmt: skip
 
     def carry(self) -> None:

@@ -28,7 +28,7 @@ class Reached:
     interactivity : tokens a second a user sees.
     ttft_s : time to first token.
     rate_tok_s : output tokens a second of the whole deployment.
-    usd_per_hour, watts : of the whole deployment.
+    usd_per_hour, watts : of the whole deployment; not looked up where neither is an objective.
     """
 
     throughput: Floats

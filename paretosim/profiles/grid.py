@@ -68,7 +68,10 @@ class LogGrid:
         """
         points = [np.asarray(q, dtype=np.float64) for q in query]
         if len(points) == 1:
-            return self._on_a_line(points[0])
+            value, inside = on_a_line(self.axes[0], self.filled, points[0])
+            if not self.present.all():
+                inside &= on_a_line(self.axes[0], (~self.present).astype(np.float64), points[0])[0] == 0
+            return value, inside
         (i, u, within), (k, v, also_within) = (_bracket(axis, q) for axis, q in zip(self.axes, points, strict=True))
         inside = within & also_within
         j, l = np.minimum(i + 1, len(self.axes[0]) - 1), np.minimum(k + 1, len(self.axes[1]) - 1)
@@ -81,13 +84,11 @@ class LogGrid:
                     inside &= self.present[rows, cols] | (weight == 0)
         return value, inside
 
-    def _on_a_line(self, query: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        (axis,) = self.axes
-        at, knots = np.log(query), np.log(axis)
-        inside = (query >= axis[0]) & (query <= axis[-1])
-        if not self.present.all():
-            inside &= np.interp(at, knots, (~self.present).astype(np.float64)) == 0
-        return np.interp(at, knots, self.filled), inside
+
+def on_a_line(axis: Floats, values: Floats, query: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Values of one log axis, linear in between and the edge's beyond, and whether the query is within."""
+    at = np.log(np.maximum(query, axis[0]))
+    return np.interp(at, np.log(axis), values), (query >= axis[0]) & (query <= axis[-1])
 
 
 def _bracket(axis: Floats, query: Floats) -> tuple[NDArray[np.intp], Floats, NDArray[np.bool_]]:

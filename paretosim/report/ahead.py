@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .figures import Fronts
+    from ..designs.compare import Fronts
 
 DRAWN = b"d"
 

@@ -10,15 +10,13 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ..designs.compare import Fronts
 from ..designs.table import WHOLE
 from ..errors import InputError, Problem
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # What the page cannot do without; every other column is shown as it comes.
 NEEDED = (
@@ -29,7 +27,7 @@ TEMPLATE = "explorer_template.html"
 LARGEST_JS_WHOLE = 2**53  # from here on, JavaScript's numbers skip whole numbers
 
 
-def write_explorer(fronts: Mapping[str, Any] | pd.DataFrame, path: Path, title: str, facts: Mapping[str, str]) -> None:
+def write_explorer(fronts: Fronts, path: Path, title: str, facts: Mapping[str, str]) -> None:
     """Write a page that plots throughput against interactivity and compares two designs side by side.
 
     The file needs no network: plotly.js, the data and the style are inside it. Same input, same bytes.
@@ -63,7 +61,7 @@ def write_explorer(fronts: Mapping[str, Any] | pd.DataFrame, path: Path, title: 
     path.write_text(page, encoding="utf-8")
 
 
-def to_json(fronts: Mapping[str, Any] | pd.DataFrame) -> str:
+def to_json(fronts: Fronts) -> str:
     """The table as JSON: ``{"columns": [...], "rows": [[...], ...]}``, missing values as null."""
     names = [str(name) for name in fronts]
     cells = [[_plain(value, name in WHOLE) for value in fronts[name].tolist()] for name in names]
@@ -71,7 +69,7 @@ def to_json(fronts: Mapping[str, Any] | pd.DataFrame) -> str:
     return json.dumps({"columns": names, "rows": rows}, allow_nan=False, separators=(",", ":"))
 
 
-def _check(fronts: Mapping[str, Any] | pd.DataFrame) -> None:
+def _check(fronts: Fronts) -> None:
     names = [str(name) for name in fronts]
     problems = [Problem(key, "the explorer needs this column") for key in NEEDED if key not in names]
     problems += [

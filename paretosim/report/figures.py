@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from ..designs.blend import BLEND
-from ..designs.compare import best_gain, curve, mode_rows
+from ..designs.compare import Fronts, best_gain, curve, mode_rows
 from ..designs.front import Front
 from ..errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-Fronts: TypeAlias = "Mapping[str, Any] | pd.DataFrame"
 
 # Okabe and Ito's palette: told apart by every kind of colour vision. Of its pairs, this one also reads well as text.
 COLOURS = {"colocated": "#D55E00", "disaggregated": "#0072B2"}
@@ -81,6 +76,7 @@ def draw_frontiers(fronts: Fronts, path: Path, title: str, facts: Mapping[str, s
     half = -(-len(said) // 2)
     footer = "   ".join(said) if columns > 1 else "\n".join("   ".join(part) for part in (said[:half], said[half:]))
     figure.text(0.995, 0.004, footer, ha="right", va="bottom", fontsize=6.5, color="0.45", parse_math=False)
+    # Little larger than at the usual level, and half as long to write.
     FigureCanvasAgg(figure).print_png(path, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
 
 
