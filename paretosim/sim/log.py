@@ -153,6 +153,7 @@ class Outcome:
 
     @property
     def duration_s(self) -> float:
-        """From the first arrival to the last token [s], what rates are over."""
+        """From the first arrival to the last token [s], what rates are over; 0 where no request has ended."""
         arrivals = self.log.column("arrival_s")
-        return self.end_s - (float(np.nanmin(arrivals)) if np.isfinite(arrivals).any() else 0.0)
+        first_s = float(np.nanmin(arrivals)) if np.isfinite(arrivals).any() else 0.0
+        return max(0.0, self.end_s - first_s)
