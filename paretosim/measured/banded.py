@@ -11,7 +11,7 @@ from .bands import QUANTITIES, shipped_bands
 
 
 def banded(result: SimulationResult, store: Store) -> dict[str, Any]:
-    """``bands`` of a simulation's summary: factors on its means; none for a formula's steps, or where nothing completed."""
+    """``bands`` of a simulation's summary: factors on its means; none for a formula, or where nothing completed."""
     simulation, found = result.simulation, result.summary
     bands = shipped_bands(store)
     if simulation.step_time is not None or not bands.factors or not found["completed"]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..sim.cluster import LOSSES
 from ..sim.run import SimulationResult
 from ..sim.series import series
 from ..sim.traffic import links_of
@@ -125,6 +126,8 @@ def simulation_text(result: SimulationResult) -> str:
         f"  {s['throughput_tok_s_gpu']:,.1f} output tok/s/GPU, {s['request_rate_s']:.3g} req/s, goodput "
         f"{s['goodput_req_s_gpu']:.3g} req/s/GPU",
     ]
+    if s["given_up"]:
+        lines.append(f"  {s['given_up']:,} of the rejected had lost their work to failures {LOSSES} times")
     if s["unfinished"]:
         lines.append(
             f"  {s['unfinished']:,} requests never finished: nothing was running any more that could have served them"

@@ -79,6 +79,7 @@ def summarize(outcome: Outcome, gpus: int, slo: Slo) -> dict[str, Any]:
         "requests": len(log.requests),
         "completed": len(done),
         "rejected": len(log.rejected),
+        "given_up": log.given_up,
         "unfinished": len(log.requests) - len(done) - len(log.rejected),
         "preempted": int((log.column("preemptions") > 0).sum()),
         "preemptions": int(log.column("preemptions").sum()),
