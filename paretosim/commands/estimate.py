@@ -18,6 +18,7 @@ from ..cost.memory import MemoryModel
 from ..errors import InputError, Problem, did_you_mean
 from ..measured.bands import shipped_bands
 from ..profiles.grid import Timed
+from ..spec.context_length import too_long
 from ..spec.model import deployment_name, load_model, served_format
 from ..spec.parallelism import Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
 from ..spec.precision import Format, Precision
@@ -83,6 +84,8 @@ def estimate(args: argparse.Namespace) -> Estimate:
                   illegal_experts(layout, model, args.redundant_experts): "--ep"}  # fmt: skip
         flag = others.get(why, "--tp")
         problems.append(Problem(flag, why))
+    if model and (why := too_long(model, args.context or args.isl or 1)) is not None:
+        problems.append(Problem("--context" if args.phase == "decode" else "--isl", why))
     if problems or model is None or kernels is None:
         raise InputError(problems)
     precision, settings = Precision.of(args.precision, args.kv_cache), _settings(args)

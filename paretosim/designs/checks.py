@@ -10,6 +10,7 @@ from ..cost.layer import exchanges
 from ..cost.stage import check_lanes
 from ..errors import InputError, Problem, did_you_mean
 from ..profiles.store import Store
+from ..spec.context_length import too_long
 from ..spec.model import ModelSpec, load_model
 from ..spec.parallelism import Layouts, Parallelism, illegal_cp, illegal_experts, illegal_pp, illegal_tp
 from ..spec.scenario import Scenario
@@ -52,6 +53,7 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
             for width in getattr(scenario.space, axis):
                 if (reason := why(width, model)) is not None:
                     problems.append(scenario.problem(("space", axis), reason))
+        problems += _too_long(scenario, model)
         problems += _useless_widths(scenario, model)
         problems += [scenario.problem(key, why) for key, why in idle_settings(scenario.settings, model)]
         if scenario.settings.two_batch_overlap and not any(map(exchanges, _layouts(scenario))):
@@ -75,6 +77,13 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
         raise InputError(list(dict.fromkeys(problems)))
     assert model is not None
     return model
+
+
+def _too_long(scenario: Scenario, model: ModelSpec) -> Iterator[Problem]:
+    """Mixes whose mean request is longer than the model's context."""
+    for index, mix in enumerate(scenario.workload.mixes):
+        if (why := too_long(model, mix.isl + mix.osl, scenario.max_context)) is not None:
+            yield scenario.problem(("workload", "mixes", index), why)
 
 
 def _useless_widths(scenario: Scenario, model: ModelSpec) -> Iterator[Problem]:

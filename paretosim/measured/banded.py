@@ -11,10 +11,10 @@ from .bands import QUANTITIES, shipped_bands
 
 
 def banded(result: SimulationResult, store: Store) -> dict[str, Any]:
-    """``bands`` of a simulation's summary: factors on its means; none for a formula's steps."""
+    """``bands`` of a simulation's summary: factors on its means; none for a formula, or where nothing completed."""
     simulation, found = result.simulation, result.summary
     bands = shipped_bands(store)
-    if simulation.step_time is not None or not bands.factors:
+    if simulation.step_time is not None or not bands.factors or not found["completed"]:
         return {}
     mode = "disaggregated" if simulation.cluster.prefill else "aggregated"
     # Little's law: requests in flight, spread over the engines that decode.

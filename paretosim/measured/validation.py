@@ -11,6 +11,8 @@ import numpy as np
 
 from .._version import __version__
 from ..profiles.store import Store
+from ..spec.context_length import too_long
+from ..spec.model import load_model
 from .bands import Bands, load_of, shipped_bands
 from .jobs import Answer, Progress, replay_all
 from .replay import Replay
@@ -74,6 +76,8 @@ def load_of_row(row: Row) -> str:
 def predicted(frame: pd.DataFrame, rows: Sequence[Row], answers: Sequence[Answer], bands: Bands) -> pd.DataFrame:
     """The columns of ``predictions.csv``; a row without an answer keeps its place and says why."""
     nothing = float("nan")
+    answered = {row.model for row, answer in zip(rows, answers, strict=True) if isinstance(answer, Replay)}
+    models = {name: load_model(name) for name in answered}
     columns: dict[str, list[Any]] = {}
     for row, answer in zip(rows, answers, strict=True):
         found: dict[str, Any] = {}
@@ -83,7 +87,9 @@ def predicted(frame: pd.DataFrame, rows: Sequence[Row], answers: Sequence[Answer
             value = 1e3 * getattr(answer, f"{name}_s") if isinstance(answer, Replay) else nothing
             found |= {f"pred_{name}_ms": value, f"pred_{name}_lo_ms": value * low, f"pred_{name}_hi_ms": value * high}
         found["status"] = "predicted" if isinstance(answer, Replay) else "failed"
-        found["note"] = "" if isinstance(answer, Replay) else answer
+        # What was measured is a fact, even beyond the context that a configuration states.
+        long = isinstance(answer, Replay) and too_long(models[row.model], row.isl + row.osl)
+        found["note"] = long or "" if isinstance(answer, Replay) else answer
         for key, value in found.items():
             columns.setdefault(key, []).append(value)
     order = ["pred_ttft_ms", "pred_tpot_ms", "pred_ttft_lo_ms", "pred_ttft_hi_ms", "pred_tpot_lo_ms", "pred_tpot_hi_ms",

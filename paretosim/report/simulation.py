@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..sim.cluster import LOSSES
 from ..sim.run import SimulationResult
 from ..sim.series import series
 from ..sim.traffic import links_of
+from ..spec.workload import Slo
 from .simulation_figure import draw_simulation
 from .timeline import write_timeline
 from .whole import appearing_in
@@ -115,28 +118,41 @@ def write_simulation(result: SimulationResult, out: Path, timeline: bool = False
 
 
 def simulation_text(result: SimulationResult) -> str:
-    """Counts, rates and percentiles."""
+    """Counts, rates, percentiles, and whether the targets were met."""
     s, slo = result.summary, result.simulation.slo
     lines = [
         f"{s['scenario']}: {s['completed']:,} of {s['requests']:,} requests in {s['duration_s']:.1f} s on {s['gpus']} "
         f"GPUs; {s['rejected']} rejected, {s['preempted']} preempted",
         f"  {s['throughput_tok_s_gpu']:,.1f} output tok/s/GPU, {s['request_rate_s']:.3g} req/s, goodput "
         f"{s['goodput_req_s_gpu']:.3g} req/s/GPU",
-        "",
-        f"  {'':<10}" + "".join(f"{name:>10}" for name in ("mean", "p50", "p90", "p95", "p99")),
     ]
+    if s["given_up"]:
+        lines.append(f"  {s['given_up']:,} of the rejected had lost their work to failures {LOSSES} times")
+    if s["unfinished"]:
+        lines.append(
+            f"  {s['unfinished']:,} requests never finished: nothing was running any more that could have served them"
+        )
+    lines += ["", f"  {'':<10}" + "".join(f"{name:>10}" for name in ("mean", "p50", "p90", "p95", "p99"))]
     for key in LATENCIES:
         lines.append(f"  {key:<10}" + "".join(f"{value:>10.4g}" for value in s[key].values()))
-    for key, target in (("ttft_s", slo.ttft_s), ("tpot_s", slo.tpot_s)):
-        if math.isfinite(target):
-            at = s[f"{key}_at_percentile"]
-            verdict = "met" if at <= target else "missed"
-            lines.append(f"  target {key} {target:g} at p{slo.percentile:g}: {at:.4g}, {verdict}")
+    lines += [f"  {verdict}" for verdict in _verdicts(s, slo)]
+    for name, of_kind in s.get("kinds", {}).items():
+        lines += [f"    {name}: {verdict}" for verdict in _verdicts(of_kind, slo)]
     if "bands" in s:
         between = ", ".join(f"{name} {low:.2f} to {high:.2f}" for name, (low, high) in s["bands"].items())
         lines.append(f"  80 % band of the means, as factors: {between}")
     lines.append(f"  {s['events']:,} events, {s['cpu_s']:.2f} s CPU")
     return "\n".join(lines)
+
+
+def _verdicts(found: Mapping[str, Any], slo: Slo) -> Iterator[str]:
+    """A line for each target: what all requests that arrived got at the percentile, and whether that meets it."""
+    for key, target in (("ttft_s", slo.ttft_s), ("tpot_s", slo.tpot_s)):
+        if math.isfinite(target):
+            at = found[f"{key}_at_percentile"]
+            reached = f"{at:.4g}" if not math.isinf(at) else "never, for too many requests were not served"
+            verdict = "met" if at <= target else "missed"
+            yield f"target {key} {target:g} at p{slo.percentile:g}: {reached}, {verdict}"
 
 
 def plain_json(value: Any) -> Any:

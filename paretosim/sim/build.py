@@ -205,12 +205,17 @@ class Builder:
         own = dict(self.store.engine(self.simulation.engine).scheduler)
         return Policy(own.pop("policy"), own | dict(pool.scheduler.options))
 
+    def output_share(self, pool: ServedPool) -> float:
+        """Share of a request's output for which a pool sets blocks aside at admission."""
+        if pool.output_share is not None:
+            return pool.output_share
+        formula = self.simulation.step_time is not None
+        return 0.0 if formula else self.store.engine(self.simulation.engine).admission_output_share
+
     def _memory(self, pool: ServedPool, kind: Pool, requests: Requests, scheduler: object) -> KvMemory | None:
         formula = self.simulation.step_time is not None
         size = self.simulation.cluster.block_tokens
-        share = pool.output_share
-        if share is None:
-            share = 0.0 if formula else self.store.engine(self.simulation.engine).admission_output_share
+        share = self.output_share(pool)
         if pool.kv_blocks is not None:
             return KvMemory(pool.kv_blocks, size, share)
         if formula:

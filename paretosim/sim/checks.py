@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 
 from ..cost.idle import idle_settings
 from ..errors import InputError, Problem
@@ -15,7 +16,7 @@ from .arrivals import hashed_tokens
 from .build import Builder
 from .controllers import CONTROLLERS
 from .eviction import EVICTIONS
-from .policies import make, named
+from .policies import Work, bounds_of, make, named
 from .routers import ROUTERS
 from .schedulers import SCHEDULERS
 from .transfer import MODES
@@ -48,6 +49,7 @@ def _problems(builder: Builder) -> Iterator[Problem]:
             continue
         where: tuple[str, ...] = ("deployment", phase) if spec.prefill else ("deployment",)
         yield from _tried(builder, (*where, "scheduler"), "scheduler", builder.scheduler(pool, last), SCHEDULERS)
+        yield from _idle_options(builder, where, pool, last)
         yield from _tried(builder, (*where, "router"), "router", pool.router, ROUTERS)
         if not has_model and pool.preemption == "swap":
             yield simulation.problem((*where, "preemption"), "swap needs a model: bytes of cache are unknown here")
@@ -101,6 +103,35 @@ def _idle_keys(builder: Builder, where: tuple[str, ...], pool: ServedPool, kind:
         yield builder.simulation.problem((*where, "kv_fraction"), "changes nothing: a formula knows no memory")
     if pool.output_share is not None and pool.kv_blocks is None:
         yield builder.simulation.problem((*where, "output_share"), "changes nothing without 'kv_blocks'")
+
+
+def _idle_options(builder: Builder, where: tuple[str, ...], pool: ServedPool, last: bool) -> Iterator[Problem]:
+    """Options of a scheduler that change nothing, because the pool's engines never do what they are about."""
+    try:
+        found = named("scheduler", builder.scheduler(pool, last).name, SCHEDULERS, builder.allow_plugins)
+    except InputError:
+        return  # said already
+    work = _work_of(builder, pool, last)
+    known = {f.name: f for f in fields(found)} if is_dataclass(found) else {}
+    if work & Work.PROMPTS:
+        why = "no sequences run in a prefill pool"
+    else:
+        why = "prompts are computed in the prefill pool, and nothing here is preempted and computed again"
+    for name in pool.scheduler.options:
+        sizes_memory = name == "token_budget" and builder.simulation.step_time is None and pool.kv_blocks is None
+        if name in known and bounds_of(known[name]).needs & ~work and not sizes_memory:
+            yield builder.simulation.problem((*where, "scheduler", name), f"changes nothing: {why}")
+
+
+def _work_of(builder: Builder, pool: ServedPool, last: bool) -> Work:
+    """What the engines of a pool ever do; those that only decode compute prompts where they preempt."""
+    if not last:
+        return Work.PROMPTS
+    if builder.simulation.cluster.prefill is None:
+        return Work.PROMPTS | Work.SEQUENCES
+    limited = builder.simulation.step_time is None or pool.kv_blocks is not None
+    preempts = limited and pool.preemption == "recompute" and builder.output_share(pool) < 1
+    return Work.PROMPTS | Work.SEQUENCES if preempts else Work.SEQUENCES
 
 
 def _tried(builder: Builder, where: KeyPath, kind: str, policy: Policy, known: Mapping[str, type]) -> Iterator[Problem]:

@@ -16,6 +16,9 @@ from .requests import Requests
 from .routers import Router
 from .transfer import HandOver, Transfers
 
+LOSSES = 100
+"""Times that a request may lose its work to failures before it is rejected; else some runs would never end."""
+
 
 @dataclass(slots=True)
 class Stage:
@@ -199,9 +202,11 @@ class Cluster:
     def fail(self, engine: Intake, now_s: float) -> None:
         """An engine is gone with all it had: its requests begin anew elsewhere, with what they had generated as prompt.
 
-        It takes no more requests until `restore`; with no other engine left in its stage they are rejected.
+        It takes no more requests until `restore`. Requests are rejected that no other engine of the stage can take, or
+        that have lost their work `LOSSES` times.
         """
         self.retire(engine)
+        waited = set(engine.waiting)
         gone = engine.halt(now_s)
         for request, (source, target, _, _) in list(self._on_way.items()):
             if source is engine:
@@ -213,8 +218,13 @@ class Cluster:
                     gone.append(request)
             elif target is engine:
                 del self._on_way[request]
-                if not source.computes(request):  # the cache is still there
+                if source.computes(request):
+                    continue
+                if self.log.loses_work(request) < LOSSES:  # the cache is still there
                     self._send(source, request, now_s)
+                else:
+                    source.release(request, now_s)
+                    self._give_up(source, request, now_s)
         if engine.cache is not None:
             engine.cache.lose()
         for request in gone:
@@ -224,11 +234,18 @@ class Cluster:
                 self.log.generated[request] = 1
                 self.log.lost_s[request] = first_s
         for request in gone:
+            if request not in waited and self.log.loses_work(request) >= LOSSES:
+                self._give_up(engine, request, now_s)
+                continue
             elsewhere = self._pick(0, request, now_s)
             if elsewhere is None:
                 self.rejected(engine, request, now_s)
             else:
                 elsewhere.submit(request, now_s)
+
+    def _give_up(self, engine: Intake, request: int, now_s: float) -> None:
+        self.log.given_up += 1
+        self.rejected(engine, request, now_s)
 
     def retire(self, engine: Intake) -> None:
         """Send an engine no more requests; it ends those that it has.

@@ -14,6 +14,7 @@ import numpy as np
 
 from .cluster import Cluster
 from .intake import Intake
+from .policies import option
 
 
 class Controller(Protocol):
@@ -34,8 +35,8 @@ class Failures:
     down_s : from a failure until the engine takes requests again [s].
     """
 
-    mean_time_s: float
-    down_s: float
+    mean_time_s: float = option(at_least=0.001)
+    down_s: float = option()
 
     def start(self, cluster: Cluster, random: np.random.Generator) -> None:
         """See `Controller`."""

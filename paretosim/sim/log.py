@@ -42,6 +42,7 @@ class RequestLog:
     cached_tokens : prompt tokens that a cache held.
     rejected : ids of requests that were turned away, in that order.
     long_gaps_s : gaps between two tokens with a preemption or a failure in between.
+    given_up : requests among the rejected that failures had interrupted too often.
     generated, lost_s : of sequences that are out of a batch for now: tokens they had, and when they had the last one.
     isl, osl, priority : of all requests, as plain numbers; no priorities where all are equal.
     """
@@ -54,6 +55,8 @@ class RequestLog:
         for name in COUNTS:
             setattr(self, name, array("q", [0 if name in COUNTS[2:] else -1]) * n)
         self.rejected: list[int] = []
+        self.given_up = 0
+        self._losses: dict[int, int] = {}
         self.long_gaps_s = array("d")
         self.generated: dict[int, int] = {}
         self.lost_s: dict[int, float] = {}
@@ -81,6 +84,11 @@ class RequestLog:
             self.lost_s[request] = last_s
         else:
             self.lost_s.setdefault(request, self.first_token_s[request])
+
+    def loses_work(self, request: int) -> int:
+        """A failure destroys what was done for a request; returns how often that has happened to it."""
+        self._losses[request] = losses = self._losses.get(request, 0) + 1
+        return losses
 
     def computed_again(self, request: int, now_s: float) -> int:
         """A prompt is complete, which makes a token; returns those that its request had before it lost its place."""
@@ -153,6 +161,7 @@ class Outcome:
 
     @property
     def duration_s(self) -> float:
-        """From the first arrival to the last token [s], what rates are over."""
+        """From the first arrival to the last token [s], what rates are over; 0 where no request has ended."""
         arrivals = self.log.column("arrival_s")
-        return self.end_s - (float(np.nanmin(arrivals)) if np.isfinite(arrivals).any() else 0.0)
+        first_s = float(np.nanmin(arrivals)) if np.isfinite(arrivals).any() else 0.0
+        return max(0.0, self.end_s - first_s)

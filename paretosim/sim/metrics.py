@@ -47,6 +47,16 @@ class Latencies:
         return (self.ttft_s <= slo.ttft_s) & ~(self.tpot_s > slo.tpot_s)
 
 
+def at_percentile(served: Floats, unserved: int, percentile: float) -> float:
+    """Latency that `percentile` percent of all requests stay below; an unserved request counts as infinitely late."""
+    total = len(served) + unserved
+    if not total:
+        return float("nan")
+    if (total - 1) * percentile / 100 > len(served) - 1:
+        return float("inf")
+    return float(np.quantile(np.append(served, np.full(unserved, served.max())), percentile / 100))
+
+
 def summarize(outcome: Outcome, gpus: int, slo: Slo) -> dict[str, Any]:
     """The numbers of ``summary.json``.
 
@@ -60,14 +70,17 @@ def summarize(outcome: Outcome, gpus: int, slo: Slo) -> dict[str, Any]:
     """
     log, latencies = outcome.log, Latencies.of(outcome)
     duration = outcome.duration_s
-    done, good = latencies.request, latencies.good(slo)
+    done = latencies.request
     per_gpu_second = 1 / (duration * gpus) if duration > 0 else float("nan")
     gaps = gaps_of(outcome)
     quantiles = gaps.quantiles_s(list(SHARES.values()))
+    everyone = np.ones(len(log.requests), bool)
     found: dict[str, Any] = {
         "requests": len(log.requests),
         "completed": len(done),
         "rejected": len(log.rejected),
+        "given_up": log.given_up,
+        "unfinished": len(log.requests) - len(done) - len(log.rejected),
         "preempted": int((log.column("preemptions") > 0).sum()),
         "preemptions": int(log.column("preemptions").sum()),
         "duration_s": duration,
@@ -75,32 +88,45 @@ def summarize(outcome: Outcome, gpus: int, slo: Slo) -> dict[str, Any]:
         "request_rate_s": len(done) / duration if duration > 0 else float("nan"),
         "throughput_tok_s_gpu": int(log.requests.osl[done].sum()) * per_gpu_second,
         "input_tok_s_gpu": int(log.requests.isl[done].sum()) * per_gpu_second,
-        "goodput_req_s_gpu": int(good.sum()) * per_gpu_second,
-        "slo_attainment": float(good.mean()) if len(done) else float("nan"),
-        "ttft_s": _spread(latencies.ttft_s),
-        "tpot_s": _spread(latencies.tpot_s[np.isfinite(latencies.tpot_s)]),
+        "goodput_req_s_gpu": int(latencies.good(slo).sum()) * per_gpu_second,
         "itl_s": {"mean": gaps.mean_s(), **dict(zip(SHARES, quantiles.tolist(), strict=True))},
         "e2e_s": _spread(latencies.e2e_s),
-        "ttft_s_at_percentile": _at(latencies.ttft_s, slo.percentile),
-        "tpot_s_at_percentile": _at(latencies.tpot_s[np.isfinite(latencies.tpot_s)], slo.percentile),
         "cached_tokens": int(log.column("cached_tokens").sum()),
+        **_against(outcome, latencies, everyone, slo),
     }
     if len(log.requests.kinds) > 1:
         found["kinds"] = {
             name: {
-                "completed": int(mine.sum()),
-                "slo_attainment": float(good[mine].mean()) if mine.any() else float("nan"),
-                "ttft_s": _spread(latencies.ttft_s[mine]),
-                "tpot_s": _spread(latencies.tpot_s[mine & np.isfinite(latencies.tpot_s)]),
+                "requests": int(mine.sum()),
+                "completed": int(mine[done].sum()),
+                **_against(outcome, latencies, mine, slo),
             }
-            for place, name in enumerate(log.requests.kinds)
-            for mine in [log.requests.kind[done] == place]
+            for index, name in enumerate(log.requests.kinds)
+            for mine in [log.requests.kind == index]
         }
     return found
 
 
-def _at(values: Floats, percentile: float) -> float:
-    return float(np.quantile(values, percentile / 100)) if len(values) else float("nan")
+def _against(outcome: Outcome, latencies: Latencies, mine: NDArray[np.bool_], slo: Slo) -> dict[str, Any]:
+    """Latencies of some requests against the targets.
+
+    Spreads are over the requests that finished. Attainment and percentiles are over all that arrived: one that was
+    rejected or never finished met no target, and is infinitely late.
+    """
+    log = outcome.log
+    arrived = mine & np.isfinite(log.column("arrival_s"))
+    several = log.requests.osl > 1  # a single token has no time between tokens
+    done = mine[latencies.request]
+    good = int(latencies.good(slo)[done].sum())
+    ttft, tpot = latencies.ttft_s[done], latencies.tpot_s[done]
+    tpot = tpot[np.isfinite(tpot)]
+    return {
+        "slo_attainment": good / int(arrived.sum()) if arrived.any() else float("nan"),
+        "ttft_s": _spread(ttft),
+        "tpot_s": _spread(tpot),
+        "ttft_s_at_percentile": at_percentile(ttft, int(arrived.sum()) - len(ttft), slo.percentile),
+        "tpot_s_at_percentile": at_percentile(tpot, int((arrived & several).sum()) - len(tpot), slo.percentile),
+    }
 
 
 def _spread(values: Floats) -> dict[str, float]:

@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from enum import Flag, auto
 from importlib import import_module
+from math import inf
 from typing import Any, TypeVar
 
 from ..errors import InputError, Problem, did_you_mean
 from ..spec.cluster import Policy
+from ..spec.schema_messages import shown
 
 T = TypeVar("T")
+LARGEST = 2**31 - 1
+UNLIMITED = 1 << 30
+"""Default of a count without a limit."""
+
+
+class Work(Flag):
+    """What the engines of a pool do."""
+
+    NOTHING = 0
+    PROMPTS = auto()
+    SEQUENCES = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Which values of an option are right, and where it changes anything.
+
+    Attributes
+    ----------
+    at_least, at_most : the smallest and the largest value.
+    needs : work without which the option changes nothing; a pool whose engines do less of it must not name it.
+    """
+
+    at_least: float = 0
+    at_most: float = inf
+    needs: Work = Work.NOTHING
+
+
+def option(default: Any = MISSING, *, at_least: float = 0, at_most: float = inf, needs: Work = Work.NOTHING) -> Any:
+    """Declare a field of a policy with the `Bounds` of its values; without `default` it must be given."""
+    return field(default=default, metadata={"bounds": Bounds(at_least, at_most, needs)})
 
 
 def named(kind: str, name: str, known: Mapping[str, Callable[..., T]], allow_plugins: bool = False) -> Callable[..., T]:
@@ -78,18 +113,34 @@ def _listed(options: Mapping[str, object]) -> str:
     return ", ".join(options) or "none"
 
 
-def _wrong(field: Field[Any], value: object) -> list[Problem]:
+def bounds_of(option: Field[Any]) -> Bounds:
+    """What is declared beside an option; a class that declares nothing takes any number from 0 on."""
+    return option.metadata.get("bounds", Bounds())
+
+
+def _wrong(option: Field[Any], value: object) -> list[Problem]:
     """What is wrong with an option's value: the kinds that a YAML file can hold."""
-    kind = str(field.type)
+    kind, bounds = str(option.type), bounds_of(option)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if "bool" in kind:
         fits, wanted = isinstance(value, bool), "true or false"
     elif "float" in kind:
-        fits, wanted = number and float(value) >= 0, "a number of at least 0"  # type: ignore[arg-type]
+        fits, wanted = number and _within(value, bounds, sys.float_info.max), f"a number {_range(bounds)}"
     elif "int" in kind:
-        fits, wanted = number and isinstance(value, int) and value >= 0, "a whole number of at least 0"
+        fits = isinstance(value, int) and number and _within(value, bounds, LARGEST)
+        wanted = f"a whole number {_range(bounds)}"
     elif "str" in kind:
         fits, wanted = isinstance(value, str), "a word"
     else:
         return []
-    return [] if fits else [Problem(field.name, f"must be {wanted}, not {value!r}")]
+    return [] if fits else [Problem(option.name, f"must be {wanted}, not {shown(value)}")]
+
+
+def _within(value: Any, bounds: Bounds, most: float) -> bool:
+    return bool(bounds.at_least <= value <= min(bounds.at_most, most))
+
+
+def _range(bounds: Bounds) -> str:
+    if bounds.at_most < inf:
+        return f"from {bounds.at_least:g} to {bounds.at_most:g}"
+    return f"of at least {bounds.at_least:g}"

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from .intake import Intake
+from .policies import option
 
 
 class Router(Protocol):
@@ -110,7 +111,7 @@ class PrefixAware:
     load_penalty : how many such prompts a request counts for.
     """
 
-    load_penalty: float = 0.25
+    load_penalty: float = option(0.25)
     _ties: LeastLoaded = field(default_factory=LeastLoaded, init=False)
 
     def seeded(self, random: np.random.Generator) -> None:

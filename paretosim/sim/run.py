@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ..errors import InputError, Problem
 from ..peak import peak_bytes
 from ..profiles.store import Store
 from ..spec.arrivals import Trace
+from ..spec.context_length import too_long
 from ..spec.scenario import plain
 from ..spec.simulation import Simulation, load_simulation
 from .arrivals import requests_of
@@ -133,7 +134,23 @@ def _checked(builder: Builder) -> Requests:
         problems += error.problems
     if problems or requests is None:
         raise InputError(problems)
+    if problems := list(_too_long(builder, requests)):
+        raise InputError(problems)
     return requests
+
+
+def _too_long(builder: Builder, requests: Requests) -> Iterator[Problem]:
+    """Mixes with requests that are longer than the model's context."""
+    simulation = builder.simulation
+    if simulation.step_time is not None:
+        return
+    mixes = simulation.workload.mixes
+    tokens = requests.isl + requests.osl
+    for index in range(len(requests.kinds)):
+        longest = int(tokens[requests.kind == index].max(initial=0))
+        if (why := too_long(builder.model, longest, simulation.max_context)) is not None:
+            key = ("workload", "mixes", index) if mixes else ("workload", "arrivals")
+            yield simulation.problem(key, f"its longest request does not fit: {why}")
 
 
 def _requests(simulation: Simulation) -> Requests:

@@ -12,6 +12,7 @@ from math import ceil, inf
 from typing import Protocol
 
 from .intake import Intake
+from .policies import UNLIMITED, Work, option
 
 Composed = tuple[list[tuple[int, int]], bool]
 """Prompt chunks of a step as (request, tokens), and whether running sequences decode in it."""
@@ -23,7 +24,7 @@ class Scheduler(Protocol):
     Attributes
     ----------
     max_sequences : sequences that run or have their prompt in work at most.
-    delay : steps that a newcomer waits because the next one is planned while this one runs.
+    delay : 1 where a newcomer waits a step because the next one is planned while this one runs, else 0.
 
     One that holds prompts back has ``again_in``, too: the decode steps after which it wants to be asked again.
     """
@@ -48,10 +49,10 @@ class ChunkedPrefill:
     delay : as `Scheduler`.
     """
 
-    token_budget: int = 8192
-    max_sequences: int = 1024
-    max_prompts: float = inf
-    delay: int = 0
+    token_budget: int = option(8192, at_least=1, needs=Work.PROMPTS)
+    max_sequences: int = option(1024, at_least=1)
+    max_prompts: int = option(UNLIMITED, at_least=1, needs=Work.PROMPTS)
+    delay: int = option(0, at_most=1, needs=Work.SEQUENCES)
 
     def compose(self, engine: Intake, now_s: float) -> Composed:
         """See `Scheduler`."""
@@ -90,11 +91,11 @@ class InFlight:
         this share of the budget (``batch_wait_timeout_iters``, ``batch_wait_max_tokens_ratio``).
     """
 
-    token_budget: int = 8192
-    max_sequences: int = 2048
-    delay: int = 1
-    wait_steps: int = 0
-    wait_share: float = 0.0
+    token_budget: int = option(8192, at_least=1, needs=Work.PROMPTS)
+    max_sequences: int = option(2048, at_least=1)
+    delay: int = option(1, at_most=1, needs=Work.SEQUENCES)
+    wait_steps: int = option(0, needs=Work.PROMPTS | Work.SEQUENCES)
+    wait_share: float = option(0.0, at_most=1, needs=Work.PROMPTS | Work.SEQUENCES)
     again_in: float = field(default=inf, init=False)
     _waited: int = field(default=0, init=False)
 
@@ -151,11 +152,11 @@ class PrefillFirst:
         ``scheduler-recv-interval``, whose counter such a step overruns).
     """
 
-    token_budget: int = 8192
-    max_sequences: int = 1024
-    delay: int = 0
-    group: int = 1
-    poll: int = 1
+    token_budget: int = option(8192, at_least=1, needs=Work.PROMPTS)
+    max_sequences: int = option(1024, at_least=1)
+    delay: int = option(0, at_most=1, needs=Work.SEQUENCES)
+    group: int = option(1, at_least=1, needs=Work.PROMPTS | Work.SEQUENCES)
+    poll: int = option(1, at_least=1, needs=Work.PROMPTS | Work.SEQUENCES)
     again_in: float = field(default=inf, init=False)
     _looked: int = field(default=0, init=False)
 
@@ -186,7 +187,7 @@ class PrefillFirst:
 
 @dataclass(slots=True)
 class Fcfs:
-    """Batches of whole prompts in the order of arrival, for a pool that only prefills.
+    """Batches of whole prompts in the order of arrival, alone in their steps.
 
     Attributes
     ----------
@@ -196,29 +197,31 @@ class Fcfs:
     max_sequences, delay : as `Scheduler`.
     """
 
-    max_batch_tokens: int = 8192
-    max_batch: float = inf
-    chunk_tokens: float = inf
-    max_sequences: int = 1 << 30
-    delay: int = 0
+    max_batch_tokens: int = option(8192, at_least=1, needs=Work.PROMPTS)
+    max_batch: int = option(UNLIMITED, at_least=1, needs=Work.PROMPTS)
+    chunk_tokens: int = option(UNLIMITED, at_least=1, needs=Work.PROMPTS)
+    max_sequences: int = option(UNLIMITED, at_least=1)
+    delay: int = option(0, at_most=1, needs=Work.SEQUENCES)
 
     def compose(self, engine: Intake, now_s: float) -> Composed:
         """See `Scheduler`."""
         chunks: list[tuple[int, int]] = []
         room = self.max_batch_tokens * engine.steps.ranks
         for request, tokens in engine.prompts.items():
-            part = int(min(tokens, self.chunk_tokens))
+            part = min(tokens, self.chunk_tokens)
             chunks.append((request, part))
             room -= part
-        while engine.waiting and len(chunks) < self.max_batch:
+        places = self.max_sequences - len(engine.running) - len(engine.prompts)
+        while engine.waiting and places > 0 and len(chunks) < self.max_batch:
             request = engine.waiting[0]
             if (chunks and min(engine.prompt_tokens(request), self.chunk_tokens) > room) or not engine.admit(
                 request, now_s
             ):
                 break
-            part = int(min(engine.prompts[request], self.chunk_tokens))
+            part = min(engine.prompts[request], self.chunk_tokens)
             chunks.append((request, part))
             room -= part
+            places -= 1
         return chunks, not chunks
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from ..profiles.grid import Floats
 from ..spec.workload import Slo
 from .log import Outcome
+from .metrics import at_percentile
 
 BATCHES = 10
 T_95 = 2.262
@@ -31,8 +32,9 @@ class Steady:
     ----------
     throughput_tok_s : output tokens a second of the whole cluster.
     ttft_s, tpot_s : means over the requests that arrived in the window and finished.
-    ttft_at_s, tpot_at_s : at the percentile of the targets.
-    attainment : share of those requests that met every target.
+    ttft_at_s, tpot_at_s : at the percentile of the targets, over all that arrived in the window: infinite where too
+        many were rejected or never finished.
+    attainment : share of all that arrived in the window that met every target.
     rate_req_s : requests a second that arrived in the window.
     unfinished : of them, still running or rejected at the end.
     """
@@ -59,16 +61,16 @@ def steady(outcome: Outcome, start_s: float, end_s: float, slo: Slo) -> Steady:
     tpot = (finish[done] - log.column("first_token_s")[done]) / np.maximum(osl - 1, 1)
     good = (ttft <= slo.ttft_s) & (tpot <= slo.tpot_s)
     order = np.argsort(arrival[done], kind="stable")
-    share = slo.percentile / 100
+    unserved = len(inside) - len(done)
     return Steady(
         throughput_tok_s=_throughput(outcome, start_s, end_s),
         ttft_s=_batch_means(ttft[order]),
         tpot_s=_batch_means(tpot[order]),
-        ttft_at_s=float(np.quantile(ttft, share)) if len(done) else float("nan"),
-        tpot_at_s=float(np.quantile(tpot, share)) if len(done) else float("nan"),
+        ttft_at_s=at_percentile(ttft, unserved, slo.percentile),
+        tpot_at_s=at_percentile(tpot, unserved, slo.percentile),
         attainment=float(good.sum() / len(inside)) if len(inside) else float("nan"),
         rate_req_s=len(inside) / (end_s - start_s),
-        unfinished=len(inside) - len(done),
+        unfinished=unserved,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import InputError, Problem, did_you_mean
 from .architecture import ModelSpec, VisionSpec
+from .context_length import longest_sequence
 from .hf_config import read_config
 from .layers import (
     CompressedAttention,
@@ -100,7 +101,9 @@ def load_model(name_or_path: str | Path, relative_to: Path | None = None) -> Mod
         hint, names = did_you_mean(name, _catalog()), ", ".join(catalog_names())
         raise InputError(f"unknown model '{name}'{hint}: give the path of its config.json or one of {names}")
     config = _read_json(path)
-    return replace(read_config(config, name, str(path)), checkpoints=_own_checkpoint(config))
+    model = read_config(config, name, str(path))
+    longest = longest_sequence(config, model.max_context)
+    return replace(model, checkpoints=_own_checkpoint(config), max_context=longest)
 
 
 def _own_checkpoint(config: Mapping[str, Any]) -> dict[str, dict[str, Format]]:

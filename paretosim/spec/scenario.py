@@ -93,6 +93,7 @@ class Scenario:
     usd_per_gpu_hour : prices that replace those of ``gpu.yaml``, by GPU [USD/h].
     workload, slo, space : traffic, targets, candidates.
     settings : how engines are run.
+    max_context : tokens of a sequence at most, in place of the model's own limit; None is that one.
     objectives : what a design of the frontier is not beaten in, throughput and interactivity first.
     path : the file it came from.
     where : finds ``file:line:col`` of a key.
@@ -111,6 +112,7 @@ class Scenario:
     where: Where = field(compare=False, repr=False)
     settings: EngineSettings = DEFAULT
     objectives: tuple[Objective, ...] = PLAIN
+    max_context: int | None = None
 
     @property
     def folder(self) -> Path:

@@ -197,6 +197,7 @@ class _File(Keys):
     model: Text = ABSENT
     precision: Annotated[Precision, PlainValidator(_precision)] = Precision.of("bf16")
     engine: Text = "trtllm"
+    max_context: Whole = ABSENT
     space: _Space = ABSENT
     hardware: Annotated[Hardware, PlainValidator(_hardware)] = ABSENT
     usd_per_gpu_hour: dict[str, Positive] = Field(default_factory=dict)
@@ -314,6 +315,7 @@ def checked(marked: Marked, path: Path) -> Scenario:
         where=marked.where,
         objectives=tuple(found.objectives),
         settings=found.settings(),
+        max_context=found.max_context,
     )
 
 
@@ -333,7 +335,7 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
             if given is None:
                 problems.append(marked.where.problem((key,), "is required, unless 'step_time' gives a formula"))
     else:
-        for key in ("hardware", "precision", "engine"):
+        for key in ("hardware", "precision", "engine", "max_context"):
             if key in found.model_fields_set:
                 problems.append(marked.where.problem((key,), "changes nothing: 'step_time' holds all of a step"))
 
@@ -368,4 +370,5 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
         path=path,
         where=marked.where,
         settings=found.settings(),
+        max_context=found.max_context,
     )

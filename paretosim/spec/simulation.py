@@ -25,6 +25,7 @@ class Simulation:
     step_time : formula for the time of a step; None asks the cost model for `model` on the pools' GPUs.
     model, precision, engine, settings : what is served, in which formats, by whose kernels, and how.
     host : host time of a step; None is the engine's calibrated one.
+    max_context : tokens of a sequence at most, in place of the model's own limit; None is that one.
     path : the file it came from.
     where : finds ``file:line:col`` of a key.
     """
@@ -41,6 +42,7 @@ class Simulation:
     path: Path = field(compare=False)
     where: Where = field(compare=False, repr=False)
     settings: EngineSettings = DEFAULT
+    max_context: int | None = None
 
     @property
     def folder(self) -> Path:

@@ -239,6 +239,8 @@ BESIDE: list[tuple[Mapping[str, Any], dict[str, Any], str, Any]] = [
     ),
     (SPLIT, {"deployment.kv_transfer.page_bytes": 4096, "deployment.kv_transfer.ops_per_s": 1e6},
      "deployment.kv_transfer.ops_per_s", 1e5),
+    (SPLIT, {"deployment.prefill.scheduler": {"policy": "fcfs"}}, "deployment.prefill.scheduler.max_sequences", 1),
+    (SPLIT, {"deployment.decode": {"kv_blocks": 60}}, "deployment.decode.scheduler", {"token_budget": 64}),
     (SPLIT, {"deployment.kv_transfer.codec": {"ratio": 3}}, "deployment.kv_transfer.codec.ratio", 4),
     (SPLIT, {"deployment.kv_transfer.codec": {"ratio": 3}}, "deployment.kv_transfer.codec.decode_gb_s", 0.5),
     (COLOCATED, {"deployment.controllers": [{"policy": "failures", "mean_time_s": 2, "down_s": 1}]},
@@ -378,6 +380,31 @@ IDLE: list[tuple[Mapping[str, Any], str, Any, str]] = [
     (SPLIT, "deployment.prefill.output_share", 0.5, "deployment.prefill.output_share: unknown key"),
     (SPLIT, "deployment.kv_transfer.mode", "none", "changes nothing: mode 'none' sends no bytes"),
     (CACHED, "deployment.kv_cache.block_tokens", 24, "must be a multiple of 16"),
+    *(
+        (
+            SPLIT,
+            "deployment.prefill.scheduler",
+            {"policy": policy, option: value},
+            f"prefill.scheduler.{option}: changes",
+        )
+        for policy, option, value in [
+            ("fcfs", "delay", 1),
+            ("prefill_first", "group", 2),
+            ("prefill_first", "poll", 2),
+            ("in_flight", "wait_steps", 3),
+            ("in_flight", "wait_share", 0.5),
+            ("chunked_prefill", "delay", 1),
+        ]
+    ),
+    *(
+        (SPLIT, "deployment.decode.scheduler", {"policy": policy, option: value}, f"decode.scheduler.{option}: changes")
+        for policy, option, value in [
+            ("chunked_prefill", "token_budget", 512),
+            ("chunked_prefill", "max_prompts", 2),
+            ("fcfs", "max_batch", 2),
+            ("in_flight", "wait_steps", 3),
+        ]
+    ),
 ]
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import paretosim as ps
 from paretosim.sim.cache import PromptCache
 from paretosim.sim.clock import Clock
 from paretosim.sim.cluster import Cluster, Stage
@@ -185,3 +187,23 @@ def test_an_engine_that_fails_loses_the_prompts_that_it_kept_but_not_a_shared_st
     log = cluster.run().log
     assert np.isfinite(log.column("finish_s")).all()
     assert log.column("cached_tokens")[1] == pytest.approx(cached, abs=16)
+
+
+def test_a_request_that_failures_interrupt_for_ever_is_given_up_and_said(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("""\
+name: small
+step_time:
+  prefill: {base: 0.006, per_token: 5.5e-5}
+  decode: {base: 0.006}
+deployment:
+  serving: colocated
+  workers: 2
+  controllers: [{policy: failures, mean_time_s: 0.01, down_s: 0.0}]
+workload:
+  mixes: [{isl: 16000, osl: 10}]
+  arrivals: {kind: poisson, rate_req_s: 2}
+  requests: 3
+""")
+    answer = ps.simulate(tmp_path / "s.yaml")
+    assert (answer.summary["completed"], answer.summary["rejected"], answer.summary["given_up"]) == (0, 3, 3)
+    assert "3 of the rejected had lost their work to failures 100 times" in str(answer)
