@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from ..profiles.grid import Floats, Timed
 from ..spec.calibration import Calibration
+from ..spec.host_time import HostLaw
 from ..spec.parallelism import Layouts, Parallelism
 from ..spec.settings import EngineSettings
 from .step import StepCost
@@ -53,7 +55,7 @@ class StepTimes(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CalibratedStep:
     """Seconds of one step of one pipeline stage; a stage has its part of the host time of a step.
 
@@ -131,21 +133,29 @@ class CalibratedStep:
     def _scale(self, tokens: Floats | None) -> float:
         return self.kernel_scale * (1.0 if tokens is None else self.calibration.prompt_scale)
 
+    @cached_property
+    def _decode_host(self) -> HostLaw:
+        return self._law(prompts=False)
+
+    @cached_property
+    def _prompt_host(self) -> HostLaw:
+        return self._law(prompts=True)
+
+    def _law(self, prompts: bool) -> HostLaw:
+        layout = self.layout
+        return self.calibration.host.law(prompts, self.layers, self.step.launches * layout.pp, layout.attn_dp)
+
     def _host_s(self, batch: Floats, tokens: Floats | None) -> Floats:
         """Host time of a stage's step of `batch` sequences, and of prompt tokens if it carries any."""
-        host, layout = self.calibration.host, self.layout
-        layer_s = host.decode_layer_s if tokens is None else 0.0
         # Of a pipeline's host time a stage has its part; its micro-batch is as much less than the engine's batch.
-        seconds = (host.step_s + layer_s * self.layers) / layout.pp + host.sequence_s * batch / layout.attn_dp
-        return seconds if tokens is None else seconds + host.token_s * tokens / layout.attn_dp / layout.pp
+        law, stages = self._decode_host if tokens is None else self._prompt_host, self.layout.pp
+        return np.asarray(law.added_s(batch * stages, 0.0 if tokens is None else tokens) / stages)
 
     def _busy_s(self, kernels_s: Floats, batch: Floats, tokens: Floats | None) -> Floats:
         """Scaled kernels of a stage's step, or the launches that the host takes longer for."""
         if tokens is None:
             return kernels_s
-        host = self.calibration.host
-        launched = (batch + tokens) / self.layout.attn_dp > host.graph_tokens
-        return np.maximum(kernels_s, np.where(launched, host.launch_s * self.step.launches, 0.0))
+        return np.maximum(kernels_s, self._prompt_host.launching_s(batch, tokens) / self.layout.pp)
 
     def _with(self, kernels: Timed, batch: ArrayLike, tokens: Floats | None = None) -> Timed:
         kernels_s, running = kernels.seconds * self._scale(tokens), np.asarray(batch, np.float64)

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..spec.arrivals import Arrivals, ClosedLoop, Mmpp, Poisson, Trace
-from ..spec.cluster import HostTime, Policy, ServedCluster, ServedPool
+from ..spec.cluster import Policy, ServedCluster, ServedPool
 from ..spec.deployment import Pool
+from ..spec.host_time import HostTime
 from ..spec.parallelism import Parallelism
 from ..spec.scenario import Scenario
 from ..spec.simulation import Simulation

@@ -15,7 +15,7 @@ from ..profiles.grid import Floats
 from ..profiles.store import Store
 from ..spec.calibration import PARAMETERS, Calibration
 from .bands import ANY, Bands, Deployment
-from .fit import Evidence, Fit, fit
+from .fit import FITTED, Evidence, Fit, fit
 from .hand_over import HandOverRuns
 from .jobs import Progress, replay_all
 from .leave_out import COUNTS, Given, given_some, groups_of, leave_out_aggregated, leave_out_hand_over, refined
@@ -51,9 +51,9 @@ class Calibrated:
     def yaml(self, source: str) -> dict[str, Any]:
         """The ``calibration`` of the engine's file."""
         parameters: dict[str, Any] = {}
-        for name, (_, _, low, high) in PARAMETERS.items():
+        for name, known in PARAMETERS.items():
             value = self.hand_over_ms if name == "hand_over_ms" else self.fit.values[name]
-            entry: dict[str, Any] = {"value": _short(value), "range": [low, high]}
+            entry: dict[str, Any] = {"value": _short(value), "range": [known.low, known.high]}
             if name in self.fit.intervals:
                 entry["interval_80"] = [_short(x) for x in self.fit.intervals[name]]
             parameters[name] = entry
@@ -213,14 +213,8 @@ def own_rows(rows: Sequence[Row], engine: str, store: Store, jobs: int, progress
 
 
 def as_fit(calibration: Calibration) -> Fit:
-    """A calibration as the start of a fit."""
-    host = calibration.host
-    seconds = {
-        "prompt_scale": calibration.prompt_scale, "step_us": host.step_s, "decode_layer_us": host.decode_layer_s,
-        "launch_us": host.launch_s, "sequence_us": host.sequence_s, "token_us": host.token_s,
-        "client_lag_ms": calibration.client_lag_s,
-    }  # fmt: skip
-    values = {name: value / PARAMETERS[name][1] for name, value in seconds.items()}
+    """The fit that a calibration came from, without its intervals."""
+    values = {name: value for name, value in calibration.values.items() if name in FITTED}
     return Fit(values, calibration.kernel_scale, dict(calibration.lanes), {}, 0)
 
 

@@ -1,7 +1,7 @@
 """Fit an engine's parameters on measured rows: log errors of mean TTFT and TPOT, robust, within plausible ranges.
 
-One simulation of each row with kernels alone gives what its means are made of (`paretosim.measured.replay.terms_of`);
-for every other value of the parameters they follow without another simulation, exactly.
+One simulation of each row with kernels alone gives what its means are made of (`paretosim.measured.regressors`); for
+every other value of the parameters they follow without another simulation, exactly.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 
 from ..profiles.grid import Floats
 from ..spec.calibration import PARAMETERS, Calibration
-from .replay import FLOORS_S, TERMS, Replay
+from .regressors import Regressors
+from .replay import Replay
 from .rows import Row
 
 FITTED = tuple(name for name in PARAMETERS if name != "hand_over_ms")
@@ -37,15 +38,12 @@ class Evidence:
 
     Attributes
     ----------
-    ttft, tpot : terms of each row (n, terms).
-    launches : of each row.
+    terms : of each row.
     measured : measured TTFT and TPOT (n, 2) [s].
     lane : position of each row's lane in `lanes`.
     """
 
-    ttft: Floats
-    tpot: Floats
-    launches: Floats
+    terms: Regressors
     measured: Floats
     lane: np.ndarray
     lanes: tuple[str, ...]
@@ -55,7 +53,7 @@ class Evidence:
         """From simulated rows."""
         lanes = tuple(sorted({replay.lane for replay in replays}))
         return cls(
-            *terms(replays),
+            Regressors.of(replays),
             np.array([(row.ttft_s, row.tpot_s) for row in rows]),
             np.array([lanes.index(replay.lane) for replay in replays]), lanes,
         )  # fmt: skip
@@ -85,47 +83,6 @@ class Fit:
         return Calibration.of(self.values, self.kernel_scale, self.lanes)
 
 
-def terms(replays: Sequence[Replay]) -> tuple[Floats, Floats, Floats]:
-    """Terms of TTFT and of TPOT (n, terms), and launches (n,), of simulated rows."""
-    return (
-        np.array([r.ttft_terms for r in replays]), np.array([r.tpot_terms for r in replays]),
-        np.array([r.launches for r in replays], np.float64),
-    )  # fmt: skip
-
-
-def predicted(of: tuple[Floats, Floats, Floats], scale: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """Mean TTFT and TPOT [s].
-
-    Parameters
-    ----------
-    of : `terms` of rows.
-    scale : kernel scale of each row (n,).
-    values : of `FITTED`, in their units.
-    """
-    units = np.array([PARAMETERS[name][1] for name in FITTED])
-    prompt_scale, step, layer, launch, sequence, token, lag = values * units
-    host = np.array([step, layer, sequence, token, 1.0])
-    ttft, tpot, launches = of
-    # Scaled kernels against launches are kernels against launches over the scale.
-    prompts = scale * prompt_scale
-    place, weight = _between(launch * launches / prompts)
-    row = np.arange(len(scale))
-
-    def seconds(t: Floats) -> Floats:
-        with_prompts = t[:, len(TERMS) :]
-        steps = with_prompts[row, place] * (1 - weight) + with_prompts[row, place + 1] * weight
-        whole: Floats = scale * t[:, 0] + prompts * steps + t[:, 1 : len(TERMS)] @ host
-        return whole
-
-    return seconds(ttft) + lag, seconds(tpot)
-
-
-def _between(floor_s: Floats) -> tuple[np.ndarray, Floats]:
-    """Where values lie among `FLOORS_S`; beyond the last one its slope goes on."""
-    place = np.clip(np.searchsorted(FLOORS_S, floor_s, side="right") - 1, 0, len(FLOORS_S) - 2)
-    return place, (floor_s - FLOORS_S[place]) / (FLOORS_S[place + 1] - FLOORS_S[place])
-
-
 def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITTED, spread: float = 1.0) -> Fit:
     """Least squares from the values that change nothing.
 
@@ -137,8 +94,8 @@ def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITT
     """
     from scipy.optimize import least_squares
 
-    neutral = np.array([PARAMETERS[n][0] for n in FITTED])
-    low, high = (np.array([PARAMETERS[n][k] for n in FITTED]) for k in (2, 3))
+    # The solver moves one vector; its order, that of `FITTED`, is known to nobody else.
+    neutral, low, high = (np.array([getattr(PARAMETERS[n], of) for n in FITTED]) for of in ("neutral", "low", "high"))
     centre = neutral if start is None else np.array([start.values[n] for n in FITTED])
     engine = 0.0 if start is None else np.log(start.kernel_scale)
     known = np.array([np.log(start.lanes[n]) - engine if start and n in start.lanes else 0.0 for n in evidence.lanes])
@@ -155,7 +112,8 @@ def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITT
     def residuals(x: Floats) -> Floats:
         values, whole, lanes = parts(x)
         scale = np.exp(whole + lanes)[evidence.lane]
-        ttft, tpot = predicted((evidence.ttft, evidence.tpot, evidence.launches), scale, values)
+        prices = Calibration.of(dict(zip(FITTED, values, strict=True)), 1.0, {})
+        ttft, tpot = evidence.terms.latencies(scale, prices)
         errors = np.concatenate([TTFT_WEIGHT * (np.log(ttft) - log_measured[:, 0]), np.log(tpot) - log_measured[:, 1]])
         # A pseudo-Huber error, written as a square so that priors stay quadratic beside it.
         robust = np.sign(errors) * SOFT * np.sqrt(2 * (np.sqrt(1 + (errors / SOFT) ** 2) - 1))
@@ -182,8 +140,8 @@ def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITT
     z = 1.2816  # of an 80 % interval
     intervals = {}
     for i, name in enumerate(names):
-        at, half = values[FITTED.index(name)], z * deviation[i] * reach[FITTED.index(name)]
         place = FITTED.index(name)
+        at, half = values[place], z * deviation[i] * reach[place]
         intervals[name] = (max(low[place], at - half), min(high[place], at + half))
     for i, lane in enumerate(evidence.lanes):
         half = z * deviation[wanted.sum() + 1 + i]

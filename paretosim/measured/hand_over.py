@@ -23,7 +23,7 @@ NEUTRAL_MS = 150.0
 """Where no row says anything: between the 146 and 291 ms that low load shows for two engines (fidelity probe)."""
 COLD = 0.2
 """Log error of a TTFT that looks like a cold start, or an admission limit that nobody noted."""
-_TRIED_MS = np.linspace(*PARAMETERS["hand_over_ms"][2:], 301)
+_TRIED_MS = np.linspace(PARAMETERS["hand_over_ms"].low, PARAMETERS["hand_over_ms"].high, 301)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..profiles.grid import Floats
-from .fit import FITTED, Evidence, Fit, fit, predicted, terms
+from .fit import Evidence, Fit, fit
 from .hand_over import HandOverRuns
+from .regressors import Regressors
 from .replay import Replay
 from .rows import Row
 
@@ -35,8 +36,7 @@ class LeftOut:
 def of_fit(replays: Sequence[Replay], found: Fit) -> tuple[Floats, Floats]:
     """Mean TTFT and TPOT of aggregated rows under a fit [s]."""
     scale = np.array([found.lanes.get(replay.lane, found.kernel_scale) for replay in replays])
-    values = np.array([found.values[name] for name in FITTED])
-    return predicted(terms(replays), scale, values)
+    return Regressors.of(replays).latencies(scale, found.calibration)
 
 
 def groups_of(rows: Sequence[Row]) -> list[list[int]]:

@@ -13,7 +13,6 @@ from ..profiles.grid import Floats
 from ..profiles.store import Store
 from ..sim.arrivals import requests_of
 from ..sim.build import Builder
-from ..sim.log import Outcome
 from ..sim.metrics import Latencies
 from ..sim.run import seen_by_client
 from ..spec.calibration import lane_of_deployment
@@ -21,14 +20,11 @@ from ..spec.cluster import ServedPool
 from ..spec.model import ModelSpec, deployment_name, load_model
 from .deployment import simulation_of
 from .launch import launch_of
+from .regressors import terms_of
 from .rows import Row
 
 LEAST_CACHE = 0.04
 """Share of the GPU's memory that a deployment which was measured must have had for its cache; an assumption."""
-TERMS = ("decode kernels", "step", "decode_layer", "sequence", "token", "known")
-"""What the seconds of a step are made of, beside those of steps with prompts; see `terms_of`."""
-FLOORS_S = np.concatenate([[0.0], np.geomspace(1e-3, 2.0, 40)])
-"""Values of the launches' time at which steps with prompts are summed up; 2 % apart at most from the sum in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +35,8 @@ class Replay:
     ----------
     ttft_s, tpot_s : means over all requests [s].
     throughput_tok_s_gpu : output tokens over all GPUs and the whole run.
-    ttft_terms, tpot_terms : seconds (first and last of `TERMS`) and counts (the others) behind the means, then seconds
-        of steps with prompts at each of `FLOORS_S`; empty where they would not add up, with several engines.
+    ttft_terms, tpot_terms : see `paretosim.measured.regressors.terms_of`; empty where they would not add up, with
+        several engines.
     launches : operations of a step with prompts, all stages together.
     deployment : what served (`paretosim.spec.model.deployment_name`).
     """
@@ -130,33 +126,3 @@ def _with_room(builder: Builder, pool: ServedPool) -> ServedPool:
     held = mix.isl + mix.osl / 2
     tokens = least / (memory.kv_bytes(held) / held) * kind.layout.attn_dp
     return replace(pool, kv_blocks=int(tokens // builder.simulation.cluster.block_tokens))
-
-
-def terms_of(
-    outcome: Outcome, layers: int, ranks: int, graph_tokens: int, sequence_s: float = 0.0
-) -> tuple[Floats, Floats]:
-    """What the mean TTFT and TPOT of one engine in a closed loop are made of: `TERMS`, then steps with prompts.
-
-    Every event of such a run falls on the boundary of a step, so which step carries what depends on lengths alone and
-    not on how long steps take. A latency is the sum of the steps in between, and each step is a sum of kernel time,
-    a constant, and so much for each layer, sequence and prompt token: the means are linear in these prices, exactly. A
-    step with prompts takes its kernels or its launches, so the sum of such steps is convex in the launches' time, and
-    known at `FLOORS_S`. What a launch command is known to cost a sequence, `sequence_s`, is no kernel's.
-    """
-    log, steps = outcome.log, outcome.engines[0].log
-    c = steps.column
-    start, end, count, running, tokens = (c(n) for n in ("start_s", "end_s", "steps", "sequences", "tokens"))
-    known_s = running * count / ranks * sequence_s
-    seconds, prompts = end - start - known_s, tokens > 0
-    floors = np.where((tokens + running) / ranks > graph_tokens, FLOORS_S[:, None], 0.0)
-    per_run = np.concatenate([
-        [np.where(prompts, 0.0, seconds), count, np.where(prompts, 0.0, count * layers), running * count / ranks,
-         tokens / ranks, known_s],
-        np.where(prompts, np.maximum(seconds, floors), 0.0),
-    ])  # fmt: skip
-    until = np.concatenate([np.zeros((len(per_run), 1)), np.cumsum(per_run, axis=1)], axis=1)
-    times = np.concatenate([[0.0], end])
-    osl = log.requests.osl
-    done = np.flatnonzero(np.isfinite(log.column("finish_s")) & (osl > 1))
-    at = [until[:, np.searchsorted(times, log.column(n)[done])] for n in ("arrival_s", "first_token_s", "finish_s")]
-    return (at[1] - at[0]).mean(axis=1), ((at[2] - at[1]) / (osl[done] - 1)).mean(axis=1)

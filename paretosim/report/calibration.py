@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def calibrated_text(found: Calibrated) -> str:
     """One line a parameter: value, 80 % interval, plausible range."""
     lines = [f"{found.engine}: {found.rows} rows"]
-    for name, (_, _, low, high) in PARAMETERS.items():
+    for name, known in PARAMETERS.items():
         value = found.hand_over_ms if name == "hand_over_ms" else found.fit.values[name]
-        lines.append(f"  {name:<18}{value:>9.3g}  {_interval(found, name):<20}  of {low:g} to {high:g}")
+        lines.append(f"  {name:<18}{value:>9.3g}  {_interval(found, name):<20}  of {known.low:g} to {known.high:g}")
     lines.append(f"  {'kernel_scale':<18}{found.fit.kernel_scale:>9.3f}  {_interval(found, 'kernel_scale')}")
     for lane, scale in sorted(found.fit.lanes.items()):
         lines.append(f"  {lane:<18}{scale:>9.3f}  {_interval(found, lane)}")

@@ -10,7 +10,8 @@ from typing import Protocol
 from ..cost.grids import CONTEXTS
 from ..cost.scalar import ScalarStep
 from ..cost.step import StepCost
-from ..spec.cluster import HostTime, StepFormula
+from ..spec.cluster import StepFormula
+from ..spec.host_time import HostTime
 from .lines import Line
 
 Chunks = Sequence[tuple[int, int]]
@@ -139,8 +140,10 @@ class CompiledSteps:
         self._scalar = ScalarStep(step)
         self._kernels, self._prompts = kernel_scale, kernel_scale * prompt_scale
         self._shape = _Shape(step.layout.pp, step.layout.attn_dp, step.layout.cp)
-        self._host, self._layers = host, layers
         self.launches = step.layout.pp * step.launches
+        self._decode_host, self._prompt_host = (
+            host.law(prompts, layers, self.launches, step.layout.attn_dp) for prompts in (False, True)
+        )
         self.tokens_per_step = step.tokens_per_step
         self.ranks = step.layout.attn_dp
         self.lanes = step.layout.attn_dp * step.layout.pp
@@ -151,9 +154,9 @@ class CompiledSteps:
         """See `Steps`."""
         found = self._lines.get(sequences)
         if found is None:
-            stages, host = self._shape.stages, self._host
+            stages = self._shape.stages
             micro = sequences / min(stages, sequences)
-            extra = host.step_s + host.decode_layer_s * self._layers + self._rank(host.sequence_s * sequences)
+            extra = self._decode_host.added_s(sequences, 0)
             seconds = [stages * self._kernels * s + extra for s in self._scalar.decode_knots(micro)]
             found = self._lines[sequences] = Line.through((CONTEXTS * sequences).tolist(), seconds)
         return found
@@ -203,10 +206,9 @@ class CompiledSteps:
 
     def _prompts_step_s(self, kernels_s: float, sequences: int, tokens: int) -> float:
         """A step with prompts, all stages together: kernels or their launches, and the host time that nothing hides."""
-        host = self._host
-        launching_s = host.launching_s(self._rank(sequences + tokens), self.launches)
-        extra = host.step_s + self._rank(host.sequence_s * sequences + host.token_s * tokens)
-        return max(kernels_s, launching_s) + extra
+        host = self._prompt_host
+        seconds: float = max(kernels_s, host.launching_s(sequences, tokens)) + host.added_s(sequences, tokens)
+        return seconds
 
     def _overlapped_s(self, sequences: int, context: float, chunks: Chunks) -> float:
         """A mixed step in two overlapping halves; its chunks are taken to be alike."""
@@ -214,10 +216,6 @@ class CompiledSteps:
         micro = sequences / min(stages, sequences)
         timed = self._scalar.step.mixed(micro, context / sequences, len(chunks) / stages, *_alike(chunks))
         return self._prompts_step_s(self._prompts * stages * float(timed.seconds), sequences, _tokens(chunks)[0])
-
-    def _rank(self, shared: float) -> float:
-        """A rank's part of what the ranks share."""
-        return shared / self._shape.ranks
 
     def _busy(self, sequences: float) -> int:
         """Ranks that have any of them."""

@@ -5,26 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from ..errors import InputError, Problem
-from .cluster import HostTime
+from .host_time import HOST_TERMS, HostTime, by_term
 from .yaml_text import load_yaml
 
 MICRO, MILLI = 1e-6, 1e-3
-PARAMETERS: dict[str, tuple[float, float, float, float]] = {
-    "prompt_scale": (1.0, 1.0, 0.7, 1.6),
-    "step_us": (0.0, MICRO, 0.0, 3000.0),
-    "decode_layer_us": (0.0, MICRO, 0.0, 40.0),
-    "launch_us": (0.0, MICRO, 0.0, 200.0),
-    "sequence_us": (0.0, MICRO, 0.0, 40.0),
-    "token_us": (0.0, MICRO, 0.0, 12.0),
-    "client_lag_ms": (0.0, MILLI, 0.0, 200.0),
-    "hand_over_ms": (0.0, MILLI, 0.0, 600.0),
+
+
+class Parameter(NamedTuple):
+    """A fitted parameter of an engine.
+
+    Attributes
+    ----------
+    neutral : value that changes nothing.
+    unit : of its values, in seconds; 1 of a scale.
+    low, high : range that is physically plausible.
+    """
+
+    neutral: float
+    unit: float
+    low: float
+    high: float
+
+
+PARAMETERS: dict[str, Parameter] = {
+    "prompt_scale": Parameter(1.0, 1.0, 0.7, 1.6),
+    **{f"{term.name}_us": Parameter(0.0, MICRO, 0.0, term.high_us) for term in HOST_TERMS},
+    "client_lag_ms": Parameter(0.0, MILLI, 0.0, 200.0),
+    "hand_over_ms": Parameter(0.0, MILLI, 0.0, 600.0),
 }
-"""Name: (value that changes nothing, its unit in seconds or 1, and the range that is physically plausible)."""
+"""By name: those of the host's time follow from its terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +77,26 @@ class Calibration:
     @classmethod
     def of(cls, values: Mapping[str, float], kernel_scale: float, lanes: Mapping[str, float]) -> Calibration:
         """From values of `PARAMETERS`, in their units; what is missing changes nothing."""
-        v = {name: values.get(name, neutral) * unit for name, (neutral, unit, _, _) in PARAMETERS.items()}
-        host = HostTime(
-            v["step_us"], v["decode_layer_us"], v["launch_us"], v["sequence_us"], v["token_us"]
-        )  # fmt: skip
-        return cls(host, v["prompt_scale"], v["client_lag_ms"], v["hand_over_ms"], kernel_scale, lanes)
+        v = {name: values.get(name, known.neutral) * known.unit for name, known in PARAMETERS.items()}
+        return cls(
+            host=HostTime.of(by_term(lambda term: v[f"{term.name}_us"])),
+            prompt_scale=v["prompt_scale"],
+            client_lag_s=v["client_lag_ms"],
+            hand_over_s=v["hand_over_ms"],
+            kernel_scale=kernel_scale,
+            lanes=lanes,
+        )
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Values of `PARAMETERS`, in their units."""
+        seconds = {
+            **{f"{term.name}_us": self.host.price_s(term) for term in HOST_TERMS},
+            "prompt_scale": self.prompt_scale,
+            "client_lag_ms": self.client_lag_s,
+            "hand_over_ms": self.hand_over_s,
+        }
+        return {name: seconds[name] / known.unit for name, known in PARAMETERS.items()}
 
 
 NONE = Calibration()
@@ -105,8 +134,8 @@ def checked_calibration(raw: Any, where: str) -> Calibration:
         if name not in PARAMETERS:
             problems.append(Problem(place, f"unknown; there are {', '.join(PARAMETERS)}", where))
             continue
-        _, _, low, high = PARAMETERS[name]
-        values[name] = _value(entry, low, high, place, where, problems)
+        known = PARAMETERS[name]
+        values[name] = _value(entry, known.low, known.high, place, where, problems)
     kernel_scale = _value(raw.get("kernel_scale", 1.0), 0.2, 5.0, "calibration.kernel_scale", where, problems)
     lanes = {
         lane: _value(entry, 0.2, 5.0, f"calibration.lanes.{lane}", where, problems)

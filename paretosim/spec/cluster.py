@@ -34,33 +34,6 @@ class StepFormula:
 
 
 @dataclass(frozen=True, slots=True)
-class HostTime:
-    """What an engine's host adds to the kernels of a step.
-
-    Attributes
-    ----------
-    step_s : of every step: scheduling, sampling, launches that nothing hides [s].
-    decode_layer_s : of each layer in a step without prompts: gaps between kernels [s].
-    launch_s : of each operation of a step with prompts, which the host launches while the GPU works: the step takes at
-        least as long as its launches [s].
-    graph_tokens : up to which a step with prompts is one CUDA graph, which costs no launches [token of a rank].
-    sequence_s : of each running sequence of a rank [s].
-    token_s : of each prompt token of a rank [s].
-    """
-
-    step_s: float = 0.0
-    decode_layer_s: float = 0.0
-    launch_s: float = 0.0
-    sequence_s: float = 0.0
-    token_s: float = 0.0
-    graph_tokens: int = 0
-
-    def launching_s(self, tokens: float, launches: int) -> float:
-        """Least time of a step with so many tokens on a rank, new and decoded, and so many operations [s]."""
-        return self.launch_s * launches if tokens > self.graph_tokens else 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Policy:
     """A choice by name: a policy shipped with paretosim, or ``module:Class``, and its options."""
 

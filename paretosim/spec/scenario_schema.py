@@ -22,7 +22,8 @@ from ..errors import InputError
 from .axis import small_fraction
 from .precision import FORMATS, CacheFormat, Format, Precision
 from .scenario import PLAIN, Hardware, Objective, Scenario, Serving, Space
-from .schema_deployment import DeploymentKeys, HostTimeKeys, StepTimeKeys
+from .schema_deployment import DeploymentKeys, StepTimeKeys
+from .schema_host_time import HostTimeKeys
 from .schema_messages import message, shown
 from .schema_settings import Mla, Moe, engine_settings
 from .schema_values import (

@@ -1,4 +1,4 @@
-"""What may ``deployment``, ``step_time`` and ``host_time`` of a scenario hold?"""
+"""What may ``deployment`` and ``step_time`` of a scenario hold?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
 from ..units import GB
-from .cluster import HostTime, Policy, ServedCluster, ServedPool, StepFormula
+from .cluster import Policy, ServedCluster, ServedPool, StepFormula
 from .deployment import Pool
 from .parallelism import Parallelism
 from .schema_kv_cache import KvCacheKeys
@@ -47,21 +47,6 @@ class StepTimeKeys(Keys):
         return StepFormula(
             p.base, p.per_token, d.base, d.per_context_token, d.per_sequence, p.per_token_squared, self.mixed
         )
-
-
-class HostTimeKeys(Keys):
-    """Host time of a step, in seconds; replaces the engine's own."""
-
-    step: AtLeastZero = 0.0
-    decode_layer: AtLeastZero = 0.0
-    launch: AtLeastZero = 0.0
-    sequence: AtLeastZero = 0.0
-    token: AtLeastZero = 0.0
-    graph_tokens: Annotated[int, Field(ge=0)] = 0
-
-    def host(self) -> HostTime:
-        """As the package speaks of it."""
-        return HostTime(self.step, self.decode_layer, self.launch, self.sequence, self.token, self.graph_tokens)
 
 
 def _policy(value: Any) -> Policy:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import Problem
-from .cluster import HostTime, ServedCluster, StepFormula
+from .cluster import ServedCluster, StepFormula
+from .host_time import HostTime
 from .precision import Precision
 from .settings import DEFAULT, EngineSettings
 from .workload import Slo, Workload

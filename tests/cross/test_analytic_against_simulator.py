@@ -33,7 +33,7 @@ from paretosim.sim.requests import Requests
 from paretosim.sim.routers import RoundRobin
 from paretosim.sim.schedulers import ChunkedPrefill, Composed, Fcfs, InFlight, PrefillFirst, Scheduler
 from paretosim.sim.steps import CompiledSteps
-from paretosim.spec.cluster import HostTime
+from paretosim.spec.host_time import HostTime
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism
 from paretosim.spec.precision import Precision

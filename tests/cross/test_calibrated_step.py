@@ -9,12 +9,20 @@ from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.profiles.store import Store
 from paretosim.sim.steps import CompiledSteps
-from paretosim.spec.calibration import PARAMETERS, Calibration
+from paretosim.spec.calibration import Calibration
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism
 from paretosim.spec.precision import Precision
 
-VALUES = dict(zip(PARAMETERS, (1.3, 400.0, 12.0, 150.0, 9.0, 2.0, 30.0, 0.0), strict=True))
+VALUES = {
+    "prompt_scale": 1.3,
+    "step_us": 400.0,
+    "decode_layer_us": 12.0,
+    "launch_us": 150.0,
+    "sequence_us": 9.0,
+    "token_us": 2.0,
+    "client_lag_ms": 30.0,
+}
 CALIBRATION = Calibration.of(VALUES, 0.9, {"h200_sxm/fp8": 1.1})
 LAYOUTS = (
     ("meta-llama/Llama-3.1-70B", Parallelism(2, 1)),

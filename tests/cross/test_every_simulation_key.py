@@ -20,13 +20,13 @@ from paretosim.sim.schedulers import SCHEDULERS
 from paretosim.spec.schema_deployment import (
     Colocated,
     Disaggregated,
-    HostTimeKeys,
     StepTimeKeys,
     _DecodeTime,
     _DecodingPool,
     _Pool,
     _PrefillTime,
 )
+from paretosim.spec.schema_host_time import HostTimeKeys
 from paretosim.spec.schema_kv_cache import KvCacheKeys, _Tier
 from paretosim.spec.schema_transfer import TransferKeys, _Codec
 

@@ -14,8 +14,16 @@ from paretosim.measured.rows import Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 from tests.measured_rows import LLAMA, write_rows
 
-VALUES = (1.3, 400.0, 12.0, 90.0, 9.0, 2.0, 30.0)
-FOUND = Fit(dict(zip(FITTED, VALUES, strict=True)), 0.9, {"h100_sxm/fp8": 1.1}, {}, 0)
+VALUES = {
+    "prompt_scale": 1.3,
+    "step_us": 400.0,
+    "decode_layer_us": 12.0,
+    "launch_us": 90.0,
+    "sequence_us": 9.0,
+    "token_us": 2.0,
+    "client_lag_ms": 30.0,
+}
+FOUND = Fit(VALUES, 0.9, {"h100_sxm/fp8": 1.1}, {}, 0)
 DEEPSEEK = "deepseek-ai/DeepSeek-V3"
 LINES = (
     f"a,vllm,{LLAMA},h100_sxm,fp8,False,1024,256,24,4,1,,,,,100,12,benchmark_dashboard,False",

@@ -12,10 +12,10 @@ import paretosim as ps
 from paretosim.spec.schema_deployment import (
     Colocated,
     Disaggregated,
-    HostTimeKeys,
     StepTimeKeys,
     _DecodingPool,
 )
+from paretosim.spec.schema_host_time import HostTimeKeys
 from paretosim.spec.schema_kv_cache import KvCacheKeys, _Tier
 from paretosim.spec.schema_transfer import TransferKeys, _Codec
 from tests.conftest import ROOT

@@ -16,7 +16,7 @@ from paretosim.cost.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.sim.lines import Line
 from paretosim.sim.steps import CompiledSteps
-from paretosim.spec.cluster import HostTime
+from paretosim.spec.host_time import HostTime
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism
 from paretosim.spec.precision import Precision
