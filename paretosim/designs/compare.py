@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -27,16 +28,25 @@ WORTH_COMPARING = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Where disaggregation wins the most.
+    """Both modes at one interactivity, and what disaggregation gains there.
 
     Attributes
     ----------
-    ratio : disaggregated over colocated throughput per GPU at this interactivity.
     interactivity_tok_s_user : where.
+    colocated_tok_s_gpu, disaggregated_tok_s_gpu : the two curves there, as they are printed (`as_printed`).
     """
 
-    ratio: float
     interactivity_tok_s_user: float
+    colocated_tok_s_gpu: float
+    disaggregated_tok_s_gpu: float
+
+    @property
+    def ratio(self) -> float:
+        """Disaggregated over colocated throughput: the ratio of the printed numbers."""
+        return self.disaggregated_tok_s_gpu / self.colocated_tok_s_gpu
+
+    def __str__(self) -> str:
+        return f"{self.ratio - 1:+.0%}"
 
 
 def mode_rows(fronts: Fronts, mix: str, serving: str) -> tuple[Front, NDArray[np.intp]]:
@@ -68,6 +78,22 @@ def curve(front: Front, x: ArrayLike) -> Floats:
     return np.interp(x, front.x[::-1], front.y[::-1], right=np.nan)
 
 
+def as_printed(tok_s_gpu: ArrayLike) -> Floats:
+    """Throughput to the four significant digits that are printed, so that a reader can recompute every gain."""
+    return np.array([float(f"{value:.4g}") for value in np.atleast_1d(np.asarray(tok_s_gpu, dtype=np.float64))])
+
+
+def worth_comparing(colocated: Front, tok_s_gpu: ArrayLike) -> NDArray[np.bool_]:
+    """Whether colocated engines still do useful work at some of their throughputs; not where they do not reach."""
+    peak = colocated.y.max(initial=0)
+    return np.asarray(tok_s_gpu, dtype=np.float64) >= WORTH_COMPARING * peak
+
+
+def gain_at(colocated: Front, disaggregated: Front, x: float) -> Gain:
+    """Both curves at one interactivity; NaN beyond the reach of one."""
+    return Gain(x, *(float(as_printed(curve(front, x))[0]) for front in (colocated, disaggregated)))
+
+
 def gains(colocated: Front, disaggregated: Front) -> tuple[Floats, Floats]:
     """Ratio of the two curves at every interactivity where either has a design and the comparison means something.
 
@@ -79,26 +105,29 @@ def gains(colocated: Front, disaggregated: Front) -> tuple[Floats, Floats]:
     x = np.unique(np.concatenate([colocated.x, disaggregated.x]))
     base = curve(colocated, x)
     ratio = curve(disaggregated, x) / base
-    keep = np.isfinite(ratio) & (base >= WORTH_COMPARING * base.max(initial=0, where=np.isfinite(base)))
+    keep = np.isfinite(ratio) & worth_comparing(colocated, base)
     return x[keep], ratio[keep]
 
 
 def best_gain(colocated: Front, disaggregated: Front) -> Gain | None:
-    """The largest ratio, or None when the two are never comparable."""
-    x, ratio = gains(colocated, disaggregated)
-    if not len(x):
-        return None
-    best = int(ratio.argmax())
-    return Gain(float(ratio[best]), float(x[best]))
+    """The largest gain, or None when the two are never comparable."""
+    x, _ = gains(colocated, disaggregated)
+    return max((gain_at(colocated, disaggregated, at) for at in x.tolist()), key=lambda g: g.ratio, default=None)
 
 
-def levels(front: Front, count: int = 4) -> list[float]:
-    """Round interactivity levels that spread over a front, each within its reach."""
+def levels(front: Front, count: int = 3) -> list[float]:
+    """Interactivity levels that spread over a front: round ones within its reach, else its lowest to three digits."""
     if not len(front):
         return []
     low, high = float(front.x.min()), float(front.x.max())
     reachable = [float(v) for v in ROUND if low <= v <= high]
     if len(reachable) <= count:
-        return reachable or [low]
+        return reachable or [_rounded_down(low)]
     picks = np.unique(np.linspace(0, len(reachable) - 1, count).round().astype(int))
     return [reachable[i] for i in picks]
+
+
+def _rounded_down(x: float) -> float:
+    """Three significant digits, never more than `x`: a level that its design reaches."""
+    unit = Decimal(x).adjusted() - 2
+    return float(Decimal(x).quantize(Decimal(1).scaleb(unit), ROUND_FLOOR))

@@ -1,84 +1,133 @@
-"""The one-screen answer of a sweep, in plain text."""
+"""The answer of a sweep in plain text, within 80 columns."""
 
 from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from ..designs.blend import BLEND
-from ..designs.compare import best_gain, curve, levels, mode_rows
+from ..designs.compare import as_printed, best_gain, gain_at, levels, mode_rows, worth_comparing
+from ..designs.front import Front
 from ..designs.run import SweepResult
 from ..designs.table import deployment
 
+COLUMNS = 80
+HEAD = f"  {'reach':>5}  {'runs at':>7}  {'tok/s/GPU':>9}  {'80 % band':>11}  {'prefill s':>9}"
+# What colocated engines deliver at the interactivity of a disaggregated design, and what that design gains on it.
+GAIN_HEAD = "gain on colocated there"
+LEGEND = (
+    "reach: the best design with at least so many tok/s/user (1 / TPOT of one user).",
+    "prefill s: TTFT without a queue. ctx:gen: prefill / decode GPUs. bN: sequences",
+    "an engine. chunked N: prompt tokens a step; in-flight N: prompts between steps.",
+)
+
 
 def sweep_text(result: SweepResult) -> str:
-    """Best designs per mix at a few interactivity levels, gains, ratios, and what the answer rests on."""
+    """Best designs per mix at a few interactivity levels, gains, and what the answer rests on."""
     summary, scenario = result.summary, result.scenario
     lines = [
         f"{scenario.name}: {scenario.model} {scenario.precision.weights}, {scenario.engine}, on "
         f"{', '.join(scenario.hardware.names)}",
     ]
-    for mix in result.points:
+    for mix, points in result.points.items():
         why = summary["unreachable_mixes"].get(mix)
         if mix == BLEND and not summary["feasible_designs_for_every_mix"]:
             why = "no engine is feasible for every mix"
-        lines += ["", *(_mix_lines(result, mix) if why is None else [_title(mix), f"  {why}"])]
-    if summary["weighted_gain"] is not None:
-        lines += [
-            "",
-            f"Disaggregation's best gain, averaged over the mixes by weight: {_percent(summary['weighted_gain'])}",
-        ]
+        answer = _mix_lines(result, mix) if why is None else [f"  {why}"]
+        lines += ["", mix_title(mix, points.isl, points.osl), *answer]
+    lines.append("")
+    if summary["weighted_gain"] is not None and len(scenario.workload.mixes) > 1:
+        mean = f"{summary['weighted_gain'] - 1:+.0%}"
+        lines += [f"Disaggregation's best gain, geometric mean over the mixes by weight: {mean}", ""]
     lines += [
+        *LEGEND,
         "",
-        f"{summary['designs']:,} designs, {summary['feasible_designs']:,} of them feasible, from "
+        f"{summary['designs']:,} designs ({summary['feasible_designs']:,} feasible) from "
         f"{summary['engine_points']:,} engine points in {summary['wall_s']:.1f} s.",
         f"{summary['measured_share']:.0%} of the frontier's predicted time rests on measured kernels.",
     ]
-    lines.append("A row is the best design that reaches the interactivity; a gain compares the curves at it.")
     if summary["repairs"]:
         lines.append(f"{len(summary['repairs'])} table repairs applied (summary.json: repairs).")
-    return "\n".join(lines)
+    return "\n".join(_wrapped(line) for line in lines)
+
+
+def mix_title(mix: str, isl: float, osl: float) -> str:
+    """A mix in a heading: its lengths, after its name where it has one."""
+    if mix == BLEND:
+        return "All mixes by weight, on one deployment"
+    lengths = f"ISL {isl:.0f} / OSL {osl:.0f}"
+    return lengths if mix == f"{isl:.0f}/{osl:.0f}" else f"{mix}: {lengths}"
 
 
 def _mix_lines(result: SweepResult, mix: str) -> list[str]:
+    """A row a level and mode, its design on a line of its own; below them the largest gain of all designs."""
     table = result.table
     sides = {mode: mode_rows(table, mix, mode) for mode in result.space.serving}
-    overall = next(iter(sides.values()))[0]
-    for front, _ in sides.values():
+    fronts = {mode: front for mode, (front, _) in sides.items()}
+    overall = Front.empty()
+    for front in fronts.values():
         overall |= front
-    lines = [_title(mix)]
-    lines.append(
-        f"  {'at tok/s/user':>13}  {'mode':<13}  {'tok/s/GPU':>9}  {'TTFT s':>6}  {'ctx:gen':>7}  {'gain':>6}  design"
-    )
     both = len(sides) == 2
+    lines = [f"{HEAD}  {GAIN_HEAD}" if both else HEAD]
     for level in levels(overall):
         for mode, (front, rows) in sides.items():
             value = float(front.best_y(level))
             if np.isnan(value):
-                lines.append(f"  {level:>13g}  {mode:<13}  {'-':>9}  out of reach")
+                lines += [f"  {level:>5g}  out of reach of {mode} designs"]
                 continue
-            at = rows[int((table["throughput_tok_s_gpu"][rows] == value).argmax())]
-            row = {name: values[at] for name, values in table.items()}
+            row = {name: values[rows[int((front.y == value).argmax())]] for name, values in table.items()}
             split = mode == "disaggregated"
-            ratio = f"{row['ctx_gen_ratio']:.2f}" if split else ""
-            gain = (
-                float(curve(sides[mode][0], level) / curve(sides["colocated"][0], level)) if both and split else np.nan
-            )
-            lines.append(
-                f"  {level:>13g}  {mode:<13}  {value:>9.0f}  {row['ttft_s']:>6.2f}  {ratio:>7}  "
-                f"{'' if np.isnan(gain) else _percent(gain):>6}  {deployment(row)}"
-            )
-    if both and (gain_at := best_gain(sides["colocated"][0], sides["disaggregated"][0])):
-        verb = "wins at most" if gain_at.ratio > 1 else "loses at least"
-        lines.append(
-            f"  disaggregation {verb} {_percent(gain_at.ratio)}, at {gain_at.interactivity_tok_s_user:.0f} tok/s/user"
-        )
+            gain = _gain_words(fronts, row["interactivity_tok_s_user"]) if both and split else ""
+            lines += [f"  {level:>5g}  {_numbers(row)}  {gain}".rstrip(), *_design_lines(row)]
+    if both and (best := best_gain(fronts["colocated"], fronts["disaggregated"])):
+        wins = f"wins at most {best}" if best.ratio >= 1.005 else f"never wins; it comes closest with {best}"
+        lines += [
+            f"  disaggregation {wins}: {best.disaggregated_tok_s_gpu:g} on {best.colocated_tok_s_gpu:g} tok/s/GPU, "
+            f"at {_digits(best.interactivity_tok_s_user)} tok/s/user"
+        ]
     return lines
 
 
-def _title(mix: str) -> str:
-    isl, slash, osl = mix.partition("/")
-    return f"ISL {isl} / OSL {osl}" if slash else "All mixes by weight, on one deployment"
+def _numbers(row: Mapping[str, Any]) -> str:
+    """What a design delivers, all at its own interactivity."""
+    throughput = float(as_printed(row["throughput_tok_s_gpu"])[0])
+    band = ""
+    if "throughput_tok_s_gpu_lo" in row:
+        band = "-".join(_digits(row[f"throughput_tok_s_gpu_{end}"]) for end in ("lo", "hi"))
+    speed = _digits(row["interactivity_tok_s_user"])
+    return f"{speed:>7}  {throughput:>9g}  {band:>11}  {row['ttft_s']:>9.2f}"
 
 
-def _percent(ratio: float) -> str:
-    return f"{ratio - 1:+.0%}"
+def _gain_words(fronts: Mapping[str, Front], x: float) -> str:
+    gain = gain_at(fronts["colocated"], fronts["disaggregated"], x)
+    if np.isnan(gain.colocated_tok_s_gpu):
+        return "colocated: out of reach"
+    if not worth_comparing(fronts["colocated"], gain.colocated_tok_s_gpu):
+        return "n/a (under 10 % of peak)"
+    return f"{gain} on {gain.colocated_tok_s_gpu:g}"
+
+
+def _design_lines(row: Mapping[str, Any]) -> list[str]:
+    """The deployment, its decode pool on a line of its own where both do not fit."""
+    indent = " " * 9
+    design = f"{indent}{row['serving']}  {deployment(row)}"
+    if row["serving"] == "disaggregated":
+        design += f"  ctx:gen {row['ctx_gen_ratio']:.2f}"
+    if len(design) <= COLUMNS:
+        return [design]
+    prefill, arrow, decode = design.partition("-> ")
+    return [prefill.rstrip(), f"{indent}  {arrow}{decode}"] if arrow else [design]
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, or all before the point, without an exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _wrapped(line: str) -> str:
+    indent = " " * (len(line) - len(line.lstrip()))
+    return line if len(line) <= COLUMNS else textwrap.fill(line, COLUMNS, subsequent_indent=indent + "  ",
+                                                          break_long_words=False)  # fmt: skip

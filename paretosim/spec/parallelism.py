@@ -94,7 +94,7 @@ class Parallelism(_Widths):
             if (width := getattr(self, name)) > 1:
                 parts.append(f"{name.removeprefix('attn_').upper()}{width}")
         if self.moe_ep > 1:
-            parts.append(f"EP{self.moe_ep}" + (f"xMTP{self.moe_tp}" if self.moe_tp > 1 else ""))
+            parts.append(f"EP{self.moe_ep}" + (f"xETP{self.moe_tp}" if self.moe_tp > 1 else ""))
         return " ".join(parts)
 
 

@@ -68,7 +68,7 @@ def test_a_rack_is_one_domain_where_a_node_is_not(store: Store) -> None:
 def test_a_layout_is_named_by_what_it_has() -> None:
     names = [str(p) for p in (Parallelism(8), Parallelism(2, 4), Parallelism(attn_dp=8, moe_ep=8),
                               Parallelism(4, attn_dp=4, moe_ep=4))]  # fmt: skip
-    assert names == ["TP8", "TP2 PP4", "TP1 DP8 EP8", "TP4 DP4 EP4xMTP4"]
+    assert names == ["TP8", "TP2 PP4", "TP1 DP8 EP8", "TP4 DP4 EP4xETP4"]
 
 
 def test_copies_of_experts_let_them_be_spread_over_more_gpus(store: Store) -> None:
