@@ -13,6 +13,7 @@ from ..profiles.grid import Floats, LogGrid, Timed, distinct_rows, held_out_erro
 from ..profiles.hygiene import pad_up
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
+from ..spec.layers.answers import attended_pairs
 from .roofline import roofline_s
 
 CACHE_BYTES = {"bf16": 2.0, "fp8": 1.0}
@@ -48,13 +49,6 @@ def _measured_alike(
     for one in range(len(kinds)):
         places = np.flatnonzero(kind == one)
         yield np.flatnonzero(kind[lane] == one), places, [distinct[flags[places[0]]] for distinct, flags in there]
-
-
-def attended_pairs(isl: ArrayLike, window: int) -> Floats:
-    """Query-key pairs of a causal prompt: ``n(n+1)/2``, less what a sliding window hides."""
-    n = np.asarray(isl, dtype=np.float64)
-    hidden = np.maximum(n - window, 0) if window else np.zeros_like(n)
-    return n * (n + 1) / 2 - hidden * (hidden + 1) / 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError, ProfileError
 from ..profiles.hygiene import Repair, gaps_s
 from ..profiles.store import Table
-from ..spec.layers import CompressedAttention, MlaAttention
+from ..spec.layers import BlockAttention
 from ..spec.model import ModelSpec, load_model
 from .block_work import Block
 from .blocks import BlockTimes, LatentParts
@@ -170,9 +170,9 @@ def _attention(model: str, op: str) -> Block | None:
 
 def _known(model: ModelSpec, op: str) -> Iterator[Block]:
     for group in model.layers:
-        if isinstance(group.attention, MlaAttention | CompressedAttention):
+        if isinstance(group.attention, BlockAttention):
             block = Block(group.attention, model.hidden, 1, "bf16", "bf16")
-            if block.op == op and getattr(group.attention, "ratio", True):  # a bare window is no table's subject
+            if block.op == op and group.attention.tabled:
                 yield block
 
 

@@ -13,11 +13,9 @@ import numpy as np
 
 from ..profiles.grid import Floats
 from ..spec.hardware import GpuSpec
-from ..spec.layers import CompressedAttention, Indexer, MlaAttention
-from .attention import CACHE_BYTES, attended_pairs
+from ..spec.layers import BlockAttention
+from .attention import CACHE_BYTES
 from .roofline import FORMATS, LAUNCH_S
-
-BlockKind = MlaAttention | CompressedAttention
 
 
 class Work(NamedTuple):
@@ -55,7 +53,7 @@ class Block:
     absorbed : a prompt's attention is computed over latents, as decode's is (`EngineSpec.absorbed_prompts`).
     """
 
-    attention: BlockKind
+    attention: BlockAttention
     hidden: int
     heads: int
     lane: str
@@ -64,16 +62,14 @@ class Block:
     absorbed: bool = False
 
     @property
-    def kind(self) -> BlockKind:
+    def kind(self) -> BlockAttention:
         """The layer kind whatever its heads: what names a measured block."""
         return replace(self.attention, heads=1)
 
     @property
     def op(self) -> str:
         """Stem of the tables that time such blocks."""
-        if isinstance(self.attention, CompressedAttention):
-            return "csa" if self.attention.indexer else "hca"
-        return "dsa" if self.attention.indexer else "mla"
+        return self.attention.form
 
     def seconds(self, gpu: GpuSpec, work: Work) -> Floats:
         """Roofline [s]: products with weights in the lane's arithmetic, attention in bf16."""
@@ -91,12 +87,17 @@ class Block:
 
     def prefill(self, prompts: Floats, isl: Floats) -> Work:
         """Work of `prompts` prompts of `isl` tokens, nothing cached."""
-        tokens = prompts * isl
-        work = self._latent(tokens, isl, prefill=True) if isinstance(self.attention, MlaAttention) else None
-        pairs, far, index = self._prompt_pairs(isl)
-        keys_flops, token_flops = work or (0 * tokens, 2 * tokens * self._params())
+        attention, tokens = self.attention, prompts * isl
+        pairs = attention.prompt_pairs(isl)
+        each = self._pair_flops(self.absorbed or not attention.expands_prompts)
+        work, expansion = 2 * tokens * self._params(), 2 * tokens * self._expansion_params()
+        keys, work = (expansion, work) if attention.expands_prompts else (0 * tokens, work + expansion)
+        index = self._index_flops() * pairs.scored
         traffic = self._weight_bytes() + tokens * (self._token_bytes() + self._cache_bytes())
-        return Work(keys_flops, token_flops, prompts * (pairs + index), prompts * far, traffic, fresh=self.core)
+        return Work(
+            keys, work, prompts * (each * pairs.near + index), prompts * (each * pairs.far), traffic,
+            fresh=self.core,
+        )  # fmt: skip
 
     def decode(self, batch: Floats, context: Floats, queries: int = 1) -> Work:
         """Work of `queries` tokens for each of `batch` sequences; what they all attend to is read once."""
@@ -104,98 +105,41 @@ class Block:
         attended = attention.attended_tokens(context)
         pairs = self._pair_flops(absorbed=True) * attended
         # Every query selects its own entries; what is scored, or attended to without selection, is the same for all.
-        read = attended * self._entry_elements() * (queries if attention.indexer else 1)
+        read = attended * attention.entry_width * (queries if attention.indexer else 1)
         if attention.indexer:
-            scored = context // attention.ratio if isinstance(attention, CompressedAttention) else context
-            pairs = pairs + self._index_flops(attention.indexer) * scored
+            scored = attention.scored_keys(context)
+            pairs = pairs + self._index_flops() * scored
             read = read + scored * attention.indexer.head_dim
-        token_flops = 2 * batch * queries * self._params()
-        if isinstance(attention, MlaAttention):
-            _, token_flops = self._latent(batch * queries, context, prefill=False)
+        token_flops = 2 * batch * queries * (self._params() + self._expansion_params())
         traffic = self._weight_bytes() + batch * (read * CACHE_BYTES[self.kv_dtype] + 4 * self.hidden * queries)
         zero = 0 * batch * context
         return Work(zero, token_flops + zero, batch * queries * pairs, zero, traffic)
 
     def _token_bytes(self) -> float:
-        """A new token's rows in and out: of the residual stream, or of the kernel alone queries, keys, values and
-        outputs of every head."""
-        a = self.attention
-        if self.core and isinstance(a, MlaAttention):
-            expanded = 2 * (a.nope_dim + a.rope_dim + a.v_dim)
-            return 2 * self.heads * (2 * a.kv_lora + a.rope_dim if self.absorbed else expanded)
-        return 4 * self.hidden
-
-    def _latent(self, tokens: Floats, length: Floats, prefill: bool) -> tuple[Floats, Floats]:
-        """(keys, tokens) operations of latent attention's projections."""
-        attention = self.attention
-        assert isinstance(attention, MlaAttention)
-        expand = 2 * tokens * attention.kv_lora * self.heads * (attention.nope_dim + attention.v_dim)
-        others = 0 * tokens if self.core else 2 * tokens * self._params()
-        if prefill and not attention.indexer:
-            return (0 * tokens if self.core else expand), others
-        return 0 * tokens, others + (0 if self.core else expand)
+        """A new token's rows in and out: of the residual stream, or of the kernel alone those of every head."""
+        return 2 * self.heads * self.attention.row_width(self.absorbed) if self.core else 4 * self.hidden
 
     def _params(self) -> float:
-        """Weights that every token multiplies, without the expansion of latents."""
+        """Weights that every token multiplies, without the expansion of entries."""
         if self.core:
             return 0.0
-        a, whole = self.attention, self.attention.params(self.hidden)
-        if isinstance(a, MlaAttention):
-            by_head = self.attention.heads * (
-                (a.q_lora or self.hidden) * (a.nope_dim + a.rope_dim)
-                + a.v_dim * self.hidden * (2 if a.output_gate else 1)
-            )
-            expand = a.kv_lora * a.heads * (a.nope_dim + a.v_dim)
-            return whole - expand - by_head + by_head * self.heads / a.heads
-        by_head = a.heads * a.head_dim * (a.q_lora + a.o_lora) + a.o_groups * a.o_lora * self.hidden
-        return whole - by_head + by_head * self.heads / a.heads
+        a, shared = self.attention, self.attention.shared_params(self.hidden)
+        return shared + (a.params(self.hidden) - shared - a.expansion_params) * self.heads / a.heads
+
+    def _expansion_params(self) -> float:
+        """Weights that expand entries to keys and values, or are absorbed by queries and outputs."""
+        return 0.0 if self.core else self.attention.expansion_params * self.heads / self.attention.heads
 
     def _weight_bytes(self) -> float:
-        if self.core:
-            return 0.0
-        expand = 0.0
-        if isinstance(self.attention, MlaAttention):
-            expand = self.attention.kv_lora * self.heads * (self.attention.nope_dim + self.attention.v_dim)
-        return (self._params() + expand) * FORMATS[self.lane].weight_bytes
-
-    def _entry_elements(self) -> int:
-        a = self.attention
-        return a.kv_lora + a.rope_dim if isinstance(a, MlaAttention) else a.head_dim
+        return (self._params() + self._expansion_params()) * FORMATS[self.lane].weight_bytes
 
     def _cache_bytes(self) -> float:
         return self.attention.kv_elements_per_token * CACHE_BYTES[self.kv_dtype]
 
     def _pair_flops(self, absorbed: bool) -> float:
         """Operations of one query and key over this GPU's heads."""
-        a = self.attention
-        if not isinstance(a, MlaAttention):
-            return 4 * self.heads * a.head_dim
-        width = 2 * a.kv_lora + a.rope_dim if absorbed else a.nope_dim + a.rope_dim + a.v_dim
-        return 2 * self.heads * width
+        return 2 * self.heads * self.attention.pair_width(absorbed)
 
-    @staticmethod
-    def _index_flops(indexer: Indexer) -> float:
-        return 2 * indexer.heads * indexer.head_dim
-
-    def _prompt_pairs(self, isl: Floats) -> tuple[Floats, Floats, Floats]:
-        """Operations of one prompt's attention that grow with its square, with its length, and of selection."""
-        a, all_pairs = self.attention, attended_pairs(isl, 0)
-        if isinstance(a, MlaAttention):
-            if not a.indexer:
-                return self._pair_flops(self.absorbed) * all_pairs, 0 * isl, 0 * isl
-            near = attended_pairs(np.minimum(isl, a.indexer.topk), 0)
-            far = attended_pairs(isl, a.indexer.topk) - near
-            each = self._pair_flops(absorbed=True)
-            return each * near, each * far, self._index_flops(a.indexer) * all_pairs
-        each = self._pair_flops(absorbed=True)
-        near = attended_pairs(np.minimum(isl, a.window), 0)
-        far = attended_pairs(isl, a.window) - near
-        if not a.ratio:
-            return each * near, each * far, 0 * isl
-        entries = all_pairs / a.ratio
-        if not a.indexer:
-            return each * (near + entries), each * far, 0 * isl
-        covered = np.minimum(isl, a.indexer.topk * a.ratio)  # tokens whose entries are all selected
-        chosen = attended_pairs(covered, 0) / a.ratio
-        beyond = (isl - covered) * a.indexer.topk
-        return each * (near + chosen), each * (far + beyond), self._index_flops(a.indexer) * entries
+    def _index_flops(self) -> float:
+        indexer = self.attention.indexer
+        return 2 * indexer.heads * indexer.head_dim if indexer else 0.0

@@ -16,7 +16,6 @@ from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
 from .grids import BATCHES, CONTEXTS, PREFILL, PROMPTS, TOKENS, Grids, OperatorGrid, PartGrids, Seen
 from .kernels import Kernels
-from .launches import launches_of
 from .layer import Part
 from .operators import Exchange, PerToken
 from .overlap import Overlap, halves
@@ -90,7 +89,7 @@ class Compiler:
                 *_rows(part, self.kernels, layout, self._lanes, drafts),
                 *_attention(part, self.kernels, layout, self.settings, drafts),
             )
-            found = self._grids[key] = PartGrids(grids, launches_of(part), part.beside)
+            found = self._grids[key] = PartGrids(grids, part.launches, part.beside)
         return found
 
     def _overlap(self, stage: Stage, layout: Parallelism, parts: list[tuple[PartGrids, int]]) -> Overlap | None:

@@ -11,7 +11,6 @@ from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
 from ..profiles.hygiene import pad_up
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
-from ..spec.layers import GatedDeltaNet, KimiDeltaAttention
 from .roofline import roofline_s
 
 STATE_BYTES = 4
@@ -29,15 +28,6 @@ class DeltaShape:
     v_heads: int
     k_dim: int
     v_dim: int
-
-    @classmethod
-    def of(cls, attention: GatedDeltaNet | KimiDeltaAttention, tp: int) -> DeltaShape:
-        """Share of a layer kind; value heads are cut, key heads too as long as there are enough."""
-        if isinstance(attention, KimiDeltaAttention):
-            heads = attention.heads // tp
-            return cls(heads, heads, attention.head_dim, attention.head_dim)
-        keys = max(1, attention.key_heads // tp)
-        return cls(keys, attention.value_heads // tp, attention.key_dim, attention.value_dim)
 
     @property
     def state(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import ProfileError
-from ..spec.layers import DenseFfn, GqaAttention, MoeFfn
+from ..spec.layers import DenseFfn, GqaAttention
 from ..spec.model import ModelSpec
 from ..spec.precision import Precision
 from .kernels import Kernels
@@ -37,7 +37,7 @@ def weight_problem(model: ModelSpec, precision: Precision, kernels: Kernels) -> 
         return _sentence(kernels, missing, have)
     lanes = kernels.engine.moe_lanes
     asked = lanes.get(wanted.experts or "")
-    if asked is None or not any(isinstance(g.ffn, MoeFfn) for g in model.layers):
+    if asked is None or not model.experts:
         return None
     # Table by table: where the engine's own has it, no sibling's is loaded.
     if any(not there.isdisjoint(asked) for there in _measured(kernels, "moe", "dtype")):

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..spec.layers import MoeFfn
 from ..spec.model import ModelSpec
 from ..spec.settings import EngineSettings
-from .stage import expands_latents
 
 
 def idle_settings(settings: EngineSettings, model: ModelSpec) -> Iterator[tuple[tuple[str, ...], str]]:
     """Key and reason of every setting that means nothing to the model."""
-    experts = sorted({group.ffn.experts for group in model.layers if isinstance(group.ffn, MoeFfn)})
+    experts = sorted({ffn.experts for ffn in model.experts})
     if not experts:
         for key, given in (
             (("moe", "load"), settings.expert_load),
@@ -24,7 +22,7 @@ def idle_settings(settings: EngineSettings, model: ModelSpec) -> Iterator[tuple[
     elif not isinstance(settings.expert_load, str) and experts != [len(settings.expert_load)]:
         layers = " or ".join(map(str, experts))
         yield ("moe", "load"), f"has {len(settings.expert_load)} shares; a layer of {model.name} has {layers} experts"
-    if settings.cache_expanded_latents and not expands_latents(model):
+    if settings.cache_expanded_latents and not any(g.attention.expanded_elements for g in model.layers):
         yield ("mla", "cache_expanded"), f"changes nothing: {model.name} expands no latents in prefill"
     if settings.draft_tokens and model.mtp is None:
         message = f"{model.name} ships no multi-token-prediction layer to draft with"

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..profiles.grid import Floats
-from ..spec.layers import GqaAttention
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Layouts, Parallelism
 from ..spec.precision import Precision
@@ -32,8 +31,7 @@ def request_kv_bytes(
 
 def sharing_gpus(model: ModelSpec, layout: Parallelism | Layouts) -> Each:
     """GPUs of one engine that hold distinct parts of the cache; latents and shared keys are copied over ``tp``."""
-    heads = [g.attention.kv_heads if isinstance(g.attention, GqaAttention) else 1 for g in model.layers
-             if g.attention.kv_elements_per_token]  # fmt: skip
+    heads = [g.attention.cache_heads for g in model.layers if g.attention.kv_elements_per_token]
     return np.minimum(layout.tp, min(heads, default=1)) * layout.pp * layout.token_groups
 
 

@@ -1,13 +1,11 @@
-"""Which operators does one layer run? Each layer kind states its own, for one GPU's share.
-
-A new layer kind adds one function here and, where it brings a new kernel, one operator class.
-"""
+"""Which operators does one layer run? Each kind of layer has a function here, for one GPU's share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import assert_never
 
 from ..spec.layers import (
     Attention,
@@ -20,11 +18,12 @@ from ..spec.layers import (
     MlaAttention,
     MoeFfn,
 )
+from ..spec.layers.answers import cache_share, heads_per_gpu
 from ..spec.parallelism import Parallelism
 from ..spec.settings import EngineSettings
 from .attention import CACHE_BYTES, Heads
 from .block_work import Block
-from .grids import Each
+from .delta import DeltaShape
 from .load import Placement, place
 from .moe import EXPERT_FORMATS, ExpertShape
 from .operators import (
@@ -78,6 +77,11 @@ class Part:
     def operators(self) -> tuple[PerToken | SequenceOperator, ...]:
         """All of them."""
         return self.per_token + self.per_engine + self.per_sequence + self.attention
+
+    @property
+    def launches(self) -> int:
+        """Calls of a prompt step that the host prepares and no CUDA graph holds; not what the GPU runs."""
+        return sum(operator.launches for operator in self.operators)
 
     @cached_property
     def lanes(self) -> frozenset[str]:
@@ -135,33 +139,26 @@ def attend(attention: Attention, share: Share) -> None:
         case GqaAttention():
             _gqa(attention, share)
         case MlaAttention() | CompressedAttention():
-            block = Block(
-                attention, share.hidden, attention.heads // share.layout.tp, share.projections, share.kv_cache
-            )
+            heads = attention.heads // share.layout.tp
+            block = Block(attention, share.hidden, heads, share.projections, share.kv_cache)
             share.attention.append(BlockAttention(f"{block.op} attention", block))
-        case GatedDeltaNet() | KimiDeltaAttention():
-            _delta(attention, share)
+        case GatedDeltaNet():
+            _gated_delta(attention, share)
+        case KimiDeltaAttention():
+            _kimi_delta(attention, share)
+        case _:
+            assert_never(attention)
     share.per_token.extend(share.sum_over_shares())
     if share.layout.cp > 1:
-        row_bytes = attention.kv_elements_per_token * kv_share(attention, share.layout.tp) * CACHE_BYTES[share.kv_cache]
-        share.attention.append(KeyGather("key gather", share.layout.cp, share.layout.tp, row_bytes))
-
-
-def kv_share(attention: Attention, tp: Each) -> Each:
-    """Part of a layer's cache on one GPU: heads are cut, latents and shared keys are copied to every GPU."""
-    return kv_heads_of(attention, tp) / attention.kv_heads if isinstance(attention, GqaAttention) else 1.0
-
-
-def kv_heads_of(attention: GqaAttention, tp: Each) -> Each:
-    """Key/value heads on one GPU; beyond one a GPU they are copied."""
-    each = attention.kv_heads // tp
-    return each + (each == 0)
+        row_bytes = attention.kv_elements_per_token * cache_share(attention, share.layout.tp)
+        gather = KeyGather("key gather", share.layout.cp, share.layout.tp, row_bytes * CACHE_BYTES[share.kv_cache])
+        share.attention.append(gather)
 
 
 def _gqa(attention: GqaAttention, share: Share) -> None:
     tp = share.layout.tp
     query = attention.heads // tp * attention.head_dim
-    cache = 2 * kv_heads_of(attention, tp) * attention.head_dim
+    cache = 2 * heads_per_gpu(attention.kv_heads, tp) * attention.head_dim
     gate = query if attention.output_gate else 0
     share.per_token += [
         Gemm("qkv projection", query + gate + cache, share.hidden, share.projections),
@@ -173,40 +170,54 @@ def _gqa(attention: GqaAttention, share: Share) -> None:
         if tp > 1:
             # Squares of a token's queries and of its keys, in float32, summed up by one kernel each.
             share.per_token += [AllReduce("norm sums", tp, 4), AllReduce("norm sums", tp, 4)]
-    heads = Heads(attention.heads // tp, kv_heads_of(attention, tp), attention.head_dim, attention.window)
+    heads = Heads(attention.heads // tp, heads_per_gpu(attention.kv_heads, tp), attention.head_dim, attention.window)
     share.attention.append(SelfAttention("attention", heads, share.kv_cache, share.arithmetic))
 
 
-def _delta(attention: GatedDeltaNet | KimiDeltaAttention, share: Share) -> None:
+def _gated_delta(attention: GatedDeltaNet, share: Share) -> None:
     """Projections of what the recurrence reads and of what it writes; the recurrence itself sees sequences."""
     tp, hidden, lane = share.layout.tp, share.hidden, share.projections
-    if isinstance(attention, GatedDeltaNet):
-        values = attention.value_heads * attention.value_dim // tp
-        keys = attention.key_heads * attention.key_dim // tp
-        share.per_token.append(Gemm("delta input", 2 * (keys + values), hidden, lane))
-        share.per_token.append(Gemm("delta gates", 2 * attention.value_heads // tp, hidden, lane))
-    else:
-        values = attention.heads * attention.head_dim // tp
-        rank = attention.head_dim
-        share.per_token.append(Gemm("delta input", 3 * values, hidden, lane))
-        share.per_token.append(Gemm("delta gates", attention.heads // tp + rank, hidden, lane))
-        share.per_token.append(Gemm("delta decay", values, rank, lane))
-        gate = (values, hidden) if attention.full_rank_gate else (values + rank, rank)
-        share.per_token.append(Gemm("delta output gate", *gate, lane))
-    share.per_token.append(Gemm("attention output", hidden, values, lane))
-    share.attention.append(DeltaRule.of(attention, tp))
+    values = attention.value_heads * attention.value_dim // tp
+    keys = attention.key_heads * attention.key_dim // tp
+    share.per_token += [
+        Gemm("delta input", 2 * (keys + values), hidden, lane),
+        Gemm("delta gates", 2 * attention.value_heads // tp, hidden, lane),
+        Gemm("attention output", hidden, values, lane),
+    ]
+    heads = max(1, attention.key_heads // tp), attention.value_heads // tp
+    shape = DeltaShape(*heads, attention.key_dim, attention.value_dim)
+    share.attention.append(DeltaRule("delta rule", "gated_delta", shape))
+
+
+def _kimi_delta(attention: KimiDeltaAttention, share: Share) -> None:
+    """As `_gated_delta`, with a decay and a gate per channel, which are of rank `head_dim`."""
+    tp, hidden, lane, rank = share.layout.tp, share.hidden, share.projections, attention.head_dim
+    heads = attention.heads // tp
+    values = heads * rank
+    gate = (values, hidden) if attention.full_rank_gate else (values + rank, rank)
+    share.per_token += [
+        Gemm("delta input", 3 * values, hidden, lane),
+        Gemm("delta gates", heads + rank, hidden, lane),
+        Gemm("delta decay", values, rank, lane),
+        Gemm("delta output gate", *gate, lane),
+        Gemm("attention output", hidden, values, lane),
+    ]
+    share.attention.append(DeltaRule("delta rule", "kimi_delta", DeltaShape(heads, heads, rank, rank)))
 
 
 def feed_forward(ffn: Ffn, share: Share) -> None:
     """Collect the operators of a feed-forward block that no cut of experts changes: all of a dense one."""
     share.per_token.append(Elementwise("norm and residual", 4 * share.row_bytes))
-    if isinstance(ffn, DenseFfn):
-        share.per_token.extend(_dense("ffn", ffn, share))
-        share.per_token.extend(share.sum_over_shares())
-        return
-    share.per_token.extend(_router(ffn, share))
-    if ffn.shared_inter and not share.second_stream_tokens:
-        share.per_token.extend(_dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), share))
+    match ffn:
+        case DenseFfn():
+            share.per_token.extend(_dense("ffn", ffn, share))
+            share.per_token.extend(share.sum_over_shares())
+        case MoeFfn():
+            share.per_token.extend(_router(ffn, share))
+            if ffn.shared_inter and not share.second_stream_tokens:
+                share.per_token.extend(_dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), share))
+        case _:
+            assert_never(ffn)
 
 
 def _dense(name: str, ffn: DenseFfn, share: Share) -> tuple[Gemm | Elementwise, ...]:

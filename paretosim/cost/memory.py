@@ -12,22 +12,13 @@ from numpy.typing import ArrayLike
 from ..profiles.grid import Floats
 from ..spec.engine import EngineSpec
 from ..spec.hardware import GpuSpec
-from ..spec.layers import (
-    Attention,
-    DenseFfn,
-    Ffn,
-    GatedDeltaNet,
-    GqaAttention,
-    KimiDeltaAttention,
-    LayerGroup,
-    MlaAttention,
-)
+from ..spec.layers import Attention, LayerGroup
+from ..spec.layers.answers import cache_share
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Layouts, Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
 from .grids import Each
-from .layer import kv_heads_of, kv_share
 from .operators import ACTIVATION_BYTES
 from .weights import held_layers, weight_bytes
 
@@ -99,13 +90,13 @@ class MemoryModel:
         for group, layers in kept:
             # Beside its share of the cache, a GPU holds the gathered keys of the layer that it works on.
             held = layers / layout.cp + (group is widest) * (layout.cp > 1)
-            share = kv_share(group.attention, layout.tp) * held
+            share = cache_share(group.attention, layout.tp) * held
             state = layers * group.attention.state_elements * STATE_BYTES / layout.tp
             caches.append(_Cache(group.attention, share * precision.kv_cache_bytes, state))
         widths = [
             width
             for g in model.layers
-            for width in (_attention_width(g.attention, layout.tp), _ffn_width(g.ffn, model.hidden, layout))
+            for width in (g.attention.width_in_flight(layout.tp), g.ffn.width_in_flight(model.hidden, layout))
         ]
         return cls(
             hbm_bytes=gpu.hbm_bytes,
@@ -212,14 +203,10 @@ class MemoryModel:
 
 
 def _expanded_bytes(model: ModelSpec, layout: Parallelism | Layouts) -> Each:
-    """Keys and values of one token on one GPU once expanded from latents, all layers of a stage together [byte].
-
-    Attention over selected tokens works on latents and expands nothing.
-    """
+    """Keys and values of one token on one GPU once expanded from latents, all layers of a stage together [byte]."""
     return sum(
-        count * (a.heads / layout.tp) * (a.nope_dim + a.rope_dim + a.v_dim) * ACTIVATION_BYTES
+        count * (group.attention.expanded_elements / layout.tp) * ACTIVATION_BYTES
         for group, count in zip(model.layers, held_layers(model, layout.pp), strict=True)
-        if isinstance(a := group.attention, MlaAttention) and a.indexer is None
     )
 
 
@@ -228,31 +215,6 @@ def _exchange_bytes(model: ModelSpec, layout: Parallelism | Layouts) -> Each:
 
     Every expert has room for the most tokens of every GPU (DeepEP, csrc/config.hpp, LowLatencyLayout).
     """
-    kinds = [g.ffn for g in model.layers if not isinstance(g.ffn, DenseFfn)]
-    rows = (ffn.experts * EXCHANGE_TOKENS * (ffn.latent or model.hidden) for ffn in kinds)
+    rows = (ffn.experts * EXCHANGE_TOKENS * (ffn.latent or model.hidden) for ffn in model.experts)
     most = max((4.0 * row * ACTIVATION_BYTES for row in rows), default=0.0)
     return most * ((layout.attn_dp > 1) & (layout.moe_ep > 1))
-
-
-def _attention_width(attention: Attention, tp: Each) -> Each:
-    """Elements a token has in flight: query, output and what it writes to the cache."""
-    match attention:
-        case GqaAttention():
-            return 2 * attention.heads // tp * attention.head_dim + 2 * kv_heads_of(attention, tp) * attention.head_dim
-        case MlaAttention():
-            query = attention.heads // tp * (attention.nope_dim + attention.rope_dim)
-            return 2 * query + attention.heads // tp * (attention.nope_dim + attention.v_dim)
-        case GatedDeltaNet():
-            return 2 * (attention.key_heads * attention.key_dim + attention.value_heads * attention.value_dim) / tp
-        case KimiDeltaAttention():
-            return 4 * attention.heads * attention.head_dim / tp
-        case _:
-            return 2 * attention.heads * attention.head_dim / tp
-
-
-def _ffn_width(ffn: Ffn, hidden: int, layout: Parallelism | Layouts) -> Each:
-    """Elements a token has in flight; a routed token exists once for each expert it visits, spread over the GPUs."""
-    if isinstance(ffn, DenseFfn):
-        return 3 * ffn.inter // layout.tp
-    visits = ffn.top_k * layout.token_groups / layout.moe_ep
-    return 3 * ffn.shared_inter / layout.tp + visits * (3 * ffn.inter / layout.moe_tp + 2 * (ffn.latent or hidden))

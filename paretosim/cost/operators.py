@@ -7,7 +7,7 @@ group), or, where ranks work together on all of them, the tokens of the engine.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, assert_never
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Gemm:
     n: int
     k: int
     lane: str
+    launches: ClassVar[int] = 1
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of rows (tokens, or sequences for the head)."""
@@ -43,6 +44,7 @@ class Elementwise:
 
     name: str
     bytes_per_token: float
+    launches: ClassVar[int] = 1
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""
@@ -56,6 +58,7 @@ class AllReduce:
     name: str
     gpus: int
     bytes_per_token: float
+    launches: ClassVar[int] = 1
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""
@@ -76,6 +79,7 @@ class Send:
     bytes_per_token: float
     sharers: int
     engine_gpus: int
+    launches: ClassVar[int] = 1
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""
@@ -100,6 +104,8 @@ class Experts:
     lanes: tuple[str, ...]
     loads: tuple[tuple[str, str], ...]
     placement: Placement | None = None
+    launches: ClassVar[int] = 4
+    """Selection of experts, quantisation, the fused kernel's call and what gathers its output."""
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""
@@ -126,6 +132,7 @@ class Exchange:
     experts: int
     sharers: int
     element_bytes: float
+    launches: ClassVar[int] = 1
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens of a rank."""
@@ -145,6 +152,7 @@ class GatherScatter:
     name: str
     gpus: int
     bytes_per_token: float
+    launches: ClassVar[int] = 1
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens of the engine: an all-gather and a reduce-scatter.
@@ -179,6 +187,11 @@ class SecondStream:
     ranks: int
     most_tokens: int
 
+    @property
+    def launches(self) -> int:
+        """A call each."""
+        return len(self.work)
+
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens of a rank."""
         work = [_shares(kernels, operator, rows) for operator in self.work]
@@ -211,8 +224,12 @@ def _busy_s(operator: PerToken, kernels: Kernels, rows: Floats) -> Floats:
         case Experts():
             times = kernels.experts(operator.lanes, operator.loads, operator.shape)
             roof = times.roofline_s(kernels.gpu, operator.shape, rows)
-        case _:  # moves bytes between GPUs
+        case AllReduce() | Send() | Exchange() | GatherScatter():  # move bytes between GPUs
             return np.zeros(rows.shape)
+        case SecondStream():
+            raise AssertionError("a second stream hides behind the first, not behind another")
+        case _:
+            assert_never(operator)
     return roof - LAUNCH_S
 
 

@@ -10,7 +10,6 @@ part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..profiles.grid import Floats
-from ..spec.layers import GatedDeltaNet, GqaAttention, KimiDeltaAttention, LayerGroup
+from ..spec.layers import LayerGroup
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
@@ -58,7 +57,7 @@ class HandOverCost:
 
     @cached_property
     def _pairings(self) -> tuple[tuple[LayerGroup, Pairing], ...]:
-        return tuple((g, pairing(heads, self.prefill, self.decode)) for g, heads in _cut(self.model))
+        return tuple((g, pairing(g.attention.cache_heads, self.prefill, self.decode)) for g in self.model.layers)
 
     def sent_bytes(self, tokens: ArrayLike) -> Floats:
         """All bytes that one prompt of `tokens` sends: caches and states, with every copy [byte]."""
@@ -83,14 +82,3 @@ class HandOverCost:
     def bytes_per_s(self, nic_bytes_per_s: float) -> float:
         """Bandwidth of one prompt's hand-over, alone on all its GPUs [byte/s]."""
         return min(self.senders, self.receivers) * nic_bytes_per_s
-
-
-def _cut(model: ModelSpec) -> Iterator[tuple[LayerGroup, int]]:
-    for group in model.layers:
-        match group.attention:
-            case GqaAttention(kv_heads=heads):
-                yield group, heads
-            case GatedDeltaNet(value_heads=heads) | KimiDeltaAttention(heads=heads):
-                yield group, heads
-            case _:
-                yield group, 1

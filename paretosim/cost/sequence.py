@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from ..profiles.grid import Floats, Timed
-from ..spec.layers import GatedDeltaNet, KimiDeltaAttention
 from .attention import Heads
 from .block_work import Block
 from .delta import DeltaShape
@@ -52,6 +51,8 @@ class SelfAttention:
     heads: Heads
     kv_dtype: str
     prefill_arithmetic: str | None
+    launches: ClassVar[int] = 2
+    """Metadata and the kernel's call."""
 
     def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
         """For arrays of prompts and their length; beyond a window every new token meets the same number of keys."""
@@ -79,6 +80,11 @@ class BlockAttention:
     name: str
     block: Block
 
+    @property
+    def launches(self) -> int:
+        """Projections, norms, rotary parts, copies and kernel; with an indexer its score and selection too."""
+        return 20 if self.block.attention.indexer else 16
+
     def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
         """For arrays of prompts and their length."""
         timed = kernels.block("prefill", self.block)(self.block, prompts, isl)
@@ -102,12 +108,9 @@ class DeltaRule:
     name: str
     op: str
     shape: DeltaShape
-
-    @classmethod
-    def of(cls, attention: GatedDeltaNet | KimiDeltaAttention, tp: int) -> DeltaRule:
-        """One GPU's share of a layer kind."""
-        op = "kimi_delta" if isinstance(attention, KimiDeltaAttention) else "gated_delta"
-        return cls("delta rule", op, DeltaShape.of(attention, tp))
+    launches: ClassVar[int] = 14
+    """Split, convolution and its mask, gates, norms of queries and keys, the chunked rule's seven kernels (two for the
+    triangle), the gated norm: as SGLang's ``gdn_backend.py`` and ``fla/chunk.py`` call them."""
 
     def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
         """For arrays of prompts and their length."""
@@ -137,6 +140,7 @@ class KeyGather:
     cp: int
     tp: int
     bytes_per_token: float
+    launches: ClassVar[int] = 1
 
     def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
         """For arrays of prompts and their length.

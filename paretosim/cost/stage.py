@@ -7,7 +7,7 @@ from math import ceil
 
 from ..errors import InputError
 from ..spec.engine import EngineSpec
-from ..spec.layers import LayerGroup, MlaAttention, MoeFfn
+from ..spec.layers import LayerGroup, MoeFfn
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
@@ -69,8 +69,7 @@ def check_lanes(model: ModelSpec, precision: Precision, engine: EngineSpec) -> t
     """
     precision = precision.of_checkpoint(model.checkpoints)
     assert precision.projections is not None and precision.experts is not None
-    has_experts = any(isinstance(g.ffn, MoeFfn) for g in model.layers)
-    experts = expert_lanes_of(engine, precision.experts) if has_experts else ()
+    experts = expert_lanes_of(engine, precision.experts) if model.experts else ()
     return lane_of(engine, precision.projections), lane_of(engine, precision.weights), experts
 
 
@@ -181,8 +180,3 @@ class Stages:
             row_bytes = self.model.hidden * ACTIVATION_BYTES
             self._parts["hand-over", tp, gpus] = Part((Send("stage hand-over", row_bytes, tp, gpus),))
         return self._parts["hand-over", tp, gpus]
-
-
-def expands_latents(model: ModelSpec) -> bool:
-    """Whether prefill of some layer expands latents; attention over selected tokens works on the latents."""
-    return any(isinstance(g.attention, MlaAttention) and g.attention.indexer is None for g in model.layers)

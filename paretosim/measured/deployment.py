@@ -10,7 +10,6 @@ from ..spec.arrivals import ClosedLoop
 from ..spec.cluster import Policy, ServedCluster, ServedPool
 from ..spec.deployment import Pool
 from ..spec.engine import EngineSpec
-from ..spec.layers import MoeFfn
 from ..spec.lengths import Uniform
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
@@ -38,7 +37,7 @@ def layout_of(engines: Engines, model: ModelSpec, launch: Launch) -> Parallelism
     spread them, as the engines do (both as the fidelity probe found).
     """
     tp, pp = engines.tp, engines.pp or 1
-    if not any(isinstance(group.ffn, MoeFfn) for group in model.layers):
+    if not model.experts:
         return Parallelism(tp, pp)
     cut, spread = engines.moe_tp or 1, engines.moe_ep or 1
     ranks = engines.attn_dp or max(1, cut * spread // tp)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .layers import DenseFfn, LayerGroup, Tokens
+from .layers import DenseFfn, LayerGroup, MoeFfn, Tokens
 from .precision import Format
 
 MOST_TILES = 16
@@ -106,6 +106,11 @@ class ModelSpec:
     def layer_count(self) -> int:
         """Transformer layers, without MTP."""
         return sum(g.count for g in self.layers)
+
+    @property
+    def experts(self) -> tuple[MoeFfn, ...]:
+        """Kinds of mixtures of experts; none where every block is dense."""
+        return tuple(g.ffn for g in self.layers if isinstance(g.ffn, MoeFfn))
 
     def layers_of_stage(self, stages: int) -> tuple[int, ...]:
         """Layers of each group on the fullest of `stages` pipeline stages: ``ceil(layers / stages)`` in all.

@@ -31,9 +31,8 @@ INERT = re.compile(
     r"|num_hash_layers"
     # hyper-connections (DeepSeek-V4), attention residuals (Kimi-K3): under 0.1 % of the weights
     r"|hc_(mult|eps|sinkhorn_iters)|attn_res_block_size"
-    # repeat what a key that is read says
-    r"|experts_per_token|qk_head_dim|full_attention_interval|moe_layers|mtp_use_dedicated_embeddings|index_topk_freq"
-    r"|index_skip_topk_offset|index_share_for_mtp_iteration"
+    # layers that draft: which selection they use, where their embedding lies
+    r"|index_share_for_mtp_iteration|mtp_use_dedicated_embeddings"
 )
 """Keys of a language model that change neither its weights nor its cache."""
 

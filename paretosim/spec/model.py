@@ -10,39 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem, did_you_mean
-from .architecture import ModelSpec, VisionSpec
+from .architecture import ModelSpec
 from .context_length import longest_sequence
 from .hf_config import read_config
-from .layers import (
-    CompressedAttention,
-    DenseFfn,
-    GatedDeltaNet,
-    GqaAttention,
-    Indexer,
-    KimiDeltaAttention,
-    LayerGroup,
-    MlaAttention,
-    MoeFfn,
-)
 from .precision import Format, Precision
 
-__all__ = [
-    "CompressedAttention",
-    "DenseFfn",
-    "GatedDeltaNet",
-    "GqaAttention",
-    "Indexer",
-    "KimiDeltaAttention",
-    "LayerGroup",
-    "MlaAttention",
-    "ModelSpec",
-    "MoeFfn",
-    "VisionSpec",
-    "catalog_names",
-    "deployment_name",
-    "load_model",
-    "served_format",
-]  # fmt: skip
+__all__ = ["ModelSpec", "catalog_name", "catalog_names", "deployment_name", "load_model", "served_format"]
 
 _CATALOG = Path(__file__).parent / "catalog"
 
@@ -133,8 +106,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def served_format(model: ModelSpec, precision: Precision) -> str:
     """What the checkpoint of that name stores most of a model in: its experts, or its weights where it has none."""
     stored = precision.of_checkpoint(model.checkpoints)
-    has_experts = any(isinstance(group.ffn, MoeFfn) for group in model.layers)
-    return str(stored.experts if has_experts else stored.weights)
+    return str(stored.experts if model.experts else stored.weights)
 
 
 def deployment_name(gpu: str, model: ModelSpec, precision: Precision) -> str:

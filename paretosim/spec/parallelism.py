@@ -8,44 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from .architecture import ModelSpec
 from .hardware import GpuSpec
-from .layers import CompressedAttention, DenseFfn, GatedDeltaNet, GqaAttention, KimiDeltaAttention, MlaAttention, MoeFfn
-from .model import ModelSpec
-
-
-class _Widths:
-    """What follows from the widths of a layout, numbers or arrays over layouts."""
-
-    __slots__ = ()
-    tp: Any
-    pp: Any
-    cp: Any
-    attn_dp: Any
-    moe_ep: Any
-
-    @property
-    def width(self) -> Any:
-        """GPUs of one stage."""
-        return self.tp * self.cp * self.attn_dp
-
-    @property
-    def token_groups(self) -> Any:
-        """Groups of ``tp`` GPUs of one stage that hold different tokens."""
-        return self.cp * self.attn_dp
-
-    @property
-    def moe_tp(self) -> Any:
-        """GPUs that share one expert."""
-        return self.width // self.moe_ep
-
-    @property
-    def gpus(self) -> Any:
-        """GPUs of one engine."""
-        return self.width * self.pp
+from .widths import Widths
 
 
 @dataclass(frozen=True, slots=True)
-class Layouts(_Widths):
+class Layouts(Widths):
     """Widths of several engines, arrays (layouts,) of what `Parallelism` says of one."""
 
     tp: Any
@@ -68,7 +37,7 @@ class Layouts(_Widths):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Parallelism(_Widths):
+class Parallelism(Widths):
     """Widths of one engine: `pp` stages of ``tp * cp * attn_dp`` GPUs each.
 
     Attributes
@@ -101,20 +70,8 @@ class Parallelism(_Widths):
 def illegal_tp(tp: int, model: ModelSpec) -> str | None:
     """Why the model's attention and dense blocks cannot be cut into `tp` shares, or None."""
     for group in model.layers:
-        attention, ffn = group.attention, group.ffn
-        if isinstance(attention, GqaAttention):
-            if attention.heads % tp:
-                return f"{tp} does not divide the {attention.heads} query heads of {model.name}"
-            if attention.kv_heads % tp and tp % attention.kv_heads:
-                return f"{tp} neither divides nor is a multiple of the {attention.kv_heads} KV heads of {model.name}"
-        if isinstance(attention, MlaAttention | KimiDeltaAttention | CompressedAttention) and attention.heads % tp:
-            return f"{tp} does not divide the {attention.heads} heads of {model.name}"
-        if isinstance(attention, GatedDeltaNet) and attention.value_heads % tp:
-            return f"{tp} does not divide the {attention.value_heads} value heads of {model.name}"
-        if isinstance(ffn, DenseFfn) and ffn.inter % tp:
-            return f"{tp} does not divide the feed-forward width {ffn.inter} of {model.name}"
-        if isinstance(ffn, MoeFfn) and ffn.shared_inter % tp:
-            return f"{tp} does not divide the width {ffn.shared_inter} of the shared experts of {model.name}"
+        if why := group.attention.illegal_tp(tp) or group.ffn.illegal_tp(tp):
+            return f"{why} of {model.name}"
     return None
 
 
@@ -127,14 +84,14 @@ def illegal_pp(pp: int, model: ModelSpec) -> str | None:
 
 def illegal_cp(layout: Parallelism, model: ModelSpec) -> str | None:
     """Why prompts of the model cannot be cut so, or None."""
-    if layout.cp > 1 and any(isinstance(g.attention, GatedDeltaNet | KimiDeltaAttention) for g in model.layers):
+    if layout.cp > 1 and not all(g.attention.cuts_prompts for g in model.layers):
         return f"CP {layout.cp}: the recurrent layers of {model.name} pass their state from token to token"
     return None
 
 
 def illegal_experts(layout: Parallelism, model: ModelSpec, redundant: int = 0) -> str | None:
     """Why the experts, and `redundant` slots of each layer beside them, cannot be laid out so, or None."""
-    kinds = [g.ffn for g in model.layers if isinstance(g.ffn, MoeFfn)]
+    kinds = model.experts
     if not kinds:
         if layout.attn_dp > 1:
             return f"attention DP {layout.attn_dp}: {model.name} has no experts to share; use more workers"

@@ -7,11 +7,22 @@ import pytest
 
 from paretosim.cost.delta import DeltaShape
 from paretosim.cost.kernels import Kernels
+from paretosim.cost.sequence import DeltaRule
+from paretosim.cost.stage import Stages
 from paretosim.profiles.store import Store
-from paretosim.spec.layers import GatedDeltaNet
 from paretosim.spec.model import load_model
+from paretosim.spec.parallelism import Parallelism
+from paretosim.spec.precision import Precision
+from paretosim.spec.settings import DEFAULT
 
-QWEN = next(g.attention for g in load_model("Qwen/Qwen3.5-397B-A17B").layers if isinstance(g.attention, GatedDeltaNet))
+QWEN = load_model("Qwen/Qwen3.5-397B-A17B")
+
+
+def share(store: Store, tp: int) -> DeltaShape:
+    """What one of `tp` GPUs runs of the model's linear attention."""
+    stages = Stages.of(QWEN, Precision.of("bf16"), store.engine("vllm"), DEFAULT)
+    operators = [operator for part, _ in stages(Parallelism(tp)).parts for operator in part.attention]
+    return next(operator.shape for operator in operators if isinstance(operator, DeltaRule))
 
 
 def test_a_step_is_the_convolution_and_the_rule(store: Store) -> None:
@@ -19,7 +30,7 @@ def test_a_step_is_the_convolution_and_the_rule(store: Store) -> None:
     conv = np.char.find(c["kernel"].astype(str), "conv") >= 0
     by_hand = c["latency_s"][conv].min() + c["latency_s"][~conv].min()
     times = Kernels.of(store, "h200_sxm", "vllm").delta("gated_delta", "decode")
-    found = times(DeltaShape.of(QWEN, 1), np.array([64.0]), np.array([1.0]))
+    found = times(share(store, 1), np.array([64.0]), np.array([1.0]))
     assert found.seconds[0] == pytest.approx(by_hand, rel=1e-6)
     assert found.measured[0] == 1
 
@@ -32,7 +43,7 @@ def test_a_share_that_was_not_measured_scales_with_its_state(store: Store) -> No
     assert twice.seconds[0] == pytest.approx(2 * whole.seconds[0], rel=0.02)
 
 
-def test_value_heads_are_cut_and_key_heads_until_one_is_left() -> None:
-    assert [DeltaShape.of(QWEN, tp) for tp in (1, 8, 32)] == [
+def test_value_heads_are_cut_and_key_heads_until_one_is_left(store: Store) -> None:
+    assert [share(store, tp) for tp in (1, 8, 32)] == [
         DeltaShape(16, 64, 128, 128), DeltaShape(2, 8, 128, 128), DeltaShape(1, 2, 128, 128)
     ]  # fmt: skip

@@ -10,7 +10,8 @@ import pytest
 
 import paretosim.spec.model as model_module
 from paretosim.errors import InputError
-from paretosim.spec.model import GqaAttention, ModelSpec, MoeFfn, load_model
+from paretosim.spec.layers import GqaAttention, MoeFfn
+from paretosim.spec.model import ModelSpec, load_model
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",

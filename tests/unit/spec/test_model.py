@@ -13,7 +13,8 @@ import pytest
 
 import paretosim.spec.model as model_module
 from paretosim.errors import InputError
-from paretosim.spec.model import (
+from paretosim.spec.architecture import VisionSpec
+from paretosim.spec.layers import (
     CompressedAttention,
     DenseFfn,
     GatedDeltaNet,
@@ -21,10 +22,8 @@ from paretosim.spec.model import (
     KimiDeltaAttention,
     MlaAttention,
     MoeFfn,
-    VisionSpec,
-    catalog_names,
-    load_model,
 )
+from paretosim.spec.model import catalog_names, load_model
 from paretosim.units import GIB, MIB
 
 CATALOG = sorted((Path(model_module.__file__).parent / "catalog").glob("*.json"))

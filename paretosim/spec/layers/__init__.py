@@ -1,0 +1,58 @@
+"""Which kinds of layers are there? One file a kind; each answers for itself what `answers` asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias, get_args
+
+from .answers import AttentionKind, FeedForwardKind, Tokens
+from .blocks import BlockKind
+from .compressed import CompressedAttention
+from .dense import DenseFfn
+from .experts import MoeFfn
+from .gated_delta import GatedDeltaNet
+from .grouped import GqaAttention
+from .indexer import Indexer
+from .kimi_delta import KimiDeltaAttention
+from .latent import MlaAttention
+
+__all__ = [
+    "ATTENTION_KINDS",
+    "FFN_KINDS",
+    "Attention",
+    "BlockAttention",
+    "CompressedAttention",
+    "DenseFfn",
+    "Ffn",
+    "GatedDeltaNet",
+    "GqaAttention",
+    "Indexer",
+    "KimiDeltaAttention",
+    "LayerGroup",
+    "MlaAttention",
+    "MoeFfn",
+    "Tokens",
+]
+
+Attention: TypeAlias = CompressedAttention | KimiDeltaAttention | GatedDeltaNet | MlaAttention | GqaAttention
+"""Every kind of attention, and what stands in its place, in the order in which a configuration is asked for them."""
+BlockAttention: TypeAlias = MlaAttention | CompressedAttention
+"""Kinds whose whole block, projections included, is one measured operator."""
+Ffn: TypeAlias = MoeFfn | DenseFfn
+"""Every kind of feed-forward block, in that order."""
+
+ATTENTION_KINDS: tuple[type[Attention], ...] = get_args(Attention)
+FFN_KINDS: tuple[type[Ffn], ...] = get_args(Ffn)
+# A kind that leaves an answer out does not type-check here.
+_ATTENTION: tuple[type[AttentionKind], ...] = ATTENTION_KINDS
+_BLOCKS: tuple[type[BlockKind], ...] = get_args(BlockAttention)
+_FFN: tuple[type[FeedForwardKind], ...] = FFN_KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class LayerGroup:
+    """`count` equal layers. Groups say how many, not where: layers of other groups may stand between them."""
+
+    count: int
+    attention: Attention
+    ffn: Ffn

@@ -1,0 +1,141 @@
+"""What must every kind of layer be able to answer?
+
+A kind is a small frozen class. Counts are of weights and cache elements, never bytes: the precision is the engine's
+choice, not the model's. Norm and bias vectors (under 0.1 % of any model here) are not counted. What a kind *runs* is
+listed in `paretosim.cost.layer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from ..hf_keys import Keys
+from ..widths import Widths
+
+Tokens: TypeAlias = Any
+"""A number of tokens: an int or an integer numpy array; what comes back has the same shape."""
+Number: TypeAlias = Any
+"""A width of a layout or what follows from it: a number, or an array over layouts."""
+
+
+class AttentionKind(Protocol):
+    """What an attention block (or what stands in its place) is."""
+
+    layer_types: ClassVar[tuple[str, ...]]
+    """What ``layer_types`` of a configuration calls such layers."""
+
+    @classmethod
+    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> Mapping[int, AttentionKind]:
+        """Those of the `left` of `count` layers that a configuration says are of this kind, by index."""
+
+    def params(self, hidden: int) -> int:
+        """Weights of one layer."""
+
+    def params_per_gpu(self, hidden: int, tp: Number) -> Number:
+        """Weights on one of `tp` GPUs: what belongs to heads is cut, what all heads read is copied."""
+
+    @property
+    def kv_elements_per_token(self) -> float:
+        """Cache elements that one token adds."""
+
+    def kv_elements(self, context: Tokens) -> Tokens:
+        """Cache elements that a sequence of `context` tokens holds."""
+
+    @property
+    def state_elements(self) -> int:
+        """Elements that a sequence keeps whatever its length; engines often hold them in fp32, apart from the cache."""
+
+    def attended_tokens(self, context: Tokens) -> Tokens:
+        """Cached entries that the last token of a sequence of `context` (>= 1) tokens reads, itself included."""
+
+    @property
+    def cache_heads(self) -> int:
+        """Heads that cache and state are cut over between GPUs; 1 where every GPU of a ``tp`` group has them whole."""
+
+    def illegal_tp(self, tp: int) -> str | None:
+        """Why `tp` GPUs cannot share the layer ("3 does not divide the 64 heads"), or None."""
+
+    @property
+    def cuts_prompts(self) -> bool:
+        """Whether GPUs can share a prompt's tokens: no state is passed from each token to the next."""
+
+    @property
+    def expanded_elements(self) -> int:
+        """Elements of keys and values that a prompt in prefill expands from the cache, per token, over all heads."""
+
+    def width_in_flight(self, tp: Number) -> Number:
+        """Elements that a token has in flight on one GPU: query, output and what it writes to the cache."""
+
+
+class GpuWeights(NamedTuple):
+    """Weights of a feed-forward block on one GPU, by the format that they are kept in."""
+
+    dense: Number
+    router: Number
+    experts: Number
+
+
+class FeedForwardKind(Protocol):
+    """What a feed-forward block is."""
+
+    @classmethod
+    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> Mapping[int, FeedForwardKind]:
+        """Those of the `left` of `count` layers that a configuration says are of this kind, by index."""
+
+    def params(self, hidden: int) -> int:
+        """Weights of one layer."""
+
+    def active_params(self, hidden: int) -> int:
+        """Weights that one token uses."""
+
+    def params_per_gpu(self, hidden: int, layout: Widths, redundant: int) -> GpuWeights:
+        """Weights on one GPU of a layout, with `redundant` slots for copies of experts in each layer."""
+
+    def illegal_tp(self, tp: int) -> str | None:
+        """Why `tp` GPUs cannot share the layer, or None; widths of routed experts apart."""
+
+    def width_in_flight(self, hidden: int, layout: Widths) -> Number:
+        """Elements that a token has in flight on one GPU."""
+
+
+class Recurrent:
+    """Answers of every kind that keeps a state instead of a cache: nothing grows with the context."""
+
+    __slots__ = ()
+    kv_elements_per_token: ClassVar[int] = 0
+    expanded_elements: ClassVar[int] = 0
+    cuts_prompts: ClassVar[bool] = False
+
+    def kv_elements(self, context: Tokens) -> Tokens:
+        """No cache grows with `context`."""
+        return context * 0
+
+    def attended_tokens(self, context: Tokens) -> Tokens:
+        """No cached token is read again."""
+        return context * 0
+
+
+def heads_per_gpu(heads: int, tp: Number) -> Number:
+    """Heads on one GPU; beyond one a GPU they are copied."""
+    each = heads // tp
+    return each + (each == 0)
+
+
+def cache_share(kind: AttentionKind, tp: Number) -> Number:
+    """Part of a layer's cache on one GPU."""
+    return heads_per_gpu(kind.cache_heads, tp) / kind.cache_heads
+
+
+def not_divided(tp: int, what: str, number: int) -> str | None:
+    """Why `tp` GPUs cannot share `number` of something, or None."""
+    return f"{tp} does not divide the {what}" if number % tp else None
+
+
+def attended_pairs(isl: Tokens, window: int) -> Any:
+    """Query-key pairs of a causal prompt: ``n(n+1)/2``, less what a sliding window hides (0: nothing)."""
+    n = np.asarray(isl, dtype=np.float64)
+    hidden = np.maximum(n - window, 0) if window else np.zeros_like(n)
+    return n * (n + 1) / 2 - hidden * (hidden + 1) / 2
