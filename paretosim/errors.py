@@ -50,6 +50,10 @@ class ProfileError(InputError):
     """A table, sidecar or GPU folder that the question needs is missing or cannot be trusted."""
 
 
+class NotMeasured(ProfileError):
+    """Nobody measured what is asked for; the tables that are there can be trusted."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint such as ``" (did you mean 'isl'?)"``, or an empty string when nothing is close."""
     near = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from ..cost.accuracy import lane_errors, plain_errors
 from ..errors import InputError, ParetosimError, Problem, did_you_mean
-from ..profiles.sidecar import read_sidecar
 from ..profiles.store import Store, default_roots
 from ..spec.hardware import GpuSpec
 from ..units import GB, GIB, TFLOP
@@ -51,7 +49,7 @@ def _show(args: argparse.Namespace) -> None:
         print(f"\n{engine}")
         print(f"  {'table':<22} {'rows':>8}  {'versions':<24} {'measured':<12} kernels")
         for op in store.operators(args.gpu, engine):
-            p = read_sidecar(_path(store, f"{args.gpu}/{engine}/{op}.parquet"))
+            p = store.provenance(args.gpu, engine, op)
             kernels = ", ".join(p.kernels)
             kernels = kernels if len(kernels) < 60 else f"{kernels[:57]}..."
             print(f"  {op:<22} {p.rows:>8,}  {', '.join(p.engine_versions):<24} {p.date:<12} {kernels}")
@@ -80,10 +78,6 @@ def _print_errors(store: Store, gpu: str, engine: str) -> None:
         print(f"  {e.op:<22} {e.lane:<16} {e.axis:<13} {len(e.errors):>8,} {e.median:>7.1%} {e.p90:>7.1%}")
     for repair in repairs:
         print(f"  {repair}")
-
-
-def _path(store: Store, relative: str) -> Path:
-    return next(root / relative for root in store.roots if (root / relative).exists())
 
 
 def _import(args: argparse.Namespace) -> None:

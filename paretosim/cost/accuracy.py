@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import ProfileError
+from ..errors import NotMeasured
 from ..profiles.grid import Floats
 from ..profiles.store import Store, Table
 from .block_tables import BLOCKS, measured_blocks
@@ -75,7 +75,7 @@ def _errors(store: Store, kernels: Kernels) -> Iterator[LaneErrors]:
                 continue  # measured, but no format that weights are served in
             try:
                 times = kernels.gemm(lane)
-            except ProfileError:
+            except NotMeasured:
                 continue  # a lane that hygiene set aside and nobody replaces cannot be asked
             for axis, errors in times.leave_one_out().items():
                 yield LaneErrors("gemm", lane, axis, errors)
@@ -106,7 +106,7 @@ def _errors(store: Store, kernels: Kernels) -> Iterator[LaneErrors]:
             if store.has(gpu, engine, op):
                 try:
                     delta = kernels.delta(op, phase)
-                except ProfileError:
+                except NotMeasured:
                     continue  # a phase of which only one of its kernels was timed
                 for axis, errors in delta.leave_one_out().items():
                     yield LaneErrors(op, phase, axis, errors)

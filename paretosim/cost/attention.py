@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import ProfileError
+from ..errors import NotMeasured
 from ..profiles.grid import Floats, LogGrid, Timed, distinct_rows, held_out_errors
-from ..profiles.hygiene import pad_up
+from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from ..spec.layers.answers import attended_pairs
@@ -60,7 +60,7 @@ class AttentionTimes:
     phase : ``prefill`` (axes batch, isl), ``decode`` (axes batch, context) or ``encode`` (as prefill, not causal).
     arithmetic, kv_dtype : formats of the kernel.
     grids : seconds by head layout: (batch axis, length axis, seconds with NaN holes).
-    lowered : points that the rule ``pad_up`` lowered.
+    mended : points that were changed.
     """
 
     gpu: GpuSpec
@@ -68,7 +68,7 @@ class AttentionTimes:
     arithmetic: str
     kv_dtype: str
     grids: dict[Heads, tuple[Floats, Floats, Floats]]
-    lowered: int
+    mended: Mended
 
     @classmethod
     def of(cls, gpu: GpuSpec, phase: str, arithmetic: str, kv_dtype: str, table: Table) -> AttentionTimes:
@@ -78,17 +78,20 @@ class AttentionTimes:
         lanes = own, c.get("kv_heads", own), c["head_dim"], c.get("window", np.zeros_like(own))
         layouts, lane = distinct_rows(*lanes)
         length = c["context" if phase == "decode" else "isl"]
-        grids, total = {}, 0
+        grids, mending = {}, Mending.of(table, f"{arithmetic}, kv {kv_dtype}")
+        empty = cls(gpu, phase, arithmetic, kv_dtype, {}, Mended())
         # Of hundreds of layouts most were measured at the same batches and lengths.
         for rows, places, (batches, lengths) in _measured_alike(lane, len(layouts), c["batch"], length):
             seconds = np.full((len(places), len(batches), len(lengths)), np.nan)
             at = np.searchsorted(batches, c["batch"][rows]), np.searchsorted(lengths, length[rows])
             seconds[(np.searchsorted(places, lane[rows]), *at)] = c["latency_s"][rows]
-            seconds, lowered = pad_up(seconds, axes=(1, 2))
-            total += int(np.count_nonzero(lowered))
-            for layout, one in zip(layouts[places].tolist(), seconds, strict=True):
-                grids[Heads(*layout)] = batches.astype(float), lengths.astype(float), one
-        return cls(gpu, phase, arithmetic, kv_dtype, grids, total)
+            at_batch, at_length = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
+            kinds = [Heads(*layout) for layout in layouts[places].tolist()]
+            roof = np.stack([empty.roofline_s(gpu, heads, at_batch, at_length) for heads in kinds])
+            least = np.stack([empty.least_s(heads, at_batch, at_length) for heads in kinds])
+            for heads, one in zip(kinds, mending(seconds, least, roof, axes=(1, 2)), strict=True):
+                grids[heads] = batches.astype(float), lengths.astype(float), one
+        return replace(empty, grids=grids, mended=mending.done())
 
     def roofline_s(self, gpu: GpuSpec, heads: Heads, batch: ArrayLike, length: ArrayLike) -> Floats:
         """Roofline of one layer on any GPU [s].
@@ -107,6 +110,16 @@ class AttentionTimes:
         flops = 4 * heads.heads * heads.head_dim * pairs
         return roofline_s(gpu, self.arithmetic, batch * flops, batch * traffic)
 
+    def least_s(self, heads: Heads, batch: ArrayLike, length: ArrayLike) -> Floats:
+        """Least seconds of one layer in a serving step: the cache out of memory, or of a prompt the arithmetic."""
+        batch, length = (np.asarray(v, dtype=np.float64) for v in (batch, length))
+        if self.phase == "decode":
+            cache = 2 * heads.kv_heads * heads.head_dim * CACHE_BYTES[self.kv_dtype]
+            attended = np.minimum(length, heads.window) if heads.window else length
+            return batch * attended * (cache / self.gpu.hbm_bytes_per_s)
+        pairs = length**2 if self.phase == "encode" else attended_pairs(length, heads.window)
+        return batch * pairs * (4 * heads.heads * heads.head_dim / self.gpu.peak_flops(self.arithmetic))
+
     def __call__(self, heads: Heads, batch: ArrayLike, length: ArrayLike) -> Timed:
         """Seconds of one layer for arrays of batch and length: of prompt, context (decode) or image (encode).
 
@@ -120,12 +133,13 @@ class AttentionTimes:
             batch, length
         )
         measured = (inside & (near == heads)).astype(np.float64)
-        return Timed(self.roofline_s(self.gpu, heads, batch, length) / efficiency, measured)
+        seconds = self.roofline_s(self.gpu, heads, batch, length) / efficiency
+        return Timed(np.maximum(seconds, self.least_s(heads, batch, length)), measured)
 
     def _nearest(self, heads: Heads) -> Heads:
         same = [h for h in self.grids if h.head_dim == heads.head_dim] or list(self.grids)
         if not same:
-            raise ProfileError(f"the {self.phase} attention table of {self.gpu.name} holds no grid")
+            raise NotMeasured(f"the {self.phase} attention table of {self.gpu.name} holds no grid")
 
         def distance(other: Heads) -> tuple[float, Heads]:
             far = abs(np.log(other.heads / heads.heads)) + abs(np.log(other.kv_heads / heads.kv_heads))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError, ProfileError
+from ..errors import InputError, NotMeasured
 from ..profiles.hygiene import Repair, gaps_s
 from ..profiles.store import Table
 from ..spec.layers import BlockAttention
@@ -40,7 +40,7 @@ def build_block(kernels: Kernels, phase: str, block: Block) -> BlockTimes | Late
             return _whole(kernels, engine, whole, phase, block)
         if block.op == "mla" and kernels.store.has(kernels.gpu.name, engine, f"mla_{phase}"):
             return _in_parts(kernels, engine, f"mla_{phase}", phase, block)
-    raise ProfileError(
+    raise NotMeasured(
         f"no {phase} attention blocks of the kind '{block.op}' were measured on {kernels.gpu.name} under "
         f"{kernels.engine.name} or its siblings"
     )
@@ -141,7 +141,7 @@ def _built(kernels: Kernels, engine: str, op: str, phase: str, block: Block, tim
             note += "; the block timed has other dimensions"
         kernels.repairs.append(Repair("borrowed", kernels.path(engine, op), lane, len(rows), note))
     times = BlockTimes.of(kernels.gpu, phase, timed, rows)
-    kernels.note_lowered(engine, op, lane, times.lowered, len(rows))
+    kernels.note_mended(engine, op, lane, times.mended)
     return times
 
 
@@ -150,7 +150,7 @@ def _of_kind(table: Table, block: Block) -> tuple[Table, Block]:
     known = {name: found for name in table.distinct("model") if (found := _attention(name, block.op)) is not None}
     alike = [name for name, like in known.items() if (like.kind, like.hidden) == (block.kind, block.hidden)]
     if not known:
-        raise ProfileError(f"models {', '.join(table.distinct('model'))} of a table are not in the catalogue")
+        raise NotMeasured(f"models {', '.join(table.distinct('model'))} of a table are not in the catalogue")
     names = alike or [next(iter(known))]
     like = known[names[0]]
     names = [name for name in known if (known[name].kind, known[name].hidden) == (like.kind, like.hidden)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..profiles.grid import Floats, LogGrid, Timed, bridged, held_out_errors
-from ..profiles.hygiene import pad_up
+from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from ..spec.layers import MlaAttention
@@ -29,21 +29,22 @@ class BlockTimes:
     phase : ``prefill`` (axes batch, isl) or ``decode`` (axes batch, context).
     kernel : a block as it was measured; its heads are those of each grid.
     grids : by heads on one GPU.
-    lowered : points that the rule ``pad_up`` lowered.
+    mended : points that were changed.
     """
 
     gpu: GpuSpec
     phase: str
     kernel: Block
     grids: dict[int, Grid]
-    lowered: int
+    mended: Mended
 
     @classmethod
     def of(cls, gpu: GpuSpec, phase: str, kernel: Block, table: Table) -> BlockTimes:
         """Build from the rows of one lane without a prefix; where several kernels were timed, the fastest."""
         c = table.columns
         length = c["isl" if phase == "prefill" else "context"]
-        grids, total = {}, 0
+        grids, mending = {}, Mending.of(table, f"{kernel.lane}, kv {kernel.kv_dtype}")
+        empty = cls(gpu, phase, kernel, {}, Mended())
         for heads in np.unique(c["heads"]):
             rows = c["heads"] == heads
             batches, b = np.unique(c["batch"][rows], return_inverse=True)
@@ -51,10 +52,10 @@ class BlockTimes:
             seconds = np.full((len(batches), len(lengths)), np.inf)
             np.minimum.at(seconds, (b, s), c["latency_s"][rows])
             seconds[np.isinf(seconds)] = np.nan
-            seconds, lowered = pad_up(seconds, axes=(0, 1))
-            total += int(lowered.sum())
+            like, at = empty._like(int(heads)), np.meshgrid(batches * 1.0, lengths * 1.0, indexing="ij", sparse=True)
+            seconds = mending(seconds, empty.least_s(like, *at), empty.roofline_s(gpu, like, *at), axes=(0, 1))
             grids[int(heads)] = (batches.astype(float), lengths.astype(float), seconds)
-        return cls(gpu, phase, kernel, grids, total)
+        return replace(empty, grids=grids, mended=mending.done())
 
     def __call__(self, block: Block, batch: Floats, length: Floats, queries: int = 1) -> Timed:
         """Seconds of one layer for arrays of batch and prompt length (prefill) or context (decode).
@@ -70,7 +71,8 @@ class BlockTimes:
         efficiency, inside = LogGrid.of((batches, lengths), measured)(batch, length)
         same = heads == block.heads and near.kind == block.kind and queries == 1
         roof = self.roofline_s(self.gpu, block, batch, length, queries)
-        return Timed(roof / efficiency, (inside & same).astype(np.float64))
+        seconds = np.maximum(roof / efficiency, self.least_s(block, batch, length, queries))
+        return Timed(seconds, (inside & same).astype(np.float64))
 
     def _like(self, heads: int) -> Block:
         return replace(self.kernel, heads=heads)
@@ -79,6 +81,17 @@ class BlockTimes:
         """Roofline of one layer on any GPU [s]."""
         work = block.prefill(batch, length) if self.phase == "prefill" else block.decode(batch, length, queries)
         return block.seconds(gpu, work)
+
+    def least_s(self, block: Block, batch: Floats, length: Floats, queries: int = 1) -> Floats:
+        """Least seconds of one layer in a serving step: in decode, weights and cache out of memory.
+
+        Nothing is known where keys are selected, whose scoring reads a cache in a format of its own, nor of prompts.
+        """
+        if self.phase == "prefill" or block.attention.indexer:
+            return np.zeros(np.broadcast_shapes(batch.shape, length.shape))
+        own_rows = 0 if block.core else 4 * block.hidden * batch * queries
+        cold: Floats = (block.decode(batch, length, queries).traffic - own_rows) / self.gpu.hbm_bytes_per_s
+        return cold
 
     def leave_one_out(self) -> dict[str, Floats]:
         """Relative errors of predicting each inner point from its two neighbours along each axis."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
-from ..profiles.hygiene import pad_up
+from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from ..units import US
@@ -80,13 +80,13 @@ class CollectiveTimes:
     Attributes
     ----------
     curves : GPUs -> (message sizes [byte], seconds).
-    lowered : points that the rule ``pad_up`` lowered.
+    mended : points that were changed.
     """
 
     gpu: GpuSpec
     operation: Operation
     curves: dict[int, tuple[Floats, Floats]]
-    lowered: int
+    mended: Mended
     _grids: dict[int, LogGrid] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -98,12 +98,13 @@ class CollectiveTimes:
             for n, size, latency_s in zip(c["gpus"], c["message_bytes"], c["latency_s"], strict=True):
                 curve = gathered.setdefault(int(n), {})
                 curve[float(size)] = min(float(latency_s), curve.get(float(size), np.inf))
-        curves, total = {}, 0
+        curves, mending = {}, Mending(f"{gpu.name} {operation}")
         for n, points in sorted(gathered.items()):
             sizes = np.array(sorted(points))
-            seconds, lowered = pad_up(np.array([points[size] for size in sizes]), axes=(0,))
-            curves[n], total = (sizes, seconds), total + int(lowered.sum())
-        return cls(gpu, operation, curves, total)
+            # A switch may sum in passing: the ring is no least time.
+            roof = collective_roofline_s(gpu, operation, n, sizes)
+            curves[n] = sizes, mending(np.array([points[size] for size in sizes]), 0.0, roof, axes=(0,))
+        return cls(gpu, operation, curves, mending.done())
 
     def __call__(self, gpus: int, message_bytes: ArrayLike) -> Timed:
         """Seconds for an array of message sizes; a width beyond the table keeps the widest one's efficiency."""

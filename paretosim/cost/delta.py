@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import ProfileError
+from ..errors import NotMeasured
 from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
-from ..profiles.hygiene import pad_up
+from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from .roofline import roofline_s
@@ -47,6 +47,12 @@ def delta_roofline_s(gpu: GpuSpec, phase: str, shape: DeltaShape, batch: Floats,
     return roofline_s(gpu, "bf16", flops, 2 * batch * shape.state * STATE_BYTES + tokens * row)
 
 
+def delta_least_s(gpu: GpuSpec, phase: str, shape: DeltaShape, batch: Floats) -> Floats:
+    """Least seconds of one layer in a serving step: a decode step's states out of memory and back."""
+    moved = 2 * shape.state * STATE_BYTES if phase == "decode" else 0
+    return batch * (moved / gpu.hbm_bytes_per_s)
+
+
 @dataclass(frozen=True, slots=True)
 class DeltaTimes:
     """Grids of one phase on one GPU: axes batch and length (decode has one length, 1)."""
@@ -54,7 +60,7 @@ class DeltaTimes:
     gpu: GpuSpec
     phase: str
     grids: dict[DeltaShape, tuple[Floats, Floats, Floats]]
-    lowered: int
+    mended: Mended
 
     @classmethod
     def of(cls, gpu: GpuSpec, phase: str, table: Table) -> DeltaTimes:
@@ -64,11 +70,11 @@ class DeltaTimes:
         """
         c = table.columns
         if not len(table):
-            raise ProfileError(f"the linear attention table of {gpu.name} has no {phase} rows")
+            raise NotMeasured(f"the linear attention table of {gpu.name} has no {phase} rows")
         shapes = np.stack([c["k_heads"], c["v_heads"], c["k_head_dim"], c["v_head_dim"]], axis=1)
         kinds, kind = np.unique(shapes, axis=0, return_inverse=True)
         conv = np.char.find(c["kernel"].astype(str), "conv") >= 0
-        grids, total = {}, 0
+        grids, mending = {}, Mending.of(table, phase)
         for i, shape in enumerate(kinds):
             rows = kind.ravel() == i
             batches, b = np.unique(c["batch"][rows], return_inverse=True)
@@ -79,12 +85,15 @@ class DeltaTimes:
             if not np.isfinite(seconds).any():
                 continue
             seconds[np.isinf(seconds)] = np.nan
-            seconds, lowered = pad_up(seconds, axes=(0, 1) if len(lengths) > 1 else (0,))
-            total += int(lowered.sum())
-            grids[DeltaShape(*map(int, shape))] = (batches.astype(float), lengths.astype(float), seconds)
+            own = DeltaShape(*map(int, shape))
+            rows_at, columns_at = np.meshgrid(batches * 1.0, lengths * 1.0, indexing="ij", sparse=True)
+            roof = delta_roofline_s(gpu, phase, own, rows_at, columns_at)
+            axes = (0, 1) if len(lengths) > 1 else (0,)
+            seconds = mending(seconds, delta_least_s(gpu, phase, own, rows_at), roof, axes)
+            grids[own] = (batches.astype(float), lengths.astype(float), seconds)
         if not grids:
-            raise ProfileError(f"the linear attention table of {gpu.name} has no {phase} point with both kernels timed")
-        return cls(gpu, phase, grids, total)
+            raise NotMeasured(f"the linear attention table of {gpu.name} has no {phase} point with both kernels timed")
+        return cls(gpu, phase, grids, mending.done())
 
     def __call__(self, shape: DeltaShape, batch: Floats, seq: Floats) -> Timed:
         """Seconds of one layer for arrays; a share that was not measured takes the nearest one's efficiency."""
@@ -95,7 +104,8 @@ class DeltaTimes:
             (batches, lengths), delta_roofline_s(self.gpu, self.phase, near, rows, columns) / seconds
         )(batch, seq)
         roof = delta_roofline_s(self.gpu, self.phase, shape, batch, seq)
-        return Timed(roof / efficiency, (inside & (near == shape)).astype(np.float64))
+        seconds = np.maximum(roof / efficiency, delta_least_s(self.gpu, self.phase, shape, batch))
+        return Timed(seconds, (inside & (near == shape)).astype(np.float64))
 
     def roofline_s(self, gpu: GpuSpec, shape: DeltaShape, batch: Floats, seq: Floats) -> Floats:
         """Roofline of the same layer on any GPU [s]."""

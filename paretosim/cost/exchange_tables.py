@@ -9,6 +9,7 @@ import numpy as np
 
 from ..profiles.grid import Floats
 from ..profiles.hygiene import FLOOR_SECONDS, Repair, pad_up
+from ..profiles.mending import Mended
 from .exchange import Curve, ExchangeShape, ExchangeTimes, Family
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _family(
     for key, (at, raw) in _fastest(shape, tokens, seconds).items():
         mended, changed = pad_up(raw, axes=(0,))
         curves[key], lowered, rows = (at, mended), lowered + int(changed.sum()), rows + len(at)
-    kernels.note_lowered(engine, op, name, lowered, rows)
+    kernels.note_mended(engine, op, name, Mended(rows, lowered))
     return Family(name, element_bytes, curves, op)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ProfileError
+from ..errors import NotMeasured
 from ..profiles.hygiene import Repair, without_host_floor
 from ..profiles.store import Table
 from .moe import ExpertShape, MoeTimes
@@ -41,7 +41,7 @@ def find_experts(
                     return kernels.kept(_times, engine, op, load, lane)
                 other.append((engine, op, load, lane))
     if not other:
-        raise ProfileError(
+        raise NotMeasured(
             f"no {' or '.join(lanes)} experts for {kernels.gpu.name} under {mine} or its siblings; "
             f"measured: {', '.join(sorted(seen)) or 'none'}"
         )
@@ -67,7 +67,7 @@ def _times(kernels: Kernels, engine: str, op: str, load: str, lane: str) -> MoeT
     elif engine == kernels.engine.name:
         rows = _with_kernels_elsewhere(kernels, rows, load, lane)
     times = MoeTimes.of(kernels.gpu, lane, load, rows)
-    kernels.note_lowered(engine, op, f"{lane}, {load}", times.lowered, len(rows))
+    kernels.note_mended(engine, op, f"{lane}, {load}", times.mended)
     return times
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..errors import ProfileError
+from ..errors import NotMeasured
 from ..spec.layers import DenseFfn, GqaAttention
 from ..spec.model import ModelSpec
 from ..spec.precision import Precision
@@ -76,13 +76,14 @@ def _matrix_parts(model: ModelSpec, precision: Precision) -> Iterator[tuple[str,
 def _has_gemm(kernels: Kernels, lane: str) -> bool:
     try:
         kernels.gemm(lane)
-    except ProfileError:
+    except NotMeasured:
         return False
     return True
 
 
 def _measured(kernels: Kernels, op: str, column: str) -> Iterator[set[str]]:
     """What a column holds in the engine's table, then in each sibling's."""
-    gpu, engines = kernels.gpu.name, (kernels.engine.name, *kernels.engine.siblings)
+    engines = (kernels.engine.name, *kernels.engine.siblings)
+    gpu = (kernels.basis or kernels).gpu.name
     tables = (kernels.store.table(gpu, e, op) for e in engines if kernels.store.has(gpu, e, op))
     return (set(table.distinct(column)) for table in tables)

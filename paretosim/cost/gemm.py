@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..profiles.grid import Floats, Timed, distinct_rows, held_out_errors, on_a_line
-from ..profiles.hygiene import pad_up
+from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from .roofline import FORMATS, roofline_s
@@ -26,6 +26,18 @@ def gemm_roofline_s(gpu: GpuSpec, lane: str, m: ArrayLike, n: ArrayLike, k: Arra
     return roofline_s(gpu, form.arithmetic, 2 * m * n * k, traffic)
 
 
+def gemm_least_s(gpu: GpuSpec, lane: str, m: ArrayLike, n: ArrayLike, k: ArrayLike) -> Floats:
+    """Least seconds of ``(m, k) @ (k, n)`` in a serving step: weights out of memory, or the arithmetic.
+
+    What goes in and comes out was, and is, in the cache of other kernels.
+    """
+    form = FORMATS[lane]
+    m, n, k = (np.asarray(v, dtype=np.float64) for v in (m, n, k))
+    return np.maximum(
+        n * k * (form.weight_bytes / gpu.hbm_bytes_per_s), m * n * k * (2 / gpu.peak_flops(form.arithmetic))
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class GemmTimes:
     """One lane (dtype) of a GEMM table on one GPU.
@@ -36,7 +48,7 @@ class GemmTimes:
     sites : (n, k) of each measured site, shape (sites, 2).
     m : measured row counts, shape (points,).
     seconds : shape (sites, points), NaN where nothing was measured [s].
-    lowered : points that the rule ``pad_up`` lowered.
+    mended : points that were changed.
     """
 
     gpu: GpuSpec
@@ -44,7 +56,7 @@ class GemmTimes:
     sites: Floats
     m: Floats
     seconds: Floats
-    lowered: int
+    mended: Mended
 
     @classmethod
     def of(cls, gpu: GpuSpec, lane: str, table: Table) -> GemmTimes:
@@ -54,23 +66,27 @@ class GemmTimes:
         m, point = np.unique(c["m"], return_inverse=True)
         seconds = np.full((len(sites), len(m)), np.nan)
         seconds[site, point] = c["latency_s"]
-        repaired, lowered = pad_up(seconds, axes=(1,))
-        return cls(gpu, lane, sites.astype(np.float64), m.astype(np.float64), repaired, int(lowered.sum()))
+        (n, k), at = sites.astype(np.float64).T[:, :, None], m.astype(np.float64)
+        mending = Mending.of(table, lane)
+        roof, least = gemm_roofline_s(gpu, lane, at, n, k), gemm_least_s(gpu, lane, at, n, k)
+        seconds = mending(seconds, least, roof, axes=(1,))
+        return cls(gpu, lane, sites.astype(np.float64), at, seconds, mending.done())
 
     def __call__(self, m: ArrayLike, n: int, k: int) -> Timed:
         """Seconds of ``(m, k) @ (k, n)`` for an array of m; a measured site and m come back as measured."""
         m = np.asarray(m, dtype=np.float64)
         distance = np.abs(np.log(self.sites / (n, k)))
         nearest = np.argsort((distance**2).sum(axis=1), kind="stable")[:NEIGHBOURS]
-        roof = gemm_roofline_s(self.gpu, self.lane, m, n, k)
+        roof, least = (of(self.gpu, self.lane, m, n, k) for of in (gemm_roofline_s, gemm_least_s))
         if not distance[nearest[0]].any():
             efficiency, within = self._efficiency(nearest[:1], m)
-            return Timed(roof / efficiency[0], within.astype(np.float64))
+            return Timed(np.maximum(roof / efficiency[0], least), within.astype(np.float64))
         weights = 1 / ((distance[nearest] ** 2).sum(axis=1) + 1e-3)
         efficiency, within = self._efficiency(nearest, m)
         shares = (weights / weights.sum()).reshape(-1, *(1,) * m.ndim)
         inside = within & bool(distance[nearest[0]].max() <= NEAR)
-        return Timed(roof / np.exp((shares * np.log(efficiency)).sum(axis=0)), inside.astype(np.float64))
+        seconds = roof / np.exp((shares * np.log(efficiency)).sum(axis=0))
+        return Timed(np.maximum(seconds, least), inside.astype(np.float64))
 
     def roofline_s(self, gpu: GpuSpec, m: ArrayLike, n: int, k: int) -> Floats:
         """Roofline of the same product on any GPU [s]."""

@@ -12,14 +12,10 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 
-from ..errors import ProfileError
+from ..errors import NotMeasured, ProfileError
 from ..profiles.grid import Floats
-from ..profiles.hygiene import (
-    PAD_UP_FACTOR,
-    Repair,
-    fastest_kernel,
-    gemm_fault,
-)
+from ..profiles.hygiene import Repair, fastest_kernel, gemm_fault
+from ..profiles.mending import Mended
 from ..profiles.sidecar import Provenance
 from ..profiles.store import Store, Table
 from ..spec.engine import EngineSpec
@@ -233,11 +229,11 @@ class Kernels:
                 note = f"lane of {engine} stands in for {self.engine.name}"
                 self.repairs.append(Repair("borrowed", self.path(engine, "gemm"), lane, len(rows), note))
             times = GemmTimes.of(self.gpu, lane, self._with_static_scales(engine, lane, rows))
-            self.note_lowered(engine, "gemm", lane, times.lowered, len(rows))
+            self.note_mended(engine, "gemm", lane, times.mended)
             return times
         self.repairs.extend(left)
         unusable = "".join(f"; {repair.note} ({repair.table})" for repair in left)
-        raise ProfileError(
+        raise NotMeasured(
             f"no usable {lane} GEMM lane for {self.gpu.name} under {self.engine.name} or its siblings{unusable}; "
             f"measured: {', '.join(sorted(lanes))}"
         )
@@ -283,9 +279,9 @@ class Kernels:
                 note = f"{arithmetic} kernel of {engine} stands in for {wanted} of {self.engine.name}"
                 self.repairs.append(Repair("borrowed", self.path(engine, op), f"kv {kv_dtype}", len(rows), note))
             grids = AttentionTimes.of(self.gpu, phase, arithmetic, kv_dtype, rows)
-            self.note_lowered(engine, op, f"{arithmetic}, kv {kv_dtype}", grids.lowered, len(rows))
+            self.note_mended(engine, op, f"{arithmetic}, kv {kv_dtype}", grids.mended)
             return grids
-        raise ProfileError(
+        raise NotMeasured(
             f"no {phase} attention with a {kv_dtype} KV cache for {self.gpu.name} under {self.engine.name} "
             f"or its siblings; measured: {', '.join(sorted(seen))}"
         )
@@ -297,7 +293,7 @@ class Kernels:
             note = f"kernels of {engine} stand in for {self.engine.name}"
             self.repairs.append(Repair("borrowed", self.path(engine, "attention_encoder"), "bf16", len(rows), note))
         grids = AttentionTimes.of(self.gpu, "encode", "bf16", "bf16", rows)
-        self.note_lowered(engine, "attention_encoder", "bf16", grids.lowered, len(rows))
+        self.note_mended(engine, "attention_encoder", "bf16", grids.mended)
         return grids
 
     def _build_delta(self, op: str, phase: str) -> DeltaTimes:
@@ -307,7 +303,7 @@ class Kernels:
             note = f"kernels of {engine} stand in for {self.engine.name}"
             self.repairs.append(Repair("borrowed", self.path(engine, op), phase, len(rows), note))
         times = DeltaTimes.of(self.gpu, phase, rows)
-        self.note_lowered(engine, op, phase, times.lowered, len(rows))
+        self.note_mended(engine, op, phase, times.mended)
         return times
 
     def _build_elementwise(self) -> ElementwiseTimes:
@@ -321,11 +317,11 @@ class Kernels:
                 rows = self.table(library, "collectives").where(operation=operation)
                 tables += [rows.where(dtype=d) for d in ("fp16", "bf16") if d in rows.distinct("dtype")]
         if not any(len(t) for t in tables):
-            raise ProfileError(
+            raise NotMeasured(
                 f"no {operation} was measured on {self.gpu.name}; capture 'collectives' there, or use one GPU a layer"
             )
         times = CollectiveTimes.of(self.gpu, operation, tables)
-        self.note_lowered(self.engine.name, operation, "fastest", times.lowered, sum(map(len, tables)))
+        self.note_mended(self.engine.name, operation, "fastest", times.mended)
         return times
 
     def _own_allreduce(self) -> Iterator[Table]:
@@ -340,7 +336,5 @@ class Kernels:
             self.repairs.append(Repair("borrowed", self.path(owner, "allreduce"), "bf16", len(rows), note))
         yield rows
 
-    def note_lowered(self, engine: str, op: str, lane: str, lowered: int, rows: int) -> None:
-        if lowered:
-            note = f"{lowered:,} of {rows:,} points cost over {PAD_UP_FACTOR} times one with more work; lowered to it"
-            self.repairs.append(Repair("pad_up", self.path(engine, op), lane, lowered, note))
+    def note_mended(self, engine: str, op: str, lane: str, mended: Mended) -> None:
+        self.repairs.extend(mended.repairs(self.path(engine, op), lane))

@@ -8,13 +8,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import ProfileError
+from ..errors import NotMeasured
 from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
-from ..profiles.hygiene import pad_up
+from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from ..spec.precision import BYTES_PER_ELEMENT
-from .load import Placement
+from .load import Placement, active_experts, shares_of
 from .roofline import FORMATS, Format, roofline_s
 
 EXPERT_FORMATS = FORMATS | {
@@ -51,6 +51,11 @@ class ExpertShape:
         return self.hidden, self.inter / self.moe_tp, self.experts / self.moe_ep, self.top_k
 
     @property
+    def expert_weights(self) -> float:
+        """Elements of one expert on one GPU."""
+        return (3 if self.gated else 2) * self.hidden * self.inter / self.moe_tp
+
+    @property
     def cut(self) -> tuple[int, ...]:
         """The layer, and over how many GPUs it is cut in any way."""
         return self.hidden, self.inter, self.top_k, self.experts, self.moe_tp * self.moe_ep
@@ -77,10 +82,41 @@ def experts_roofline_s(gpu: GpuSpec, lane: str, shape: ExpertShape, tokens: Arra
 def _roofline_s(gpu: GpuSpec, lane: str, shape: ExpertShape, rows: Floats, touched: Floats) -> Floats:
     """Roofline of one GPU that computes `rows` with the weights of `touched` experts [s]."""
     form = EXPERT_FORMATS[lane]
-    inter = shape.inter / shape.moe_tp
-    weights = (3 if shape.gated else 2) * shape.hidden * inter
+    inter, weights = shape.inter / shape.moe_tp, shape.expert_weights
     moved = rows * (shape.hidden * (form.activation_bytes + 2) + 2 * inter * form.activation_bytes)
     return roofline_s(gpu, form.arithmetic, 2 * rows * weights, touched * weights * form.weight_bytes + moved)
+
+
+def _read_s(gpu: GpuSpec, lane: str, shape: ExpertShape, touched: Floats) -> Floats:
+    """Least seconds in a serving step: the weights of `touched` experts out of memory."""
+    return touched * (shape.expert_weights * EXPERT_FORMATS[lane].weight_bytes / gpu.hbm_bytes_per_s)
+
+
+class Touched:
+    """Experts of one GPU that get a token at least, under the load of a table; the mean of all GPUs.
+
+    Nothing is known of loads that are neither even nor a power law, nor where replicas even a load out.
+
+    Parameters
+    ----------
+    load : as the table names it.
+    """
+
+    def __init__(self, load: str):
+        even, skewed = load in ("balanced", "uniform"), load.startswith("power_law") and "eplb" not in load
+        self._load = "balanced" if even else "power_law" if skewed else ""
+        self._known: dict[tuple[int, int, bytes], Floats] = {}
+
+    def __call__(self, shape: ExpertShape, tokens: Floats) -> Floats:
+        """For an array of tokens of the layer."""
+        if not self._load:
+            return np.zeros(tokens.shape)
+        key = shape.experts, shape.top_k, tokens.tobytes()
+        if key not in self._known:
+            share = shares_of(self._load, shape.experts, shape.top_k)
+            values, times = np.unique(share, return_counts=True)
+            self._known[key] = (times[:, None] * active_experts(values, tokens, shape.top_k)).sum(axis=0)
+        return self._known[key].reshape(tokens.shape) / shape.moe_ep
 
 
 @dataclass(frozen=True)
@@ -92,14 +128,15 @@ class MoeTimes:
     gpu, lane : which peak and format the roofline uses.
     load : distribution of tokens over experts, as the table names it; the slowest rank was timed.
     curves : tokens of the layer and seconds [s], by shape.
-    lowered : points that the rule ``pad_up`` lowered.
+    mended : points that were changed.
     """
 
     gpu: GpuSpec
     lane: str
     load: str
     curves: dict[ExpertShape, tuple[Floats, Floats]]
-    lowered: int
+    mended: Mended
+    _touched: Touched
     _nearest: dict[ExpertShape, ExpertShape] = field(default_factory=dict, repr=False, compare=False)
     _grids: dict[ExpertShape, LogGrid] = field(default_factory=dict, repr=False, compare=False)
 
@@ -107,7 +144,7 @@ class MoeTimes:
     def of(cls, gpu: GpuSpec, lane: str, load: str, table: Table) -> MoeTimes:
         """Build from the rows of one dtype and load; where several kernels were timed, the fastest."""
         if not len(table):
-            raise ProfileError(f"the expert table of {gpu.name} holds no {lane} rows under a {load} load")
+            raise NotMeasured(f"the expert table of {gpu.name} holds no {lane} rows under a {load} load")
         c = table.columns
         kernels = c["kernel"].tolist()
         is_gated_by = {kernel: "nongated" not in str(kernel) for kernel in set(kernels)}
@@ -122,14 +159,14 @@ class MoeTimes:
         fastest = ~(same_shape & np.r_[False, tokens[1:] == tokens[:-1]])
         key, tokens, seconds = key[fastest], tokens[fastest], seconds[fastest]
         starts = np.flatnonzero(~np.r_[False, (key[1:] == key[:-1]).all(axis=1)])
-        curves, total = {}, 0
+        curves, mending, touched = {}, Mending.of(table, f"{lane}, {load}"), Touched(load)
         for start, stop in zip(starts, np.r_[starts[1:], len(key)], strict=True):
             hidden, inter, top_k, experts, moe_tp, moe_ep, is_gated = key[start].tolist()
-            curve, lowered = pad_up(seconds[start:stop], axes=(0,))
-            total += int(lowered.sum())
-            shape = ExpertShape(hidden, inter, top_k, experts, moe_tp, moe_ep, bool(is_gated))
-            curves[shape] = (tokens[start:stop], curve)
-        return cls(gpu, lane, load, curves, total)
+            shape, at = ExpertShape(hidden, inter, top_k, experts, moe_tp, moe_ep, bool(is_gated)), tokens[start:stop]
+            roof = experts_roofline_s(gpu, lane, shape, at)
+            least = _read_s(gpu, lane, shape, touched(shape, at))
+            curves[shape] = (at, mending(seconds[start:stop], least, roof, axes=(0,)))
+        return cls(gpu, lane, load, curves, mending.done(), touched)
 
     def __call__(self, shape: ExpertShape, tokens: ArrayLike) -> Timed:
         """Seconds of the slowest GPU for an array of tokens of the layer.
@@ -138,7 +175,9 @@ class MoeTimes:
         """
         tokens = np.asarray(tokens, dtype=np.float64)
         efficiency, measured = self._efficiency(shape, tokens)
-        return Timed(experts_roofline_s(self.gpu, self.lane, shape, tokens) / efficiency, measured)
+        seconds = experts_roofline_s(self.gpu, self.lane, shape, tokens) / efficiency
+        least = _read_s(self.gpu, self.lane, shape, self._touched(shape, tokens))
+        return Timed(np.maximum(seconds, least), measured)
 
     def under(self, placement: Placement, shape: ExpertShape, tokens: ArrayLike) -> Timed:
         """Seconds of the slowest GPU for an array of tokens, from times of a balanced load and a placement.
@@ -152,6 +191,7 @@ class MoeTimes:
         efficiency, measured = self._efficiency(shape, flat * share * placement.ranks)
         touched = placement.active(flat, shape.top_k)
         seconds = _roofline_s(self.gpu, self.lane, shape, flat * shape.top_k * share, touched) / efficiency
+        seconds = np.maximum(seconds, _read_s(self.gpu, self.lane, shape, touched))
         slowest = seconds.max(axis=0).reshape(tokens.shape)
         return Timed(slowest, measured[0].reshape(tokens.shape) * placement.even)
 

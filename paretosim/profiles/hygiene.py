@@ -45,8 +45,8 @@ class Repair:
 
     Attributes
     ----------
-    rule : ``launch_floor``, ``untuned``, ``host_gaps``, ``static_scale``, ``pad_up``, ``fastest_kernel``,
-        ``own_kernels``, ``borrowed``, ``derived``.
+    rule : ``launch_floor``, ``untuned``, ``host_gaps``, ``static_scale``, ``faster_than_roofline``, ``pad_up``,
+        ``fastest_kernel``, ``own_kernels``, ``borrowed``, ``derived``.
     table : ``gpu/engine/op``.
     lane : which part of it.
     rows : rows replaced, lowered or set aside.
@@ -187,9 +187,8 @@ def without_host_floor(table: Table, lane: str) -> tuple[Table, list[Repair]]:
     if keep.all():
         return table, []
     kept = Table(table.schema, table.provenance, {name: v[keep] for name, v in c.items()})
-    where = f"{table.provenance.gpu}/{table.provenance.engine}/{table.schema.op}"
     note = f"{int((~keep).sum())} prefill rows within twice the host's floor; set aside"
-    return kept, [Repair("launch_floor", where, lane, int((~keep).sum()), note)]
+    return kept, [Repair("launch_floor", table.path, lane, int((~keep).sum()), note)]
 
 
 def pad_up(seconds: Floats, axes: tuple[int, ...]) -> tuple[Floats, NDArray[np.bool_]]:
@@ -237,9 +236,8 @@ def fastest_kernel(table: Table, lane: str) -> tuple[Table, Repair | None]:
     dropped = len(table) - len(kept)
     by_kernel = {k: int((kept.columns["kernel"] == k).sum()) for k in kept.distinct("kernel")}
     share = ", ".join(f"{name} {rows:,}" for name, rows in by_kernel.items())
-    where = f"{table.provenance.gpu}/{table.provenance.engine}/{schema.op}"
     note = f"several kernels timed the same shapes; the fastest stays ({share} rows)"
-    return kept, Repair("fastest_kernel", where, lane, dropped, note)
+    return kept, Repair("fastest_kernel", table.path, lane, dropped, note)
 
 
 def _codes(words: np.ndarray) -> NDArray[np.int64]:

@@ -8,6 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_TIME = ("latency_s",)
+TEXT = frozenset((
+    "engine_version", "kernel", "operation", "dtype", "compute_dtype", "kv_dtype", "gemm_dtype", "stage", "backend",
+    "distribution", "model", "phase", "simulation", "source_policy", "indexer", "score_mode",
+))  # fmt: skip
+"""Columns that hold words; all others but the values hold whole numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpSchema:
@@ -19,12 +26,14 @@ class OpSchema:
     lane : columns that name the kernel and the fixed shape (strings and integers).
     axes : integer columns that vary within a lane.
     values : measured columns, float32; the unit is the suffix (``_s`` seconds, ``_bytes_per_s``).
+    may_be_zero : values that may be 0: the difference of two measurements, or a part that some kernels lack.
     """
 
     op: str
     lane: tuple[str, ...]
     axes: tuple[str, ...]
-    values: tuple[str, ...] = ("latency_s",)
+    values: tuple[str, ...] = _TIME
+    may_be_zero: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -57,20 +66,20 @@ SCHEMAS = {
         OpSchema("wideep_moe", (*_MOE, "phase", "slots", "simulation"), ("tokens",)),
         OpSchema("wideep_mlp", ("kernel", "dtype", "phase", "hidden", "inter"), ("tokens",)),
         OpSchema("megamoe", (*_MOE, "phase", "source_policy", "fused_shared_experts"), ("tokens",)),
-        OpSchema("quantize_scale", ("kernel", "dtype", "k"), ("m",)),
+        OpSchema("quantize_scale", ("kernel", "dtype", "k"), ("m",), may_be_zero=_TIME),
         OpSchema("quantize_matrix", ("kernel", "dtype", "k"), ("m",)),
         OpSchema("dsa_prefill", (*_MODULE, "indexer"), ("batch", "isl", "prefix")),
         OpSchema("dsa_decode", (*_MODULE, "indexer"), ("batch", "context")),
         OpSchema("csa_prefill", (*_MODULE, "compress"), ("batch", "isl", "prefix")),
         OpSchema("csa_decode", (*_MODULE, "compress"), ("batch", "context")),
-        OpSchema("csa_topk", (*_MODULE, "compress", "score_mode"), ("batch", "isl", "prefix")),
+        OpSchema("csa_topk", (*_MODULE, "compress", "score_mode"), ("batch", "isl", "prefix"), may_be_zero=_TIME),
         OpSchema("csa_indexer", (*_MODULE, "compress"), ("batch", "isl", "prefix")),
         OpSchema("hca_prefill", (*_MODULE, "compress"), ("batch", "isl", "prefix")),
         OpSchema("hca_decode", (*_MODULE, "compress"), ("batch", "context")),
         OpSchema("hca_attention", (*_MODULE, "compress"), ("batch", "isl", "prefix")),
         OpSchema("dsa_attention", (*_MODULE, "compress"), ("batch", "isl", "prefix")),
         OpSchema("dsa_indexer", (*_MODULE, "compress"), ("batch", "isl", "prefix")),
-        OpSchema("dsa_topk", (*_MODULE, "compress", "score_mode"), ("batch", "isl", "prefix")),
+        OpSchema("dsa_topk", (*_MODULE, "compress", "score_mode"), ("batch", "isl", "prefix"), may_be_zero=_TIME),
         OpSchema("msa_prefill", _MODULE, ("batch", "isl", "prefix")),
         OpSchema("msa_decode", _MODULE, ("batch", "context")),
         OpSchema("gated_delta", _DELTA, ("batch", "seq")),
@@ -88,6 +97,7 @@ SCHEMAS = {
             ("kernel", "backend", "phase", "dtype", "ep", "nodes", "hidden", "top_k", "experts", "sms"),
             ("tokens",),
             ("latency_s", "transmit_s", "notify_s"),
+            may_be_zero=("notify_s",),
         ),
         OpSchema(
             "nvlink_alltoall",
@@ -100,6 +110,7 @@ SCHEMAS = {
             (*_DEEPEP, "dispatch_sms", "combine_sms"),
             ("tokens",),
             ("dispatch_s", "dispatch_notify_s", "combine_s", "combine_notify_s"),
+            may_be_zero=("dispatch_notify_s", "combine_notify_s"),
         ),
         OpSchema("elementwise", ("kernel", "dtype", "streams"), ("message_bytes",)),
         OpSchema("memcpy", ("kernel",), ("message_bytes",)),

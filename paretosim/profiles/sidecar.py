@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STATUSES = ("measured", "derived", "datasheet")
 SUFFIX = ".meta.yaml"
+TEXT_FACTS = ("op", "gpu", "engine", "status", "source", "licence", "method")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,16 +145,27 @@ def read_sidecar(table: Path, content: bytes | None = None, sidecar: bytes | Non
     Raises
     ------
     ProfileError
-        No sidecar, unknown status, missing fact, or a table whose bytes are not those it describes.
+        No sidecar, unknown status, missing fact, a sidecar that names another GPU, engine or operator than its place
+        does, or a table whose bytes are not those it describes.
     """
     path = table.with_name(table.name.removesuffix(".parquet") + SUFFIX)
-    raw = load_yaml(sidecar_bytes(table) if sidecar is None else sidecar) or {}
     try:
+        raw = load_yaml(sidecar_bytes(table) if sidecar is None else sidecar)
         provenance = Provenance(**raw)
-    except TypeError as error:
+    except (TypeError, yaml.YAMLError) as error:
         raise ProfileError(f"{path}: {error}") from None
+    for fact in TEXT_FACTS:
+        if not isinstance(value := getattr(provenance, fact), str) or not value:
+            raise ProfileError(f"{path}: {fact} is {value!r}; say what it is, in words")
     if provenance.status not in STATUSES:
         raise ProfileError(f"{path}: status {provenance.status!r} is not one of {', '.join(STATUSES)}")
+    *_, gpu, engine, file = table.absolute().parts
+    lies_in = {"gpu": gpu, "engine": engine, "op": file.removesuffix(".parquet")}
+    for fact, where in lies_in.items():
+        if (value := getattr(provenance, fact)) != where:
+            raise ProfileError(
+                f"{path}: {fact} is {value!r}, but the table lies where {where!r} does; correct one of them"
+            )
     if provenance.table_sha256 != hashlib.sha256(table.read_bytes() if content is None else content).hexdigest():
         raise ProfileError(f"{table}: bytes differ from the sha256 in {path.name}; import or capture it again")
     return provenance

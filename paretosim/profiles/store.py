@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ProfileError, did_you_mean
+from ..errors import NotMeasured, ProfileError, did_you_mean
 from ..spec.calibration import NONE, Calibration
 from ..spec.engine import EngineSpec, load_engine
 from ..spec.hardware import GpuSpec, load_gpu, with_facts
 from .schema import SCHEMAS, OpSchema
 from .sidecar import SUFFIX, Provenance, file_sha256, read_sidecar, sidecar_bytes
+from .table_check import REMEDY, check_columns
 
 ENGINES_FOLDER = "engines"
 ENVIRONMENT = "PARETOSIM_PROFILES"
@@ -37,6 +38,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.columns[self.schema.values[0]])
+
+    @property
+    def path(self) -> str:
+        """``gpu/engine/op``."""
+        return f"{self.provenance.gpu}/{self.provenance.engine}/{self.schema.op}"
 
     def where(self, **equal: object) -> Table:
         """The rows that agree with every given value."""
@@ -155,7 +161,7 @@ class Store:
             path = self._find(f"{gpu}/{engine}/{op}.parquet")
             if path is None:
                 have = ", ".join(self.operators(gpu, engine)) or "none"
-                raise ProfileError(f"no {op} table for {gpu} under {engine}; tables there: {have}")
+                raise NotMeasured(f"no {op} table for {gpu} under {engine}; tables there: {have}")
             self._tables[key] = _load(path, SCHEMAS[op], path.read_bytes())
         return self._tables[key]
 
@@ -204,14 +210,21 @@ def _load(path: Path, schema: OpSchema, content: bytes, sidecar: bytes | None = 
     provenance = read_sidecar(path, content, sidecar)
     # A file of its own, not `read_table`: that one imports pyarrow's data sets, and they pandas.
     text = [name for name in schema.columns if name not in (*schema.axes, *schema.values)]
-    raw = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["engine_version", *text]).read()
+    try:
+        raw = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["engine_version", *text]).read()
+    except pa.ArrowException as error:
+        raise ProfileError(f"{path}: not a parquet file that can be read ({error}); {REMEDY}") from None
     expected = {"engine_version", *schema.columns}
     if set(raw.column_names) != expected:
         odd = ", ".join(sorted(set(raw.column_names) ^ expected))
         raise ProfileError(f"{path}: columns differ from the {schema.op} schema: {odd}")
+    if raw.num_rows != provenance.rows:
+        raise ProfileError(f"{path}: {raw.num_rows:,} rows, its sidecar says {provenance.rows!r}; {REMEDY}")
     columns = {}
     for name in raw.column_names:
         column = raw[name].combine_chunks()
+        if column.null_count:
+            raise ProfileError(f"{path}: row {column.is_null().index(True)}: {name} is missing; {REMEDY}")
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             column = column.dictionary_encode()
         if pa.types.is_dictionary(column.type):
@@ -219,6 +232,7 @@ def _load(path: Path, schema: OpSchema, content: bytes, sidecar: bytes | None = 
             columns[name] = words[_numbers(column.indices)]
         else:
             columns[name] = _numbers(column)
+    check_columns(path, schema, columns)
     return Table(schema, provenance, columns)
 
 

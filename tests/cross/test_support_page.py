@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from docs.support import PAGE, cell
+from docs.support import ENGINES, PAGE, cell
+from paretosim.cost.compiling import compile_step
+from paretosim.cost.formats import format_problems
 from paretosim.cost.kernels import Kernels
 from paretosim.profiles.store import Store
 from paretosim.spec.model import catalog_names, load_model
+from paretosim.spec.parallelism import Parallelism
+from paretosim.spec.precision import Precision
 
 
 def page_column(engine: str, gpu: str) -> dict[str, str]:
@@ -24,6 +28,28 @@ def test_the_page_is_what_would_be_written_now(store: Store, gpu: str) -> None:
 
 
 def test_every_engine_has_every_model_and_gpu(store: Store) -> None:
-    for engine in ("trtllm", "vllm", "sglang"):
+    for engine in ENGINES:
         for gpu in store.gpus():
             assert list(page_column(engine, gpu)) == catalog_names()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_cell_of_the_page_is_refused_for_its_format(store: Store, engine: str) -> None:
+    for gpu in store.gpus():
+        kernels = Kernels.of(store, gpu, engine)
+        for name, content in page_column(engine, gpu).items():
+            if content.endswith("%"):
+                *_, weights, _ = content.split()
+                problems = format_problems(load_model(name), Precision.of(weights), kernels)  # type: ignore[arg-type]
+                assert not problems, (gpu, name)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_gpu_without_tables_serves_mixtures_of_experts(store: Store, engine: str) -> None:
+    kernels, model, fp8 = (
+        Kernels.of(store, "h20_sxm", engine),
+        load_model("deepseek-ai/DeepSeek-V3"),
+        Precision.of("fp8"),
+    )
+    assert not format_problems(model, fp8, kernels)
+    assert compile_step(model, fp8, kernels, Parallelism(8)).decode([64], [4096]).seconds[0] > 0

@@ -26,7 +26,7 @@ def test_measured_rows_come_back_exactly(store: Store, gpu: str, phase: str, axi
         assert found.measured[0] == 1
         assert found.seconds[0] <= measured * (1 + 1e-9)  # the rule pad_up only ever lowers
         lowered += found.seconds[0] < measured * (1 - 1e-9)
-    assert lowered <= 150 * 2 * times.lowered / len(table) + 3
+    assert lowered <= 150 * 2 * times.mended.lowered / len(table) + 3
 
 
 def test_a_head_layout_nobody_measured_is_answered_and_called_extrapolated(store: Store) -> None:

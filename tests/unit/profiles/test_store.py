@@ -22,6 +22,8 @@ def copy(tmp_path: Path) -> Path:
     """A profile folder with one small GPU table of its own."""
     shutil.copytree(OWN / "a100_sxm" / "nccl", tmp_path / "my_gpu" / "nccl")
     shutil.copy(OWN / "a100_sxm" / "gpu.yaml", tmp_path / "my_gpu")
+    sidecar = tmp_path / "my_gpu" / "nccl" / "collectives.meta.yaml"
+    sidecar.write_text(yaml.safe_dump(yaml.safe_load(sidecar.read_text()) | {"gpu": "my_gpu"}))
     return tmp_path
 
 
@@ -87,7 +89,19 @@ def test_a_table_whose_bytes_changed_is_refused(copy: Path) -> None:
         Store((copy,)).table("my_gpu", "nccl", "collectives")
 
 
-@pytest.mark.parametrize(("key", "value", "words"), [("status", "guessed", "status 'guessed'"), ("x", 1, "x")])
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("status", "guessed", "status 'guessed'"),
+        ("x", 1, "x"),
+        ("gpu", "h100_sxm", "gpu is 'h100_sxm', but the table lies where 'my_gpu' does; correct one of them"),
+        ("engine", "vllm", "engine is 'vllm', but the table lies where 'nccl' does"),
+        ("op", "gemm", "op is 'gemm', but the table lies where 'collectives' does"),
+        ("rows", 5, "rows, its sidecar says 5; import or capture the table again"),
+        ("licence", None, "licence is None; say what it is, in words"),
+        ("source", "", "source is ''"),
+    ],
+)
 def test_a_sidecar_that_is_wrong_is_refused(copy: Path, key: str, value: object, words: str) -> None:
     path = copy / "my_gpu" / "nccl" / "collectives.meta.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {key: value}))
