@@ -21,6 +21,7 @@ from ..spec.cluster import ServedPool
 from ..spec.model import ModelSpec, deployment_name, load_model
 from .deployment import simulation_of
 from .launch import launch_of
+from .recipes import Recipes, shipped_recipes
 from .rows import Row
 
 LEAST_CACHE = 0.04
@@ -62,8 +63,9 @@ class Replay:
 class Replayer:
     """Runs rows; what takes time to prepare is kept between rows of one kind."""
 
-    def __init__(self, store: Store, prompts_per_slot: int | None = None, rules: Any = None):
-        self._store, self._per_slot, self._rules = store, prompts_per_slot, rules
+    def __init__(self, store: Store, prompts_per_slot: int | None = None, recipes: Recipes | None = None):
+        self._store, self._per_slot = store, prompts_per_slot
+        self._recipes = shipped_recipes(store) if recipes is None else recipes
         self._models: dict[str, ModelSpec] = {}
         self._builders: dict[tuple[str, ...], Builder] = {}
         self._kernels: dict[str, dict[str, Any]] = {}
@@ -83,7 +85,7 @@ class Replayer:
             The row's deployment cannot be built.
         """
         engine, model = self._store.engine(row.engine), self.model(row.model)
-        launch = launch_of(row, engine, (self._rules or {}).get(row.engine))
+        launch = launch_of(row, engine, self._recipes)
         simulation = simulation_of(row, model, engine, launch, self._per_slot)
         key = (row.model, row.engine, *map(str, (simulation.precision, simulation.host, simulation.settings)))
         if key not in self._builders:
