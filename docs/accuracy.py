@@ -27,6 +27,7 @@ from paretosim.measured.calibrate import answered
 from paretosim.measured.deployment import layout_of, precision_of
 from paretosim.measured.launch import launch_of
 from paretosim.measured.leave_out import COUNTS, given_some, learning_curve
+from paretosim.measured.recipes import shipped_recipes
 from paretosim.measured.rows import read_frame, rows_of
 from paretosim.measured.validation import tables_of
 from paretosim.profiles.hygiene import Repair
@@ -84,10 +85,11 @@ def step_rows(store: Store, path: Path) -> Iterator[str]:
     rows = [row for row in rows_of(read_frame(path), str(path)) if not row.speculative]
     models = {name: load_model(name) for name in {row.model for row in rows}}
     kernels = {key: Kernels.of(store, *key) for key in {(row.gpu, row.engine) for row in rows}}
+    recipes = shipped_recipes(store)
     steps: dict[object, StepCost] = {}
     ratios = []
     for row in rows:
-        launch = launch_of(row, store.engine(row.engine))
+        launch = launch_of(row, store.engine(row.engine), recipes)
         model, precision, engines = models[row.model], precision_of(row, launch), row.pools[-1]
         layout = layout_of(engines, model, launch)
         key = (row.model, row.gpu, row.engine, precision, layout)

@@ -25,6 +25,7 @@ from paretosim.cost.kernels import Kernels
 from paretosim.cost.step import StepCost
 from paretosim.measured.deployment import layout_of, precision_of
 from paretosim.measured.launch import launch_of
+from paretosim.measured.recipes import Recipes, shipped_recipes
 from paretosim.measured.rows import Row, rows_of
 from paretosim.spec.engine import EngineSpec
 from paretosim.spec.layers import MoeFfn
@@ -56,6 +57,12 @@ def ours(row: Any) -> Row:
 def engine_of(name: str) -> EngineSpec:
     """Facts of an engine that ships with the package."""
     return Store().engine(name)
+
+
+@cache
+def recipes() -> Recipes:
+    """How the rows were launched, read once."""
+    return shipped_recipes(Store())
 
 
 def basic(row: Any) -> dict[str, Any]:
@@ -92,7 +99,7 @@ def as_we_read_it(row: Any) -> dict[str, Any]:
     experts; gpt-oss and Kimi in INT4 store what no label of the table names, and the peer infers them.
     """
     mine, model = ours(row), load_model(row.model)
-    launch = launch_of(mine, engine_of(mine.engine))
+    launch = launch_of(mine, engine_of(mine.engine), recipes())
     dense = not any(isinstance(group.ffn, MoeFfn) for group in model.layers)
     question = basic(row) | {"isl": round(0.9 * row.isl), "osl": round(0.9 * row.osl)}
     question["kvcache_quant_mode"] = {"bf16": "bfloat16"}.get(kv := precision_of(mine, launch).kv_cache, kv)
@@ -137,7 +144,7 @@ def raw_tpot_ms(rows: pd.DataFrame) -> list[float]:
 
     for row in rows.itertuples():
         mine = ours(row)
-        launch = launch_of(mine, engine_of(mine.engine))
+        launch = launch_of(mine, engine_of(mine.engine), recipes())
         layout = layout_of(mine.pools[-1], load_model(row.model), launch)
         cost = step(row.model, row.hardware, row.framework, precision_of(mine, launch), layout)
         isl, osl, ranks = 0.9 * row.isl, 0.9 * row.osl, layout.attn_dp

@@ -101,6 +101,8 @@ def build_parser() -> argparse.ArgumentParser:
     validate.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<file>-<id>/")
     validate.add_argument("--jobs", type=_positive, help="processes (default: one a core)")
     validate.add_argument("--prompts-per-slot", type=_positive, help="of the client (default: as its scripts say)")
+    validate.add_argument("--recipes", choices=("benchmark", "none"), default="benchmark", help="how engines were"
+                          " launched: as the public benchmark's recipes say, or by their own defaults")  # fmt: skip
     _common(validate)
 
     calibrate = commands.add_parser("calibrate", help="fit an engine's parameters on measured deployments")

@@ -9,13 +9,14 @@ from pathlib import Path
 from .. import __version__
 from ..errors import InputError
 from ..measured.bands import FILE, bands_yaml
-from ..measured.calibrate import answered, engine_file_text, file_text, own_rows, study
+from ..measured.calibrate import answered, file_text, own_rows, study
 from ..measured.leave_out import given_some, learning_curve
 from ..measured.rows import Row, read_frame, rows_hash, rows_of
 from ..profiles.store import Store
 from ..report.calibration import calibrated_text, curve_text, left_out_tables, study_text
 from ..report.progress import Bar
 from ..report.whole import appearing_in
+from ..spec.engine import calibration_file
 from .store import store_of
 
 
@@ -55,8 +56,7 @@ def _everything(args: argparse.Namespace, rows: list[Row], store: Store, jobs: i
         raise InputError(f"--into needs the engines' files: {', '.join(sorted(missing))}")
     found = study(rows, store, jobs, bar)
     for engine, calibrated in found.engines.items():
-        path = paths[engine]
-        path.write_text(engine_file_text(path.read_text(), calibrated, _source(args)))
+        calibration_file(paths[engine]).write_text(file_text(engine, calibrated, _source(args)))
     facts = {"source": _source(args), "rows": len(found.rows), "rows_sha256": rows_hash(found.rows)}
     (args.into / FILE).write_text(bands_yaml(found.bands, facts))
     print(study_text(found))

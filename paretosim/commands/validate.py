@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from ..measured.published import PUBLISHED, published_frame
+from ..measured.recipes import NONE, shipped_recipes
 from ..measured.validation import validate
 from ..report.progress import Bar
 from ..report.validation import validation_text, write_validation
@@ -16,9 +17,10 @@ from .store import store_of
 def run(args: argparse.Namespace) -> None:
     """Predict every row, write, and print the errors."""
     frame = published_frame() if str(args.measured) == PUBLISHED else None
-    jobs = args.jobs or os.cpu_count() or 1
+    jobs, store = args.jobs or os.cpu_count() or 1, store_of(args)
+    recipes = NONE if args.recipes == "none" else shipped_recipes(store)
     with Bar(args.quiet) as bar:
-        result = validate(args.measured, store_of(args), jobs, args.prompts_per_slot, bar, frame)
+        result = validate(args.measured, store, jobs, args.prompts_per_slot, bar, frame, recipes=recipes)
     name = args.measured.name.split(".")[0]
     files = write_validation(result, args.out or Path("runs") / f"{name}-{result.summary['rows_sha256'][:12]}")
     print(validation_text(result))

@@ -53,7 +53,8 @@ class Calibrated:
         parameters: dict[str, Any] = {}
         for name, known in PARAMETERS.items():
             value = self.hand_over_ms if name == "hand_over_ms" else self.fit.values[name]
-            entry: dict[str, Any] = {"value": _short(value), "range": [known.low, known.high]}
+            low, high = known.low, known.high
+            entry: dict[str, Any] = {"value": _short(_at_bound(value, low, high)), "range": [low, high]}
             if name in self.fit.intervals:
                 entry["interval_80"] = [_short(x) for x in self.fit.intervals[name]]
             parameters[name] = entry
@@ -235,19 +236,18 @@ def _evidence(engine: str, rows: Sequence[Row], replays: Sequence[Replay]) -> Ev
 
 
 def file_text(engine: str, calibrated: Calibrated, source: str) -> str:
-    """A file of its own, for ``--calibration``."""
+    """A file for ``--calibration``, or to lie beside the facts of the engine."""
     return dumped({"engine": engine, "calibration": calibrated.yaml(source)})
-
-
-def engine_file_text(old: str, calibrated: Calibrated, source: str) -> str:
-    """An engine's file with its calibration replaced; it is the last key, after what people write."""
-    facts = old.split("\ncalibration:")[0].rstrip("\n")
-    return f"{facts}\n{dumped({'calibration': calibrated.yaml(source)})}"
 
 
 def dumped(value: Mapping[str, Any]) -> str:
     """YAML in the order given, innermost mappings on one line."""
     return yaml.safe_dump(dict(value), sort_keys=False, default_flow_style=None, width=200)
+
+
+def _at_bound(value: float, low: float, high: float) -> float:
+    """The value, or its lower bound where only the step of the optimiser lies between."""
+    return low if value - low < 1e-9 * (high - low) else value
 
 
 def _short(value: float) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
 from ..errors import InputError
 from ..profiles.store import Store
 from .launch import PROMPTS_PER_SLOT
+from .recipes import Recipes
 from .replay import Replay, Replayer
 from .rows import Row
 
@@ -20,7 +21,7 @@ _SLICE = 40_000  # requests of a task: short enough that workers end together
 
 def replay_all(
     rows: Sequence[Row], store: Store, jobs: int = 1, prompts_per_slot: int | None = None,
-    rules: Mapping[str, Any] | None = None, progress: Progress | None = None,
+    recipes: Recipes | None = None, progress: Progress | None = None,
 ) -> list[Answer]:  # fmt: skip
     """Answers for each row, in their order.
 
@@ -28,7 +29,7 @@ def replay_all(
     ----------
     jobs : processes; 1 runs here.
     prompts_per_slot : of the client, in place of what the launch scripts say.
-    rules : launch rules by engine, in place of those in the engines' files.
+    recipes : of launches, in place of those among the profiles.
     """
     tasks = _tasks(rows)
     answers: dict[int, Answer] = {}
@@ -40,10 +41,10 @@ def replay_all(
 
     if jobs == 1 or len(tasks) == 1:
         for task in tasks:
-            keep(_work(task, store, prompts_per_slot, rules))
+            keep(_work(task, store, prompts_per_slot, recipes))
     else:
         with ProcessPoolExecutor(jobs) as pool:
-            waiting = [pool.submit(_work, task, store, prompts_per_slot, rules) for task in tasks]
+            waiting = [pool.submit(_work, task, store, prompts_per_slot, recipes) for task in tasks]
             try:
                 for ready in as_completed(waiting):
                     keep(ready.result())
@@ -73,9 +74,9 @@ def _tasks(rows: Sequence[Row]) -> list[list[tuple[int, Row]]]:
 
 
 def _work(
-    task: list[tuple[int, Row]], store: Store, prompts_per_slot: int | None, rules: Mapping[str, Any] | None
+    task: list[tuple[int, Row]], store: Store, prompts_per_slot: int | None, recipes: Recipes | None
 ) -> list[tuple[int, Answer]]:
-    replayer = Replayer(store, prompts_per_slot, rules)
+    replayer = Replayer(store, prompts_per_slot, recipes)
     found: list[tuple[int, Answer]] = []
     for place, row in task:
         try:

@@ -20,6 +20,7 @@ from ..spec.cluster import ServedPool
 from ..spec.model import ModelSpec, deployment_name, load_model
 from .deployment import simulation_of
 from .launch import launch_of
+from .recipes import Recipes, shipped_recipes
 from .regressors import terms_of
 from .rows import Row
 
@@ -58,8 +59,9 @@ class Replay:
 class Replayer:
     """Runs rows; what takes time to prepare is kept between rows of one kind."""
 
-    def __init__(self, store: Store, prompts_per_slot: int | None = None, rules: Any = None):
-        self._store, self._per_slot, self._rules = store, prompts_per_slot, rules
+    def __init__(self, store: Store, prompts_per_slot: int | None = None, recipes: Recipes | None = None):
+        self._store, self._per_slot = store, prompts_per_slot
+        self._recipes = shipped_recipes(store) if recipes is None else recipes
         self._models: dict[str, ModelSpec] = {}
         self._builders: dict[tuple[str, ...], Builder] = {}
         self._kernels: dict[str, dict[str, Any]] = {}
@@ -79,7 +81,7 @@ class Replayer:
             The row's deployment cannot be built.
         """
         engine, model = self._store.engine(row.engine), self.model(row.model)
-        launch = launch_of(row, engine, (self._rules or {}).get(row.engine))
+        launch = launch_of(row, engine, self._recipes)
         simulation = simulation_of(row, model, engine, launch, self._per_slot)
         key = (row.model, row.engine, *map(str, (simulation.precision, simulation.host, simulation.settings)))
         if key not in self._builders:

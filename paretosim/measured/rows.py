@@ -26,6 +26,8 @@ _WEIGHTS: dict[str, Format] = {
     "fp8": "fp8", "fp8_block": "fp8", "nvfp4": "fp4", "fp4": "fp4", "int4_wo": "int4", "int4": "int4",
 }  # fmt: skip
 """Labels of a row; block-scaled FP8 is what the checkpoints of those models hold anyway."""
+MODES = ("aggregated", "disaggregated")
+"""Of a row: by its number of pools, one or two."""
 _MOST_PROBLEMS = 20
 
 
@@ -82,7 +84,7 @@ class Row:
     @property
     def mode(self) -> str:
         """``aggregated`` or ``disaggregated``."""
-        return "aggregated" if len(self.pools) == 1 else "disaggregated"
+        return MODES[len(self.pools) - 1]
 
     @property
     def group(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from ..spec.context_length import too_long
 from ..spec.model import load_model
 from .bands import Bands, load_of, shipped_bands
 from .jobs import Answer, Progress, replay_all
+from .recipes import Recipes, shipped_recipes
 from .replay import Replay
 from .rows import Row, read_frame, rows_hash, rows_of
 
@@ -46,13 +47,14 @@ class Validation:
 def validate(
     path: Path, store: Store, jobs: int = 1, prompts_per_slot: int | None = None,
     progress: Progress | None = None, frame: pd.DataFrame | None = None, bands: Bands | None = None,
+    recipes: Recipes | None = None,
 ) -> Validation:  # fmt: skip
     """Predict every row of a file.
 
     Parameters
     ----------
     frame : its rows, where they were read already.
-    bands : in place of those among the profiles.
+    bands, recipes : in place of those among the profiles.
 
     Raises
     ------
@@ -61,10 +63,14 @@ def validate(
     """
     frame = read_frame(path) if frame is None else frame
     rows = rows_of(frame, str(path))
-    answers = replay_all(rows, store, jobs, prompts_per_slot, progress=progress)
+    recipes = shipped_recipes(store) if recipes is None else recipes
+    answers = replay_all(rows, store, jobs, prompts_per_slot, recipes, progress)
     predictions = predicted(frame, rows, answers, bands or shipped_bands(store))
     tables = tables_of(rows, predictions)
-    summary = summarize(rows, predictions) | {"version": __version__, "rows_sha256": rows_hash(rows)}
+    launched = sum(recipes.settings(row) is not None for row in rows)
+    summary = summarize(rows, predictions) | {
+        "launched_by_recipe": launched, "version": __version__, "rows_sha256": rows_hash(rows)
+    }  # fmt: skip
     return Validation(tuple(rows), predictions, tables, summary)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import NotMeasured, ProfileError, did_you_mean
 from ..spec.calibration import NONE, Calibration
-from ..spec.engine import EngineSpec, load_engine
+from ..spec.engine import CALIBRATION, EngineSpec, load_engine
 from ..spec.hardware import GpuSpec, load_gpu, with_facts
 from .schema import SCHEMAS, OpSchema
 from .sidecar import SUFFIX, Provenance, file_sha256, read_sidecar, sidecar_bytes
@@ -82,8 +82,8 @@ class Store:
     ----------
     roots : folders laid out as ``<gpu>/gpu.yaml``, ``<gpu>/<engine>/<op>.parquet`` and
         ``engines/<engine>.yaml``; for a table, the first root that has it wins.
-    calibrations : by engine, in place of those in the engines' files; None leaves these, an engine that is missing has
-        none.
+    calibrations : by engine, in place of those beside the engines' files; None leaves these, an engine that is
+        missing has none.
     facts : what is to replace facts of ``gpu.yaml``, by GPU.
     """
 
@@ -99,7 +99,8 @@ class Store:
 
     def engine_names(self) -> tuple[str, ...]:
         """Names of all engines that are described."""
-        return tuple(sorted({p.stem for root in self.roots for p in root.glob(f"{ENGINES_FOLDER}/*.yaml")}))
+        found = {p for root in self.roots for p in root.glob(f"{ENGINES_FOLDER}/*.yaml")}
+        return tuple(sorted({p.stem for p in found if not p.name.endswith(CALIBRATION)}))
 
     def engines(self, gpu: str) -> tuple[str, ...]:
         """Engines (and libraries such as ``nccl``) that have tables on a GPU."""

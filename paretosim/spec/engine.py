@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, Problem
-from .calibration import NONE, Calibration, checked_calibration
+from ..errors import InputError, Problem, did_you_mean
+from .calibration import NONE, Calibration, load_calibration
 from .yaml_text import load_yaml
+
+CALIBRATION = ".calibration.yaml"
+"""How a file ends that holds the calibration of an engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,6 @@ class EngineSpec:
         rank]; 0 where they never do.
     graph_tokens : up to which a step with prompts is one CUDA graph by default [token of a rank].
     scheduler : what a step carries, as a scenario would say it: ``policy`` and its options.
-    benchmark : rules: how the public benchmark behind the measured rows starts the engine, where that is not the
-        default (`paretosim.measured.launch`).
     buffer_bytes : memory of runtime, graphs and communicators per GPU [byte].
     siblings : engines whose table stands in when this one has none or an unusable one.
     sources : where each fact comes from.
@@ -56,7 +57,6 @@ class EngineSpec:
     second_stream_tokens: int
     graph_tokens: int
     scheduler: Mapping[str, Any]
-    benchmark: Sequence[Mapping[str, Any]]
     buffer_bytes: float
     siblings: tuple[str, ...]
     sources: Mapping[str, str]
@@ -66,27 +66,37 @@ class EngineSpec:
 _KEYS = (
     "gemm_lanes", "moe_lanes", "expert_kernels_elsewhere", "attention_arithmetic", "token_budget",
     "memory_utilization", "kv_memory_fraction", "kv_output_reserve", "admission_output_share", "absorbed_prompts",
-    "second_stream_tokens", "graph_tokens", "scheduler", "benchmark", "buffer_bytes", "siblings",
+    "second_stream_tokens", "graph_tokens", "scheduler", "buffer_bytes", "siblings",
 )  # fmt: skip
 
 
+def calibration_file(path: Path) -> Path:
+    """Where the calibration of an engine stands: beside its facts."""
+    return path.with_name(f"{path.stem}{CALIBRATION}")
+
+
 def load_engine(path: Path) -> EngineSpec:
-    """Read ``engines/<engine>.yaml``; every fact must be there and have a source.
+    """Read ``engines/<engine>.yaml`` and the calibration beside it, if there is one.
 
     Raises
     ------
     InputError
-        Names the file and each key that is missing, unknown or without a source.
+        Names the file and each key that is missing, unknown or without a source, and each source of no fact.
     """
     raw = load_yaml(path.read_text()) or {}
     sources = raw.pop("sources", {})
-    where = str(path)
-    fitted = raw.pop("calibration", None)
+    where, beside = str(path), calibration_file(path)
     problems = [Problem(key, "missing", where) for key in _KEYS if key not in raw]
-    problems += [Problem(key, "unknown key", where) for key in sorted(set(raw) - set(_KEYS))]
+    problems += [
+        Problem(key, f"unknown key{did_you_mean(key, _KEYS)}; a calibration stands in {beside.name}", where)
+        for key in sorted(set(raw) - set(_KEYS))
+    ]
     problems += [Problem(f"sources.{k}", "every fact needs a source", where) for k in raw if k not in sources]
+    problems += [Problem(f"sources.{k}", "the source of no fact", where) for k in sources if k not in _KEYS]
     if problems:
         raise InputError(problems)
-    calibration = NONE if fitted is None else checked_calibration(fitted, where)
+    engine, calibration = load_calibration(beside) if beside.exists() else (path.stem, NONE)
+    if engine != path.stem:
+        raise InputError(Problem("engine", f"must be {path.stem}, whose calibration it is, not {engine}", str(beside)))
     facts = raw | {"siblings": tuple(raw["siblings"]), "calibration": calibration}
     return EngineSpec(name=path.stem, **facts, sources=sources)

@@ -17,6 +17,7 @@ from paretosim.cost.kernels import Kernels
 from paretosim.cost.step import StepCost
 from paretosim.measured.deployment import layout_of, precision_of
 from paretosim.measured.launch import launch_of
+from paretosim.measured.recipes import shipped_recipes
 from paretosim.measured.rows import Engines, Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
@@ -37,9 +38,10 @@ def estimates(store: Store) -> pd.DataFrame:
     models = {name: load_model(name) for name in frame["model"].unique()}
     kernels = {key: Kernels.of(store, *key) for key in {(row.gpu, row.engine) for row in rows}}
     steps: dict[object, StepCost] = {}
+    recipes = shipped_recipes(store)
 
     def step(row: Row, engines: Engines) -> StepCost:
-        launch = launch_of(row, store.engine(row.engine))
+        launch = launch_of(row, store.engine(row.engine), recipes)
         model, precision = models[row.model], precision_of(row, launch)
         layout = layout_of(engines, model, launch)
         key = (row.model, row.gpu, row.engine, precision, layout)
@@ -102,12 +104,13 @@ def test_rows_that_look_like_speculation_are_explained_by_it(store: Store) -> No
     model = load_model("deepseek-ai/DeepSeek-R1")
     assert len(rows) == 57 and {row.model for row in rows} == {model.name}
     steps: dict[object, StepCost] = {}
+    recipes = shipped_recipes(store)
 
     def error(drafts: int) -> float:
         settings = EngineSettings(draft_tokens=drafts, acceptance=0.85 if drafts else 0.0)
         off = []
         for row in rows:
-            launch = launch_of(row, store.engine(row.engine))
+            launch = launch_of(row, store.engine(row.engine), recipes)
             precision, layout = precision_of(row, launch), layout_of(row.pools[0], model, launch)
             key = (row.gpu, row.engine, precision, layout, drafts)
             if key not in steps:

@@ -1,0 +1,194 @@
+"""How was the engine of a measured row launched? One line a recipe of the public benchmark, joined to rows."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, Problem, did_you_mean
+from ..profiles.store import Store
+from ..spec.precision import CACHE_FORMATS, FORMATS
+from .rows import MODES, Row
+
+FILE = Path("recipes") / "inferencex.csv"
+"""Among the profiles."""
+Deployed = tuple[str, str, str, str, str, bool]
+"""Engine, model, GPU, weights, mode and speculation, which every recipe says."""
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError("no whole number")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("no number") from None
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("no true or false")
+    return text == "true"
+
+
+def _one_of(*known: str) -> Callable[[str], str]:
+    def kind(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"none of {', '.join(known)}{did_you_mean(text, known)}")
+        return text
+
+    return kind
+
+
+DEPLOYED: dict[str, Callable[[str], Any]] = {
+    "engine": str, "model": str, "gpu": str, "weights": _one_of(*FORMATS), "mode": _one_of(*MODES),
+    "speculative": _flag,
+}  # fmt: skip
+CONDITIONS: dict[str, Callable[[str], Any]] = {
+    "version": str, **dict.fromkeys(("isl", "osl", "clients_from", "clients_to", "prefill_workers", "prefill_tp",
+    "prefill_attn_dp", "prefill_moe_ep", "workers", "tp", "attn_dp", "moe_ep"), _whole),
+}  # fmt: skip
+"""Columns that narrow a recipe; one that is empty does not."""
+SETTINGS: dict[str, Callable[[str], Any]] = {
+    "token_budget": _whole, "budget_beside_prompt_and_clients": _whole, "max_sequences": _whole, "poll": _whole,
+    "wait_steps": _whole, "wait_share": _number, "prompt_graph_tokens": _whole, "kv_cache": _one_of(*CACHE_FORMATS),
+    "spread_experts": _flag, "tensor_parallel": _flag, "draft_tokens": _whole, "acceptance": _number,
+    "verified_us": _number, "prompts_per_slot": _whole, "prefill_tokens": _whole, "decode_max_sequences": _whole,
+}  # fmt: skip
+"""Columns of what was launched; one that is empty is the engine's default."""
+SOURCE = ("assumed", "source", "commit", "read")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One launched configuration, and the rows that it served.
+
+    Attributes
+    ----------
+    deployed, conditions : what a row must be: equal to each, its version begun by ``version``.
+    settings : what the launch command says.
+    assumed : what of it is an assumption, or was chosen on measured rows.
+    source, commit, read : where it is written, and when that was looked at.
+    where : file and line.
+    """
+
+    deployed: Deployed
+    conditions: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    assumed: str
+    source: str
+    commit: str
+    read: str
+    where: str
+
+    def serves(self, facts: Mapping[str, Any]) -> bool:
+        """Whether a row of these `facts_of` was launched so."""
+        return all(
+            facts["clients"] >= value if name == "clients_from"
+            else facts["clients"] <= value if name == "clients_to"
+            else facts["version"].startswith(value) if name == "version"
+            else facts[name] == value
+            for name, value in self.conditions.items()
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """Recipes by what they deploy; the order of the file says nothing."""
+
+    by_deployed: Mapping[Deployed, Sequence[Recipe]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, recipes: Sequence[Recipe]) -> Recipes:
+        """From recipes in any order."""
+        found: dict[Deployed, list[Recipe]] = {}
+        for recipe in recipes:
+            found.setdefault(recipe.deployed, []).append(recipe)
+        return cls(found)
+
+    def settings(self, row: Row) -> Mapping[str, Any] | None:
+        """What the recipe of a row says; None where it has none, and the engine's defaults hold.
+
+        Raises
+        ------
+        InputError
+            Two recipes serve the row.
+        """
+        deployed = (row.engine, row.model, row.gpu, row.weights, row.mode, row.speculative)
+        candidates = self.by_deployed.get(deployed, ())
+        facts = facts_of(row) if candidates else {}
+        served = [recipe for recipe in candidates if recipe.serves(facts)]
+        if len(served) > 1:
+            places = " and ".join(recipe.where for recipe in served)
+            raise InputError(Problem("", f"both serve row {row.place + 2}: tell them apart", places))
+        return served[0].settings if served else None
+
+
+NONE = Recipes()
+"""Every row is launched by its engine's defaults, as a user without a recipe has it."""
+
+
+def facts_of(row: Row) -> dict[str, Any]:
+    """What conditions ask of a row."""
+    first, last = row.pools[0], row.pools[-1]
+    return {
+        "version": row.version, "isl": row.isl, "osl": row.osl, "clients": row.concurrency,
+        "prefill_workers": first.workers, "prefill_tp": first.tp, "prefill_attn_dp": first.attn_dp,
+        "prefill_moe_ep": first.moe_ep, "workers": last.workers, "tp": last.tp, "attn_dp": last.attn_dp,
+        "moe_ep": last.moe_ep,
+    }  # fmt: skip
+
+
+def read_recipes(path: Path) -> Recipes:
+    """Recipes of a file.
+
+    Raises
+    ------
+    InputError
+        A column or a value that is not known, or a recipe without a source.
+    """
+    columns = (*DEPLOYED, *CONDITIONS, *SETTINGS, *SOURCE)
+    with path.open(newline="") as lines:
+        reader = csv.DictReader(lines)
+        header = reader.fieldnames or ()
+        problems = [
+            Problem(name, f"unknown column{did_you_mean(name, columns)}", f"{path}:1")
+            for name in header if name not in columns
+        ]  # fmt: skip
+        problems += [Problem(name, "the column is missing", f"{path}:1") for name in columns if name not in header]
+        if problems:
+            raise InputError(problems)
+        found = [_recipe(record, f"{path}:{reader.line_num}", problems) for record in reader]
+    if problems:
+        raise InputError(problems)
+    return Recipes.of(found)
+
+
+def shipped_recipes(store: Store) -> Recipes:
+    """Recipes among the store's profiles; the first folder that has some."""
+    path = next((root / FILE for root in store.roots if (root / FILE).exists()), None)
+    return NONE if path is None else read_recipes(path)
+
+
+def _recipe(record: Mapping[str, str], where: str, problems: list[Problem]) -> Recipe:
+    def values(kinds: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
+        found = {}
+        for name, kind in kinds.items():
+            if text := record[name]:
+                try:
+                    found[name] = kind(text)
+                except ValueError as error:
+                    problems.append(Problem(name, f"{text!r} is {error}", where))
+        return found
+
+    deployed = values(DEPLOYED)
+    problems += [Problem(name, "is missing", where) for name in (*DEPLOYED, "source", "read") if not record[name]]
+    named = tuple(deployed.get(name, "") for name in DEPLOYED)
+    return Recipe(named, values(CONDITIONS), values(SETTINGS), *(record[name] for name in SOURCE), where)  # type: ignore[arg-type]
