@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._version import __version__
+from ..execution.executor import ExecutionOptions
+from ..execution.task import ProgressCallback
 from ..profiles.store import Store
 from .bands import Bands, load_of, shipped_bands
-from .jobs import Answer, Progress, replay_all
+from .batch_replay import Answer, replay_all, replay_executor
 from .replay import Replay
 from .rows import Row, read_frame, rows_hash, rows_of
 
@@ -42,13 +44,14 @@ class Validation:
 
 
 def validate(
-    path: Path, store: Store, jobs: int = 1, prompts_per_slot: int | None = None,
-    progress: Progress | None = None, frame: pd.DataFrame | None = None, bands: Bands | None = None,
+    path: Path, store: Store, options: ExecutionOptions | None = None, prompts_per_slot: int | None = None,
+    progress: ProgressCallback | None = None, frame: pd.DataFrame | None = None, bands: Bands | None = None,
 ) -> Validation:  # fmt: skip
     """Predict every row of a file.
 
     Parameters
     ----------
+    options : who runs them; none of it changes a prediction.
     frame : its rows, where they were read already.
     bands : in place of those among the profiles.
 
@@ -59,7 +62,8 @@ def validate(
     """
     frame = read_frame(path) if frame is None else frame
     rows = rows_of(frame, str(path))
-    answers = replay_all(rows, store, jobs, prompts_per_slot, progress=progress)
+    with replay_executor(rows, store, options or ExecutionOptions(), progress) as executor:
+        answers = replay_all(rows, store, executor, prompts_per_slot)
     predictions = predicted(frame, rows, answers, bands or shipped_bands(store))
     tables = tables_of(rows, predictions)
     summary = summarize(rows, predictions) | {"version": __version__, "rows_sha256": rows_hash(rows)}
