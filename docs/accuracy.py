@@ -9,7 +9,6 @@ serving, ``--learning-curve`` (with ``--rows``) that of rows of one's own, and n
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,8 @@ from paretosim.cost.accuracy import lane_errors
 from paretosim.cost.compiling import compile_step
 from paretosim.cost.kernels import Kernels
 from paretosim.cost.step import StepCost
+from paretosim.execution.executor import ExecutionOptions
+from paretosim.measured.batch_replay import replay_executor
 from paretosim.measured.calibrate import answered
 from paretosim.measured.deployment import layout_of, precision_of
 from paretosim.measured.launch import launch_of
@@ -183,7 +184,8 @@ def mark_rows(folder: Path) -> Iterator[str]:
 def curve_rows(path: Path) -> Iterator[str]:
     """Error on the rest of a deployment by how many of its rows were given, for each engine."""
     asked = [row for row in rows_of(read_frame(path), str(path)) if len(row.pools) == 1 and row.fitted]
-    kept, replays = answered(asked, Store(), os.cpu_count() or 1, None)
+    with replay_executor(asked, Store(), ExecutionOptions()) as executor:
+        kept, replays = answered(asked, Store(), executor)
     curves = {}
     for engine in ("vllm", "trtllm", "sglang"):
         mine = [i for i, row in enumerate(kept) if row.engine == engine]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .designs.run import How, Progress, SweepResult
+from .designs.run import How, SweepResult
 from .designs.run import sweep as run_sweep
+from .execution.task import ProgressCallback
 from .profiles.store import Store, default_roots
 from .spec.scenario import Scenario
 from .spec.simulation import Simulation
@@ -54,7 +55,7 @@ class Sweep:
         draw_frontiers(self.fronts, Path(path), self.result.scenario.name, self.result.facts())
         return Path(path)
 
-    def certify(self, progress: Progress | None = None, **how: Any) -> pd.DataFrame:
+    def certify(self, progress: ProgressCallback | None = None, **how: Any) -> pd.DataFrame:
         """Replay the frontier, and designs just below it, request by request at several loads; ``certified.csv``.
 
         Parameters
@@ -66,17 +67,23 @@ class Sweep:
 
         return certify(self.result, self.store, How(**how), progress)
 
-    def write(self, out: str | Path, keep_designs: bool = False, progress: Progress | None = None) -> dict[str, Path]:
+    def write(
+        self, out: str | Path, keep_designs: bool = False, progress: ProgressCallback | None = None,
+        certified: pd.DataFrame | None = None,
+    ) -> dict[str, Path]:  # fmt: skip
         """Write frontier, picture, interactive page and summary into a folder; returns where each is.
+
+        Files of an earlier sweep in that folder are replaced; those that this one does not write are removed.
 
         Parameters
         ----------
         keep_designs : also write ``designs.parquet``, one row a feasible design of each mix.
         progress : called with (done, total, what).
+        certified : what `certify` returned, written too.
         """
         from .report.write import write_sweep
 
-        return write_sweep(self.result, Path(out), keep_designs, progress)
+        return write_sweep(self.result, Path(out), keep_designs, progress, certified)
 
     def __str__(self) -> str:
         from .report.text import sweep_text
@@ -88,7 +95,7 @@ def sweep(
     scenario: Scenario | str | Path,
     profiles: Iterable[str | Path] | Store = (),
     executor: str = "auto",
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     **how: Any,
 ) -> Sweep:
     """Score every design of a scenario.
@@ -178,7 +185,7 @@ def simulate(
     seed: int | None = None,
     profiles: Iterable[str | Path] | Store = (),
     allow_plugins: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Simulated:
     """Run one deployment under its traffic, request by request.
 

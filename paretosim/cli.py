@@ -24,6 +24,14 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def _execution(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--executor", choices=("auto", "serial", "processes", "ray"), default="auto",
+                        help="where tasks run (default: serial until processes pay)")  # fmt: skip
+    parser.add_argument("--jobs", type=_positive, metavar="N", help="processes, or workers of a local Ray cluster")
+    parser.add_argument("--ray-address", metavar="A", help="use this Ray cluster, e.g. auto or 10.0.0.1:6379")
+    parser.add_argument("--resume", action="store_true", help="go on from what a stopped run of this input finished")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole grammar of the command line."""
     parser = argparse.ArgumentParser(
@@ -35,14 +43,10 @@ def build_parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser("sweep", help="score every design of a scenario, extract the frontier of each mix")
     sweep.add_argument("scenario", type=Path, metavar="SCENARIO.yaml")
     sweep.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<name>-<id>/")
-    sweep.add_argument("--executor", choices=("auto", "serial", "processes", "ray"), default="auto",
-                       help="where tasks run (default: serial until processes pay)")  # fmt: skip
-    sweep.add_argument("--jobs", type=_positive, metavar="N", help="processes, or workers of a local Ray cluster")
-    sweep.add_argument("--ray-address", metavar="A", help="use this Ray cluster, e.g. auto or 10.0.0.1:6379")
     sweep.add_argument("--certify", action="store_true", help="replay the frontier request by request at several loads")
-    sweep.add_argument("--resume", action="store_true", help="go on from what a stopped run of this scenario finished")
     sweep.add_argument("--no-prune", action="store_true", help="score beaten designs too: the same answer, later")
     sweep.add_argument("--keep-designs", action="store_true", help="also write every feasible design: designs.parquet")
+    _execution(sweep)
     _common(sweep)
 
     study = commands.add_parser("study", help="sweeps that answer the literature: published against computed")
@@ -99,10 +103,10 @@ def build_parser() -> argparse.ArgumentParser:
     validate.add_argument("measured", type=Path, metavar="MEASURED.csv[.gz]",
                           help="or the word aiconfigurator-core: rows of that installed package")  # fmt: skip
     validate.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<file>-<id>/")
-    validate.add_argument("--jobs", type=_positive, help="processes (default: one a core)")
     validate.add_argument("--prompts-per-slot", type=_positive, help="of the client (default: as its scripts say)")
     validate.add_argument("--recipes", choices=("benchmark", "none"), default="benchmark", help="how engines were"
                           " launched: as the public benchmark's recipes say, or by their own defaults")  # fmt: skip
+    _execution(validate)
     _common(validate)
 
     calibrate = commands.add_parser("calibrate", help="fit an engine's parameters on measured deployments")
@@ -112,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--into", type=Path, metavar="DIR", help="fit every engine from scratch, leaving each group"
                            " out in turn, and write its file and the bands in this profile folder")  # fmt: skip
     calibrate.add_argument("--learning-curve", action="store_true", help="only: error against rows given")
-    calibrate.add_argument("--jobs", type=_positive, help="processes (default: one a core)")
+    _execution(calibrate)
     _common(calibrate)
 
     profile = commands.add_parser("profile", help="what was measured, by whom, how well it interpolates")
@@ -152,8 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        resumable = args.command == "sweep"
-        print("interrupted; --resume goes on from here" if resumable else "interrupted", file=sys.stderr)
+        print("interrupted; --resume goes on from here" if "resume" in args else "interrupted", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader of our output is gone (`paretosim ... | head`): nothing is left to say.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from ..atomic_write import check_writable
 from ..profiles.store import Store, default_roots
 from ..report.progress import Bar
-from ..report.study import studies_text, study_text, write_study
+from ..report.study import FILES, studies_text, study_text, write_study
 from ..studies.run import run_study
 from ..studies.study import load_study
+from .options import RUNS
 from .store import store_of
 
 
@@ -19,9 +20,10 @@ def run(args: argparse.Namespace) -> None:
         print(studies_text())
         return
     study = load_study(args.study)
+    out = args.out or RUNS / f"study-{study.name}"
+    check_writable(out, FILES.values())
     with Bar(args.quiet) as bar:
-        result = run_study(study, _store(args), progress=bar)
-        files = write_study(result, args.out or Path("runs") / f"study-{study.name}")
+        files = write_study(result := run_study(study, _store(args), progress=bar), out)
     print(study_text(result))
     print()
     for what, path in files.items():

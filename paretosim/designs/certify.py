@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..execution.executor import open_executor
+from ..execution.task import ProgressCallback
 from ..profiles.store import Store
 from ..sim.arrivals import requests_of
 from ..sim.build import Builder
@@ -19,10 +21,7 @@ from ..sim.steady import Steady, steady
 from ..spec.arrivals import ClosedLoop
 from ..spec.scenario import Scenario
 from ..spec.workload import Mix
-from . import execute
 from .compare import mode_front
-from .execute import Tell
-from .journal import Journal
 from .replay import at_rate, simulation_of
 from .run import How, SweepResult
 
@@ -91,7 +90,7 @@ class Certify:
 
     def unpacked(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """From the journal."""
-        return arrays["loads"]
+        return arrays["loads"].reshape(len(LOADS), len(COLUMNS))
 
     def _replayed(self, task: Replay, place: int, load: float) -> list[float]:
         row, mix = task.row, task.mix
@@ -116,7 +115,9 @@ class Certify:
         return [rate, *_numbers(found, int(row["gpus"]))]
 
 
-def certify(result: SweepResult, store: Store, how: How | None = None, progress: Tell | None = None) -> pd.DataFrame:
+def certify(
+    result: SweepResult, store: Store, how: How | None = None, progress: ProgressCallback | None = None
+) -> pd.DataFrame:
     """Replay the frontiers of a sweep under its scenario's traffic; the table of ``certified.csv``.
 
     Parameters
@@ -125,20 +126,14 @@ def certify(result: SweepResult, store: Store, how: How | None = None, progress:
     how : who runs it, and where finished replays are kept, as for the sweep.
     progress : told about each finished design.
     """
-    how, tell = how or How(), progress or (lambda done, total, what: None)
     scenario = result.scenario
     tasks = candidates(result.fronts, scenario.workload.mixes)
-    asked = execute.checked(how.executor, how.jobs, how.ray_address)
-    executor = execute.chosen(asked, how.jobs, SECONDS * len(tasks))
-    if executor == "ray":
-        for gpu in result.gpus:
-            store.carry(gpu, (scenario.engine, *store.engine(scenario.engine).siblings))
     work = Certify(scenario, store, scenario.workload.seed)
-    with (
-        Journal(how.journal, result.scenario_id, how.resume) as journal,
-        execute.opened(executor, how.jobs, how.ray_address) as runner,
-    ):
-        answers = execute.run_tasks(work, tasks, runner, journal, tell, execute.Spent(), "replaying designs")
+    with open_executor(how or How(), result.scenario_id, SECONDS * len(tasks), progress) as executor:
+        if executor.name == "ray":
+            for gpu in result.gpus:
+                store.carry(gpu, (scenario.engine, *store.engine(scenario.engine).siblings))
+        answers = executor.run(work, tasks, "replaying designs")
     return certified(tasks, answers, scenario)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,18 +14,18 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import InputError
+from ..execution.executor import ExecutionOptions, open_executor
+from ..execution.task import ProgressCallback
 from ..measured.bands import shipped_bands
 from ..profiles.store import Store
 from ..spec.hardware import GpuSpec
 from ..spec.model import deployment_name
 from ..spec.scenario import Scenario, load_scenario
-from . import execute
 from .blend import BLEND, blended
 from .certainty import with_bands
 from .checks import check_formats, check_memory, check_names
 from .cross import Scored
 from .engines import Engines
-from .journal import Journal
 from .objectives import AnyFront, Goal
 from .space import DesignSpace
 from .summary import Stopwatch, rests_on, summary, unreachable
@@ -35,8 +35,6 @@ from .tasks import DESIGNS_A_TASK, Evaluate, Score, SomeDesigns
 if TYPE_CHECKING:
     import pandas as pd
 
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what)."""
 Groups = dict[tuple[str, str, int, int], AnyFront]
 
 # CPU seconds on one core of 2023: an engine under one mix, a design scored in full (docs/performance.md).
@@ -93,25 +91,15 @@ class SweepResult:
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class How(ExecutionOptions):
     """How a sweep is run; none of it changes the answer.
 
     Attributes
     ----------
-    executor : ``auto`` (serial until processes pay), ``serial``, ``processes`` or ``ray``.
-    jobs : processes, or workers of a Ray cluster started for the sweep; default: the cores.
-    ray_address : of a cluster to use.
-    journal : folder in which finished tasks are kept until the sweep is done; None keeps nothing.
-    resume : whether to go on from what an earlier run of the same scenario left there.
     prune : leave out what provably is not on a front before pairing the pools.
     designs_a_task : designs that one task scores at most when nothing is pruned.
     """
 
-    executor: str = "auto"
-    jobs: int | None = None
-    ray_address: str | None = None
-    journal: str | Path | None = None
-    resume: bool = False
     prune: bool = True
     designs_a_task: int = DESIGNS_A_TASK
 
@@ -120,7 +108,7 @@ def sweep(
     scenario: Scenario | str | Path,
     store: Store | None = None,
     how: How | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> SweepResult:
     """Score every design of a scenario and extract the fronts.
 
@@ -138,9 +126,7 @@ def sweep(
     ParetosimError
         Workers were lost again and again.
     """
-    watch, spent, how = Stopwatch(), execute.Spent(), how or How()
-    tell = progress or (lambda done, total, what: None)
-    asked = execute.checked(how.executor, how.jobs, how.ray_address)
+    watch, how = Stopwatch(), how or How()
     scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     store = store or Store()
     model = check_names(scenario, store)
@@ -153,14 +139,10 @@ def sweep(
     gpus = _priced(engines, scenario)
     evaluate = Evaluate(engines, space, mixes, scenario.workload.prefix_hit_rate, scenario.slo)
     to_evaluate = evaluate.tasks()
-    executor = execute.chosen(asked, how.jobs, _seconds(space, to_evaluate, len(mixes), how.prune))
-    if executor == "ray":
-        engines.carry()
-    with (
-        Journal(how.journal, scenario_id, how.resume) as journal,
-        execute.opened(executor, how.jobs, how.ray_address) as runner,
-    ):
-        evaluated = execute.run_tasks(evaluate, to_evaluate, runner, journal, tell, spent, "evaluating engines")
+    with open_executor(how, scenario_id, _seconds(space, to_evaluate, len(mixes), how.prune), progress) as executor:
+        if executor.name == "ray":
+            engines.carry()
+        evaluated = executor.run(evaluate, to_evaluate, "evaluating engines")
         if problems := dict.fromkeys(problem for answer in evaluated for problem in answer.problems):
             raise InputError([scenario.problem((key,), message) for key, message in problems])
         points = evaluate.gathered(to_evaluate, evaluated, [label(mix) for mix in mixes])
@@ -170,16 +152,16 @@ def sweep(
         to_score = score.tasks(how.designs_a_task)
         # What was pruned does not count as scored in full, nor the other way round.
         what = "scoring designs" if how.prune else "scoring all designs"
-        scored = execute.run_tasks(score, to_score, runner, journal, tell, spent, what)
+        scored = executor.run(score, to_score, what)
         fronts, counts = _merged(score, to_score, scored)
         _check_found(scenario, space, points, counts)
         deployments = {gpu: deployment_name(gpu, model, scenario.precision) for gpu in gpus}
         table = _table(space, points, gpus, score.goal, fronts)
         table = with_bands(table, shipped_bands(store), scenario.engine, deployments)
     found = summary(
-        scenario, scenario_id, executor, counts, points, table, spent, rests_on(store, evaluated)
+        scenario, scenario_id, executor.name, counts, points, table, executor.usage, rests_on(store, evaluated)
     )  # fmt: skip
-    return SweepResult(scenario, scenario_id, space, points, gpus, table, found | watch.read(spent))
+    return SweepResult(scenario, scenario_id, space, points, gpus, table, found | watch.read(executor.usage))
 
 
 def identify(scenario: Scenario, engines: Engines, store: Store) -> str:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from ..execution.task import WorkerUsage
 from ..peak import peak_bytes
 from ..profiles.store import Store
 from ..spec.scenario import Scenario
 from .blend import BLEND
 from .compare import best_gain, mode_rows
-from .execute import Spent
 from .table import Columns, MixPoints, label
 from .tasks import Evaluated
 
@@ -27,15 +27,15 @@ class Stopwatch:
     wall: float = field(default_factory=time.perf_counter)
     cpu: float = field(default_factory=time.process_time)
 
-    def read(self, spent: Spent) -> dict[str, float]:
+    def read(self, usage: WorkerUsage) -> dict[str, float]:
         """Wall and CPU seconds and peak memory, those of other processes included.
 
         Memory adds up the peaks of all processes; pages that they share are counted in each.
         """
         return {
             "wall_s": round(time.perf_counter() - self.wall, 3),
-            "cpu_s": round(time.process_time() - self.cpu + spent.cpu_s, 3),
-            "peak_rss_mb": round((peak_bytes() + sum(spent.peak_bytes.values())) / 1e6, 1),
+            "cpu_s": round(time.process_time() - self.cpu + usage.cpu_s, 3),
+            "peak_rss_mb": round((peak_bytes() + sum(usage.peak_bytes.values())) / 1e6, 1),
         }
 
 
@@ -57,7 +57,7 @@ def summary(
     counts: Mapping[str, tuple[int, int]],
     points: Mapping[str, MixPoints],
     fronts: Columns,
-    spent: Spent,
+    usage: WorkerUsage,
     profiles: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything but the seconds.
@@ -81,8 +81,8 @@ def summary(
         "unreachable_mixes": unreachable(points, alone),
         "weighted_gain": _weighted_gain(scenario, fronts),
         "measured_share": round(float(fronts["measured_share"][frontier].mean()), 4),
-        "tasks": spent.tasks,
-        "tasks_resumed": spent.resumed,
+        "tasks": usage.tasks,
+        "tasks_resumed": usage.resumed,
         **profiles,
     }
     if BLEND in counts:

@@ -11,13 +11,14 @@ import numpy as np
 import yaml
 
 from ..errors import InputError
+from ..execution.executor import Executor
 from ..profiles.grid import Floats
 from ..profiles.store import Store
 from ..spec.calibration import PARAMETERS, Calibration
 from .bands import ANY, Bands, Deployment
+from .batch_replay import replay_all
 from .fit import FITTED, Evidence, Fit, fit
 from .hand_over import HandOverRuns
-from .jobs import Progress, replay_all
 from .leave_out import COUNTS, Given, given_some, groups_of, leave_out_aggregated, leave_out_hand_over, refined
 from .replay import Replay
 from .rows import Row, rows_hash
@@ -151,7 +152,7 @@ def own_errors(own: Iterable[Given]) -> list[tuple[str, int, Deployment, dict[st
     ]
 
 
-def study(rows: Sequence[Row], store: Store, jobs: int, progress: Progress | None = None) -> Study:
+def study(rows: Sequence[Row], store: Store, executor: Executor | None = None) -> Study:
     """Everything from scratch: kernels alone first, then the steps' parameters, then the hand-over.
 
     Raises
@@ -159,7 +160,7 @@ def study(rows: Sequence[Row], store: Store, jobs: int, progress: Progress | Non
     InputError
         No aggregated row of an engine may be fitted on.
     """
-    aggregated, replays = answered([row for row in rows if len(row.pools) == 1], store, jobs, progress)
+    aggregated, replays = answered([row for row in rows if len(row.pools) == 1], store, executor)
     disaggregated = [row for row in rows if len(row.pools) == 2]
     engines = sorted({row.engine for row in rows})
     kept: list[Row] = []
@@ -177,7 +178,7 @@ def study(rows: Sequence[Row], store: Store, jobs: int, progress: Progress | Non
     hand_over = dict.fromkeys(engines, 0.0)
     if disaggregated:
         calibrations = {name: f.calibration for name, f in fits.items()}
-        pairs = HandOverRuns.of(disaggregated, store, calibrations, jobs, progress)
+        pairs = HandOverRuns.of(disaggregated, store, calibrations, executor)
         for engine in engines:
             mine = [i for i, row in enumerate(disaggregated) if row.engine == engine]
             own_pairs = HandOverRuns(pairs.ttft[mine], pairs.tpot[mine])
@@ -194,7 +195,7 @@ def study(rows: Sequence[Row], store: Store, jobs: int, progress: Progress | Non
     return Study(calibrated, tuple(kept), np.concatenate(predictions), tuple(given))
 
 
-def own_rows(rows: Sequence[Row], engine: str, store: Store, jobs: int, progress: Progress | None = None) -> Calibrated:
+def own_rows(rows: Sequence[Row], engine: str, store: Store, executor: Executor | None = None) -> Calibrated:
     """A user's aggregated rows of one engine, fitted around the calibration that is shipped.
 
     Raises
@@ -203,7 +204,7 @@ def own_rows(rows: Sequence[Row], engine: str, store: Store, jobs: int, progress
         None of the rows is of that engine, or aggregated.
     """
     wanted = [row for row in rows if row.engine == engine and len(row.pools) == 1]
-    mine, replays = answered(wanted, store, jobs, progress)
+    mine, replays = answered(wanted, store, executor)
     shipped = store.engine(engine).calibration
     start = as_fit(shipped)
     if not mine:
@@ -219,11 +220,9 @@ def as_fit(calibration: Calibration) -> Fit:
     return Fit(values, calibration.kernel_scale, dict(calibration.lanes), {}, 0)
 
 
-def answered(
-    rows: Sequence[Row], store: Store, jobs: int, progress: Progress | None
-) -> tuple[list[Row], list[Replay]]:  # fmt: skip
+def answered(rows: Sequence[Row], store: Store, executor: Executor | None = None) -> tuple[list[Row], list[Replay]]:
     """Rows that have an answer, simulated with kernels alone."""
-    answers = replay_all(rows, replace(store, calibrations={}), jobs, progress=progress)
+    answers = replay_all(rows, replace(store, calibrations={}), executor)
     pairs = [(row, answer) for row, answer in zip(rows, answers, strict=True) if isinstance(answer, Replay)]
     return [row for row, _ in pairs], [answer for _, answer in pairs]
 

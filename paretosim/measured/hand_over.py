@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..execution.executor import Executor
 from ..profiles.grid import Floats
 from ..profiles.store import Store
 from ..spec.calibration import PARAMETERS, Calibration
-from .jobs import Progress, replay_all
+from .batch_replay import replay_all
 from .replay import Replay
 from .rows import Row
 
@@ -35,16 +36,13 @@ class HandOverRuns:
 
     @classmethod
     def of(
-        cls, rows: Sequence[Row], store: Store, calibrations: Mapping[str, Calibration], jobs: int,
-        progress: Progress | None = None,
-    ) -> HandOverRuns:  # fmt: skip
+        cls, rows: Sequence[Row], store: Store, calibrations: Mapping[str, Calibration], executor: Executor | None
+    ) -> HandOverRuns:
         """Simulate them all."""
         ttft, tpot = (np.full((len(rows), len(VALUES_MS)), np.nan) for _ in range(2))
         for at, value in enumerate(VALUES_MS):
             with_value = {name: replace(c, hand_over_s=value / 1e3) for name, c in calibrations.items()}
-            for i, answer in enumerate(
-                replay_all(rows, replace(store, calibrations=with_value), jobs, progress=progress)
-            ):
+            for i, answer in enumerate(replay_all(rows, replace(store, calibrations=with_value), executor)):
                 if isinstance(answer, Replay):
                     ttft[i, at], tpot[i, at] = answer.ttft_s, answer.tpot_s
         return cls(ttft, tpot)

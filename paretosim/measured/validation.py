@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._version import __version__
+from ..execution.executor import ExecutionOptions
+from ..execution.task import ProgressCallback
 from ..profiles.store import Store
 from ..spec.context_length import too_long
 from ..spec.model import load_model
 from .bands import Bands, load_of, shipped_bands
-from .jobs import Answer, Progress, replay_all
+from .batch_replay import Answer, replay_all, replay_executor
 from .recipes import Recipes, shipped_recipes
 from .replay import Replay
 from .rows import Row, read_frame, rows_hash, rows_of
@@ -45,14 +47,15 @@ class Validation:
 
 
 def validate(
-    path: Path, store: Store, jobs: int = 1, prompts_per_slot: int | None = None,
-    progress: Progress | None = None, frame: pd.DataFrame | None = None, bands: Bands | None = None,
+    path: Path, store: Store, options: ExecutionOptions | None = None, prompts_per_slot: int | None = None,
+    progress: ProgressCallback | None = None, frame: pd.DataFrame | None = None, bands: Bands | None = None,
     recipes: Recipes | None = None,
 ) -> Validation:  # fmt: skip
     """Predict every row of a file.
 
     Parameters
     ----------
+    options : who runs them; none of it changes a prediction.
     frame : its rows, where they were read already.
     bands, recipes : in place of those among the profiles.
 
@@ -64,7 +67,8 @@ def validate(
     frame = read_frame(path) if frame is None else frame
     rows = rows_of(frame, str(path))
     recipes = shipped_recipes(store) if recipes is None else recipes
-    answers = replay_all(rows, store, jobs, prompts_per_slot, recipes, progress)
+    with replay_executor(rows, store, options or ExecutionOptions(), progress) as executor:
+        answers = replay_all(rows, store, executor, prompts_per_slot, recipes)
     predictions = predicted(frame, rows, answers, bands or shipped_bands(store))
     tables = tables_of(rows, predictions)
     launched = sum(recipes.settings(row) is not None for row in rows)

@@ -9,21 +9,18 @@ import numpy as np
 
 from ..designs.compare import curve
 from ..designs.front import Front
-from .whole import appearing_in
 
 if TYPE_CHECKING:
     import pandas as pd
 
+CERTIFIED = {"certified": "certified.csv", "certified picture": "certified.png"}
 PROMISED, DELIVERED, FAILED = "#0072B2", "#D55E00", "0.6"
 
 
-def write_certified(certified: pd.DataFrame, out: Path, title: str) -> dict[str, Path]:
-    """Write table and picture into `out`; returns what each file is, and where."""
-    files = {"certified": "certified.csv", "certified picture": "certified.png"}
-    with appearing_in(out) as stage:
-        certified.to_csv(stage / files["certified"], index=False, float_format="%.6g")
-        draw_certified(certified, stage / files["certified picture"], title)
-    return {what: out / name for what, name in files.items()}
+def write_certified(certified: pd.DataFrame, folder: Path, title: str) -> None:
+    """Write table and picture into a folder."""
+    certified.to_csv(folder / CERTIFIED["certified"], index=False, float_format="%.6g")
+    draw_certified(certified, folder / CERTIFIED["certified picture"], title)
 
 
 def best_loads(certified: pd.DataFrame) -> pd.DataFrame:

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from ..designs.listing import ABSENT, COLUMNS, FLOATS, WORDS, Columns, listed, words
-from ..designs.run import Progress, SweepResult
+from ..designs.run import SweepResult
+from ..execution.task import ProgressCallback
 
 ROWS_A_GROUP = 1 << 20
 
 
-def write_designs(result: SweepResult, path: Path, progress: Progress | None = None) -> int:
+def write_designs(result: SweepResult, path: Path, progress: ProgressCallback | None = None) -> int:
     """Write the file and return its rows; memory holds a few row groups, whatever the number of designs."""
     import pyarrow as pa
     import pyarrow.parquet as pq

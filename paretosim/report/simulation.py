@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..atomic_write import written_together
 from ..sim.cluster import LOSSES
 from ..sim.run import SimulationResult
 from ..sim.series import series
@@ -18,7 +19,6 @@ from ..sim.traffic import links_of
 from ..spec.workload import Slo
 from .simulation_figure import draw_simulation
 from .timeline import write_timeline
-from .whole import appearing_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +30,7 @@ FILES = {
     "summary": "summary.json",
 }
 LINKS, TIMELINE = {"links": "links.csv"}, {"timeline": "timeline.json"}
+NAMES = frozenset((FILES | LINKS | TIMELINE).values())
 LATENCIES = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
 
 
@@ -105,7 +106,7 @@ def links_frame(result: SimulationResult) -> pd.DataFrame:
 def write_simulation(result: SimulationResult, out: Path, timeline: bool = False) -> dict[str, Path]:
     """Write every file into `out`, which is made; returns what each file is, and where."""
     files = FILES | (LINKS if result.outcome.links is not None else {}) | (TIMELINE if timeline else {})
-    with appearing_in(out) as stage:
+    with written_together(out, NAMES) as stage:
         requests_frame(result).to_csv(stage / FILES["requests"], index=False, float_format="%.9g")
         series_frame(result).to_csv(stage / FILES["series"], index=False, float_format="%.6g")
         if "links" in files:

@@ -6,12 +6,13 @@ import textwrap
 from pathlib import Path
 
 from .._version import __version__
+from ..atomic_write import written_together
 from ..studies.run import Finding, StudyResult
 from ..studies.study import Expectation, Study, load_study, shipped
 from .figures import draw_frontiers
-from .whole import appearing_in
 
 WIDTH = 118
+FILES = {"table": "study.csv", "fronts": "fronts.csv", "picture": "fronts.png"}
 HEADS = ("statement", "", "published", "computed", "verdict")
 
 
@@ -56,11 +57,11 @@ def write_study(result: StudyResult, out: Path) -> dict[str, Path]:
         for f in result.findings
     ]  # fmt: skip
     fronts = pd.concat([sweep.fronts.assign(mix=name) for name, sweep in result.sweeps.items()], ignore_index=True)
-    with appearing_in(out) as stage:
-        pd.DataFrame(rows).to_csv(stage / "study.csv", index=False)
-        fronts.to_csv(stage / "fronts.csv", index=False, float_format="%.6g")
-        draw_frontiers(fronts, stage / "fronts.png", study.title, _facts(study))
-    return {"table": out / "study.csv", "fronts": out / "fronts.csv", "picture": out / "fronts.png"}
+    with written_together(out, FILES.values()) as stage:
+        pd.DataFrame(rows).to_csv(stage / FILES["table"], index=False)
+        fronts.to_csv(stage / FILES["fronts"], index=False, float_format="%.6g")
+        draw_frontiers(fronts, stage / FILES["picture"], study.title, _facts(study))
+    return {what: out / name for what, name in FILES.items()}
 
 
 def expected(expect: Expectation) -> str:

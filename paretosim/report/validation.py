@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..atomic_write import written_together
 from ..measured.validation import Validation
 from .errors_figure import draw_errors
 from .simulation import plain_json
-from .whole import appearing_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,7 @@ _HEAD = ("rows", "TTFT err", "bias", "<20 %", "band", "TPOT err", "bias", "<20 %
 
 def write_validation(result: Validation, out: Path) -> dict[str, Path]:
     """Write every file into `out`, which is made; returns what each file is, and where."""
-    with appearing_in(out) as stage:
+    with written_together(out, FILES.values()) as stage:
         result.predictions.to_csv(stage / FILES["predictions"], index=False, float_format="%.6g")
         draw_errors(result, stage / FILES["picture"])
         (stage / FILES["summary"]).write_text(json.dumps(plain_json(result.summary), indent=2) + "\n")
@@ -30,7 +30,10 @@ def write_validation(result: Validation, out: Path) -> dict[str, Path]:
 def validation_text(result: Validation) -> str:
     """Errors by each way to split the rows: medians of the absolute error, and of predicted over measured."""
     s = result.summary
-    lines = [f"{s['predicted']:,} of {s['rows']:,} rows predicted, {s['launched_by_recipe']:,} launched by a recipe", ""]
+    lines = [
+        f"{s['predicted']:,} of {s['rows']:,} rows predicted, {s['launched_by_recipe']:,} launched by a recipe",
+        "",
+    ]
     for name, table in result.tables.items():
         lines.append(f"{name:<42}" + "".join(f"{head:>9}" for head in _HEAD))
         for row in table.to_dict("records"):

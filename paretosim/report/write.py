@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..designs.run import Progress, SweepResult
+from ..atomic_write import written_together
+from ..designs.run import SweepResult
 from ..designs.table import WHOLE, Columns
+from ..execution.task import ProgressCallback
+from .certified import CERTIFIED, write_certified
 from .explorer import write_explorer
 from .figures import draw_frontiers
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILES = {
     "frontier": "frontier.csv",
@@ -26,11 +27,12 @@ FILES = {
     "summary": "summary.json",
 }
 DESIGNS = {"designs": "designs.parquet"}
+NAMES = frozenset((FILES | DESIGNS | CERTIFIED).values())
 
 
 def write_sweep(
-    result: SweepResult, out: Path, keep_designs: bool = False, progress: Progress | None = None,
-    draw: Callable[..., Callable[[], None] | None] = draw_frontiers,
+    result: SweepResult, out: Path, keep_designs: bool = False, progress: ProgressCallback | None = None,
+    certified: pd.DataFrame | None = None,
 ) -> dict[str, Path]:  # fmt: skip
     """Write every file of a sweep into `out`, which is made; returns what each file is, and where.
 
@@ -38,29 +40,21 @@ def write_sweep(
     ----------
     keep_designs : also write every feasible design.
     progress : called with (done, total, what) while designs are written.
-    draw : draws the picture, or begins to and returns what waits for it.
+    certified : its frontier replayed, to be written too.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    names = FILES | (DESIGNS if keep_designs else {})
-    try:
-        title, facts = result.scenario.name, result.facts()
+    names = FILES | (DESIGNS if keep_designs else {}) | (CERTIFIED if certified is not None else {})
+    title, facts = result.scenario.name, result.facts()
+    with written_together(out, NAMES) as stage:
         write_csv(result.front_table, stage / FILES["frontier"])
-        drawn = draw(result.table, stage / FILES["picture"], title, facts)
+        draw_frontiers(result.table, stage / FILES["picture"], title, facts)
         write_explorer(result.table, stage / FILES["interactive page"], title, facts)
         (stage / FILES["summary"]).write_text(json.dumps(result.summary, indent=2) + "\n")
         if keep_designs:
             from .designs_file import write_designs
 
             write_designs(result, stage / DESIGNS["designs"], progress)
-        if drawn is not None:
-            drawn()
-        out.mkdir(exist_ok=True)
-        with _alone(out):
-            for name in names.values():
-                os.replace(stage / name, out / name)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        if certified is not None:
+            write_certified(certified, stage, title)
     return {what: out / name for what, name in names.items()}
 
 
@@ -77,14 +71,3 @@ def _words(name: str, values: np.ndarray) -> list[object]:
     """Cells of a column; a NaN is not equal to itself."""
     form = "%d" if name in WHOLE else "%.6g"
     return ["" if v != v else form % v if isinstance(v, float) else v for v in values.tolist()]
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Files of two runs that end in one folder at once do not mix: the later one's replace them all."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

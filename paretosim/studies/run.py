@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..designs.run import How, Progress, SweepResult, sweep
+from ..designs.run import How, SweepResult, sweep
+from ..execution.task import ProgressCallback
 from ..profiles.store import Store
 from .observables import observed
 from .study import Row, Study
@@ -47,7 +48,7 @@ class StudyResult:
 
 
 def run_study(
-    study: Study, store: Store | None = None, how: How | None = None, progress: Progress | None = None
+    study: Study, store: Store | None = None, how: How | None = None, progress: ProgressCallback | None = None
 ) -> StudyResult:
     """Sweep every variant and read off what each statement is about.
 

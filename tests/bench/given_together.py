@@ -62,7 +62,7 @@ def main() -> None:
     """Run it for every engine."""
     store = Store()
     rows = [row for row in rows_of(read_frame(Path(sys.argv[1])), sys.argv[1]) if len(row.pools) == 1 and row.fitted]
-    kept, replays = answered(rows, store, 2, None)
+    kept, replays = answered(rows, store)
     for engine in sorted({row.engine for row in kept}):
         mine = [i for i, row in enumerate(kept) if row.engine == engine]
         held(engine, [kept[i] for i in mine], [replays[i] for i in mine], store)

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import paretosim as ps
 from paretosim.designs.execute import Spent, checked, chosen, run_tasks
 from paretosim.designs.journal import Journal, records
 from paretosim.designs.pool import TRIES, Processes
+
+import paretosim as ps
 from paretosim.designs.run import sweep
 from paretosim.errors import InputError, ParetosimError
 from paretosim.profiles.store import Store

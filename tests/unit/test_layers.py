@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "paretosim"
 LAYER = {
     "units": 1, "errors": 1, "peak": 1, "_version": 1,
-    "spec": 2,
+    "atomic_write": 2, "execution": 2, "spec": 2,
     "profiles": 3,
     "cost": 4,
     "analytic": 5, "sim": 5,

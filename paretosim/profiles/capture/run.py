@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import importlib.util
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
+from ...atomic_write import staging_folder
 from ...errors import InputError, Problem, did_you_mean
 from ..schema import SCHEMAS
 from ..sidecar import Provenance, canonical, write_table
@@ -76,7 +75,7 @@ def run_capture(
     command += " --small" if small else ""
     if ops is None and "collectives" not in chosen:
         progress("collectives: left out, they need two GPUs")
-    with _beside(out) as stage:
+    with staging_folder(out, "capture") as stage:
         # Before the long part, so that a device that cannot do it says so at once.
         probes = None if (out / gpu / "gpu.yaml").exists() else datasheet.probe(bench, grid)
         tables: dict[str, list[Row]] = {}
@@ -172,23 +171,6 @@ def _write(folder: Path, gpu: str, op: str, measured: Measured, machine: Machine
         rows=len(frame),
     )
     write_table(folder, frame, schema, provenance)
-
-
-@contextlib.contextmanager
-def _beside(out: Path) -> Iterator[Path]:
-    """A temporary folder on the same disk as ``out``; on failure ``out`` is as it was before, existence included."""
-    created = [p for p in (out, *out.parents) if not p.exists()]
-    out.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=".capture-", dir=out))
-    try:
-        yield stage
-    except BaseException:
-        shutil.rmtree(stage, ignore_errors=True)
-        for folder in created:
-            with contextlib.suppress(OSError):  # somebody else put something there meanwhile
-                folder.rmdir()
-        raise
-    shutil.rmtree(stage, ignore_errors=True)
 
 
 def _publish(fresh: Path, home: Path) -> list[Path]:

@@ -1,8 +1,8 @@
 """Finished tasks on disk, so that a run that was killed goes on where it stood.
 
-Each run appends to a file of its own, named by the scenario's id, so two runs never write to one; a record carries a
-checksum, so one that was cut off is not read. The id hashes everything that decides an answer (scenario, profiles,
-version): a record of another question has another file name.
+Each run appends to a file of its own, named by the question's id, so two runs never write to one; a record carries a
+checksum, so one that was cut off is not read. The id hashes everything that decides an answer (scenario or rows,
+profiles, version): a record of another question has another file name.
 """
 
 from __future__ import annotations
@@ -21,41 +21,42 @@ from uuid import uuid4
 import numpy as np
 
 from ..errors import InputError
+from .task import Arrays
 
-Arrays = dict[str, np.ndarray]
 HEAD = struct.Struct("<4sIII")  # mark, length of the key, length of the arrays, CRC-32 of both
 MARK = b"pst1"
 SUFFIX = ".tasks"
 
 
 class Journal:
-    """Records of one run, and those of earlier runs of the same scenario; use as a context manager.
+    """Records of one run, and those of earlier runs of the same question; use as a context manager.
 
     Parameters
     ----------
     folder : where journals lie; made with the first record. None keeps nothing.
-    scenario_id : of the question.
+    question_id : hash of everything that decides the answers.
     resume : whether to read what earlier runs left.
 
-    A run that ends well removes the journals of its scenario, its own and those it read; one that is stopped leaves
+    A run that ends well removes the journals of its question, its own and those it read; one that is stopped leaves
     them. Those of a run that is still at work are locked and stay.
     """
 
-    def __init__(self, folder: str | Path | None, scenario_id: str, resume: bool = False):
-        self._folder, self._id = None if folder is None else Path(folder), scenario_id
+    def __init__(self, folder: str | Path | None, question_id: str, resume: bool = False):
+        self._folder, self._id = None if folder is None else Path(folder), question_id
         self._own: Path | None = None
         self._file: int | None = None
         self._kept: dict[str, bytes] = {}
         if self._folder is not None and resume:
-            for path in sorted(self._folder.glob(f"{scenario_id}.*{SUFFIX}")):
+            for path in sorted(self._folder.glob(f"{question_id}.*{SUFFIX}")):
                 self._kept |= records(path)
 
     def get(self, key: str) -> Arrays | None:
-        """The arrays of a finished task, or None."""
-        if (raw := self._kept.get(key)) is None:
+        """The arrays of a finished task; None where there is none, or what was kept are no arrays."""
+        try:
+            with np.load(BytesIO(self._kept[key]), allow_pickle=False) as found:
+                return dict(found)
+        except Exception:  # numpy raises what it likes; whatever it is, the task runs again
             return None
-        with np.load(BytesIO(raw), allow_pickle=False) as found:
-            return dict(found)
 
     def put(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Append a finished task; once this returns, it survives the end of this process."""
@@ -101,7 +102,7 @@ def records(path: Path) -> dict[str, bytes]:
         body = raw[at + HEAD.size : at + HEAD.size + of_key + of_arrays]
         if mark != MARK or len(body) != of_key + of_arrays or zlib.crc32(body) != checksum:
             break
-        found[body[:of_key].decode()] = body[of_key:]
+        found[body[:of_key].decode(errors="replace")] = body[of_key:]
         at += HEAD.size + len(body)
     return found
 

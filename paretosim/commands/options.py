@@ -1,0 +1,16 @@
+"""What several commands read from their arguments: who runs the tasks, and where results and journals lie."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..execution.executor import ExecutionOptions
+
+RUNS = Path("runs")
+
+
+def execution_options(args: argparse.Namespace) -> ExecutionOptions:
+    """``--executor``, ``--jobs``, ``--ray-address`` and ``--resume``; the journal lies beside what is written."""
+    journal = (args.out.parent if args.out else RUNS) / ".journal"
+    return ExecutionOptions(args.executor, args.jobs, args.ray_address, journal, args.resume)

@@ -1,0 +1,90 @@
+"""What the executors agree on: work, its tasks and their results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+ProgressCallback = Callable[[int, int, str], None]
+"""Called with (done, total, what)."""
+QUEUED_PER_WORKER = 2
+"""Tasks that a worker holds, so that none idles and few are lost with a worker."""
+
+
+class Keyed(Protocol):
+    """A task with a name of its own."""
+
+    @property
+    def key(self) -> str:
+        """The name."""
+
+
+Task = TypeVar("Task", bound=Keyed)
+Given = TypeVar("Given", contravariant=True)
+Answer = TypeVar("Answer")
+
+
+class Work(Protocol[Given, Answer]):
+    """What all tasks of a kind share; travels to other processes once."""
+
+    def __call__(self, task: Given, /) -> Answer:
+        """Do one task; no side effects."""
+
+    def packed(self, answer: Answer, /) -> Arrays:
+        """An answer as arrays, for the journal."""
+
+    def unpacked(self, arrays: Arrays, /) -> Answer:
+        """Back from arrays; raises, whatever it likes, where they are not those of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """A finished task and what it took in another process (nothing is counted twice when it ran here).
+
+    Attributes
+    ----------
+    index : of the task in the sequence.
+    answer : of the work.
+    cpu_s, peak_bytes, process : CPU seconds of the task, largest resident memory and name of its process.
+    """
+
+    index: int
+    answer: Any
+    cpu_s: float = 0.0
+    peak_bytes: float = 0.0
+    process: str = ""
+
+
+class Runner(Protocol):
+    """Yields a `TaskResult` for each task, in any order."""
+
+    def __call__(self, work: Any, tasks: Sequence[Any], /) -> Generator[TaskResult, None, None]:
+        """Run them all."""
+
+
+@dataclass
+class WorkerUsage:
+    """What other processes used, and how much was known before.
+
+    Attributes
+    ----------
+    cpu_s : CPU seconds.
+    peak_bytes : largest resident memory by process; pages shared with this one are in each.
+    resumed : tasks whose answers came from a journal.
+    tasks : all tasks.
+    """
+
+    cpu_s: float = 0.0
+    peak_bytes: dict[str, float] = field(default_factory=dict)
+    resumed: int = 0
+    tasks: int = 0
+
+    def add(self, result: TaskResult) -> None:
+        """Count a task that another process ran."""
+        self.cpu_s += result.cpu_s
+        if result.process:
+            self.peak_bytes[result.process] = max(result.peak_bytes, self.peak_bytes.get(result.process, 0.0))
