@@ -21,7 +21,7 @@ def sweep_text(result: SweepResult) -> str:
         why = summary["unreachable_mixes"].get(mix)
         if mix == BLEND and not summary["feasible_designs_for_every_mix"]:
             why = "no engine is feasible for every mix"
-        lines += ["", *(_mix_lines(result, mix) if why is None else [_title(mix), f"  {why}"])]
+        lines += ["", *(_mix_lines(result, mix) if why is None else [_title(result, mix), f"  {why}"])]
     if summary["weighted_gain"] is not None:
         lines += [
             "",
@@ -45,7 +45,7 @@ def _mix_lines(result: SweepResult, mix: str) -> list[str]:
     overall = next(iter(sides.values()))[0]
     for front, _ in sides.values():
         overall |= front
-    lines = [_title(mix)]
+    lines = [_title(result, mix)]
     lines.append(
         f"  {'at tok/s/user':>13}  {'mode':<13}  {'tok/s/GPU':>9}  {'TTFT s':>6}  {'ctx:gen':>7}  {'gain':>6}  design"
     )
@@ -75,9 +75,12 @@ def _mix_lines(result: SweepResult, mix: str) -> list[str]:
     return lines
 
 
-def _title(mix: str) -> str:
-    isl, slash, osl = mix.partition("/")
-    return f"ISL {isl} / OSL {osl}" if slash else "All mixes by weight, on one deployment"
+def _title(result: SweepResult, mix: str) -> str:
+    points = result.points[mix]
+    if mix == BLEND and len(result.points) > 1:
+        return "All mixes by weight, on one deployment"
+    name = "" if points.label == f"{points.isl:g}/{points.osl:g}" else f"{points.label}: "
+    return f"{name}ISL {points.isl:g} / OSL {points.osl:g}"
 
 
 def _percent(ratio: float) -> str:
