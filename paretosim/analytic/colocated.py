@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike
 
 from ..cost.calibrated import StepTimes
 from ..profiles.grid import Floats
+from ..spec.scheduling import CHUNKED, IN_FLIGHT
+from .rate_match import Counts
 
 CHUNKS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 GROUPS = (1, 2, 4, 8, 16, 32)
@@ -31,7 +33,7 @@ class ColocatedRate:
     step_tokens : tokens of its largest step.
     prompts : prompts in prefill at a time, whose cache is held beside the running batch.
     measured : share of the seconds inside measured grids.
-    settings : name of each column (and layout), e.g. ``chunked 2048`` or ``in-flight 4``, array of text.
+    kind, size : of the setting of each column (and layout), as `paretosim.spec.scheduling` numbers them.
     """
 
     ttft_s: Floats
@@ -40,7 +42,8 @@ class ColocatedRate:
     step_tokens: Floats
     prompts: Floats
     measured: Floats
-    settings: np.ndarray
+    kind: Counts
+    size: Counts
 
 
 def colocated_rate(
@@ -62,6 +65,11 @@ def colocated_rate(
     Per decode step a batch of B finishes ``B / (osl - 1)`` requests, which is how much prefill a step must carry.
     With P stages, ``min(P, B)`` micro-batches run side by side, each like an engine of its own at P times the
     stage time; the stall of one micro-batch behind another's longer step is not modelled.
+
+    A request takes its own prompt's time and ``osl - 1`` tokens, so between its tokens it sees the prompts of the
+    others only: of B prompts that run G at a time, ``B - G``. A chunk delays every sequence that runs beside it; with a
+    share s of the steps carrying chunks, ``B`` running sequences and the prompts in work beside them fill ``B + s G``
+    places, of which a sequence sees all but its own group: a share ``s (1 - (1 - s) G / B)`` of its steps.
     """
     batch = np.asarray(batch, dtype=np.float64)[:, None]
     fresh, stages, ranks = isl - prefix, step.layout.pp, step.layout.attn_dp
@@ -90,9 +98,12 @@ def colocated_rate(
     mixed_s = np.maximum(mixed.seconds, decode_s)
     within = (share <= 1) & (verified + sizes <= token_budget)
     chunked_step = share * mixed_s + (1 - share) * decode_s
+    seen = share * (1 - np.minimum(1.0, np.maximum(0.0, 1 - share) * ranks / running))
+    chunked_seen = seen * mixed_s + (1 - seen) * decode_s
     steps = np.maximum(1.0, fresh / sizes)
-    # A prompt waits half a step, then takes its own; prompts do not queue behind each other here.
-    chunked_ttft = np.where(within, stages * (0.5 * chunked_step + steps * mixed_s), np.inf)
+    # A prompt waits half a step of the others, then takes its own; prompts do not queue behind each other here.
+    others = np.clip(running - ranks, 0, 1)
+    chunked_ttft = np.where(within, stages * (0.5 * others * chunked_step + steps * mixed_s), np.inf)
     chunked_measured = (share * mixed.measured * mixed_s + (1 - share) * decode_measured * decode_s) / chunked_step
 
     # In-flight: groups of whole prompts run between decode steps; a group waits until enough slots are free.
@@ -101,23 +112,21 @@ def colocated_rate(
     group_s = np.broadcast_to(prompt.seconds * pieces, (len(batch), *prompt.seconds.shape))
     spent = arrivals * group_s / in_flight
     flight_step = decode_s + spent
+    flight_seen = decode_s + spent * np.maximum(0.0, 1 - in_flight / running)
     gather_s = (in_flight - 1) / 2 * flight_step / arrivals
-    flight_ttft = np.where(in_flight <= running, stages * (gather_s + 0.5 * decode_s + group_s), np.inf)
+    others = np.clip(running - in_flight, 0, 1)
+    flight_ttft = np.where(in_flight <= running, stages * (gather_s + 0.5 * others * decode_s + group_s), np.inf)
     flight_measured = (decode_measured * decode_s + prompt.measured * spent) / flight_step
 
-    tpot = stages * np.concatenate([chunked_step, flight_step], axis=1) / step.tokens_per_step
+    slot_s = stages * np.concatenate([chunked_step, flight_step], axis=1) / step.tokens_per_step
+    tpot = stages * np.concatenate([chunked_seen, flight_seen], axis=1) / step.tokens_per_step
     return ColocatedRate(
         ttft_s=np.concatenate([chunked_ttft, flight_ttft], axis=1),
         tpot_s=tpot,
-        rate_req_s=batch / (tpot * (osl - 1)),
+        rate_req_s=batch / (slot_s * (osl - 1)),
         step_tokens=np.concatenate([verified + sizes, np.broadcast_to(groups * fresh / pieces, group_s.shape)], axis=1),
         prompts=np.broadcast_to(np.concatenate([np.maximum(ranks, chunks / fresh), in_flight]), tpot.shape),
         measured=np.concatenate([chunked_measured, flight_measured], axis=1),
-        settings=np.concatenate([_named("chunked", sizes + np.zeros_like(ranks)), _named("in-flight", in_flight)]),
+        kind=np.repeat([CHUNKED, IN_FLIGHT], [len(whole), len(some)]),
+        size=np.concatenate([sizes + np.zeros_like(ranks), in_flight]).astype(np.int64),
     )
-
-
-def _named(kind: str, sizes: np.ndarray) -> np.ndarray:
-    distinct, place = np.unique(sizes, return_inverse=True)
-    words = np.array([f"{kind} {int(size)}" for size in distinct], dtype=object)
-    return words[place.reshape(sizes.shape)]

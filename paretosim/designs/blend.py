@@ -14,12 +14,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..profiles.grid import Floats
+from ..spec.scheduling import PER_MIX
 from ..spec.workload import Mix
 from .points import Points
+from .space import Ints
 from .table import MixPoints
 
 BLEND = "all"
-OWN = "each mix's own"
 
 
 def blended(mixes: Sequence[Mix], points: Sequence[MixPoints]) -> MixPoints:
@@ -59,12 +60,12 @@ def _blended(parts: Sequence[Points], weights: Floats, osl: Floats) -> Points:
         fits=np.logical_and.reduce(stacked("fits")),
         in_time=np.logical_and.reduce(stacked("in_time")),
         carried=np.logical_and.reduce(stacked("carried")),
-        setting=_settings([part.setting for part in parts]),
+        **_mixing(stacked("mixing_kind"), stacked("mixing_size")),
         evaluations=0,
     )
 
 
-def _settings(names: Sequence[np.ndarray]) -> np.ndarray:
-    """The setting that every mix chose, or that each mix has its own: the engine is retuned as the traffic changes."""
-    same = np.logical_and.reduce([names[0] == other for other in names])
-    return np.where(same, names[0], OWN)
+def _mixing(kind: Ints, size: Ints) -> dict[str, Ints]:
+    """The setting that every mix chose, or that each mix has its own."""
+    same = ((kind == kind[0]) & (size == size[0])).all(axis=0)
+    return {"mixing_kind": np.where(same, kind[0], PER_MIX), "mixing_size": np.where(same, size[0], 0)}

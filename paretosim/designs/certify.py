@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import InputError, Problem
 from ..execution.executor import open_executor
 from ..execution.task import ProgressCallback
 from ..profiles.store import Store
 from ..sim.arrivals import requests_of
 from ..sim.build import Builder
+from ..sim.run import seen_by_client
 from ..sim.steady import Steady, steady
 from ..spec.arrivals import ClosedLoop
 from ..spec.scenario import Scenario
@@ -106,7 +108,8 @@ class Certify:
         self._builder.simulation = simulation
         seed = self.seed * len(LOADS) + place
         requests = requests_of(simulation.workload, seed, simulation.folder)
-        outcome = self._builder.cluster(requests, seed).run()
+        lag_s = self._builder.calibration.client_lag_s
+        outcome = seen_by_client(self._builder.cluster(requests, seed).run(), lag_s)
         arrived = outcome.log.column("arrival_s")
         last_s = float(np.nanmax(arrived))
         end_s = outcome.end_s if isinstance(arrivals, ClosedLoop) else last_s
@@ -166,8 +169,16 @@ def certified(tasks: Sequence[Replay], answers: Sequence[np.ndarray], scenario: 
 
     ``slo_met`` says whether the targets' percentile was met; ``goodput_req_s_gpu`` is, on every row of a design, the
     highest offered rate per GPU at which it was, and 0 where it never was.
+
+    Raises
+    ------
+    InputError
+        Nothing was replayed.
     """
     import pandas as pd
+
+    if not tasks:
+        raise InputError(Problem("", "no design to replay: the fronts of the sweep hold none under its mixes"))
 
     slo, frames = scenario.slo, []
     for task, answer in zip(tasks, answers, strict=True):

@@ -15,6 +15,7 @@ from ..spec.model import ModelSpec, load_model
 from ..spec.parallelism import Layouts, Parallelism, illegal_cp, illegal_experts, illegal_pp, illegal_tp
 from ..spec.scenario import Scenario
 from ..units import GIB
+from .blend import BLEND
 from .engines import Engines
 from .space import DesignSpace
 
@@ -125,17 +126,20 @@ def check_formats(scenario: Scenario, engines: Engines) -> None:
 
 
 def _mix_problems(scenario: Scenario) -> Iterator[Problem]:
-    """A sweep computes with mean lengths, and tells mixes apart by them."""
+    """A sweep computes with mean lengths, and tells mixes apart by their labels."""
     mixes = scenario.workload.mixes
     if not mixes:
         yield scenario.problem(
             ("workload", "mixes"), "is required to sweep, which reads no trace: give typical lengths"
         )
-    lengths = [(mix.isl, mix.osl) for mix in mixes]
-    for i, (isl, osl) in enumerate(lengths):
-        if (same := lengths.index((isl, osl))) < i:
-            message = f"has the mean lengths of mixes.{same}, {isl}/{osl}: a sweep needs them as one"
+    labels = [mix.label for mix in mixes]
+    for i, label in enumerate(labels):
+        if (same := labels.index(label)) < i:
+            message = f"is called {label}, as mixes.{same} is: give one of them another 'name', or merge them"
             yield scenario.problem(("workload", "mixes", i), message)
+        if label == BLEND and len(labels) > 1:
+            message = f"{BLEND!r} is what a sweep calls all mixes together: choose another name"
+            yield scenario.problem(("workload", "mixes", i, "name"), message)
 
 
 def check_memory(scenario: Scenario, engines: Engines, space: DesignSpace) -> None:

@@ -38,7 +38,7 @@ class Points:
     kv_bytes_per_s : per GPU, out of a prefill pool or into a decode pool; NaN for colocated ones.
     measured : share of the seconds inside measured grids.
     legal, fits, in_time, carried : whether layout, memory, latency targets and NIC allow the point.
-    setting : how a colocated engine mixes the phases; empty otherwise.
+    mixing_kind, mixing_size : how a colocated engine mixes the phases (`paretosim.spec.scheduling`); 0 otherwise.
     evaluations : step evaluations behind the points.
     """
 
@@ -52,7 +52,8 @@ class Points:
     fits: NDArray[np.bool_]
     in_time: NDArray[np.bool_]
     carried: NDArray[np.bool_]
-    setting: np.ndarray
+    mixing_kind: Ints
+    mixing_size: Ints
     evaluations: int
 
     @property
@@ -84,7 +85,7 @@ class _Filling:
             for name in ("rate_req_s", "ttft_s", "tpot_s", "memory_bytes", "kv_bytes_per_s", "measured")
         }
         self.flag = {name: np.zeros(size, bool) for name in ("legal", "fits", "in_time", "carried")}
-        self.setting = np.full(size, "", dtype=object)
+        self.count = {name: np.zeros(size, np.int64) for name in ("mixing_kind", "mixing_size")}
         self.evaluations = 0
 
     @classmethod
@@ -93,10 +94,10 @@ class _Filling:
 
     def put(self, to: Ints, **values: np.ndarray | bool) -> None:
         for name, value in values.items():
-            (self.number if name in self.number else self.flag)[name][to] = value
+            next(of for of in (self.number, self.flag, self.count) if name in of)[name][to] = value
 
     def done(self) -> Points:
-        return Points(**self.number, **self.flag, setting=self.setting, evaluations=self.evaluations)
+        return Points(**self.number, **self.flag, **self.count, evaluations=self.evaluations)
 
 
 POINTS_AT_ONCE = 1 << 13
@@ -256,7 +257,8 @@ def colocated_points(
             fits=at_best(fits),
             in_time=at_best(in_time & np.isfinite(rate.ttft_s)),
             carried=True,
+            mixing_kind=rate.kind[best[:, 0]],
+            mixing_size=np.take_along_axis(rate.size, best[:, 0], axis=0),
         )
-        filling.setting[to] = np.take_along_axis(rate.settings, best[:, 0], axis=0)
         filling.evaluations += rate.tpot_s.size
     return filling.done()

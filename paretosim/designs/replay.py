@@ -9,7 +9,6 @@ from typing import Any
 from ..spec.arrivals import Arrivals, ClosedLoop, Mmpp, Poisson, Trace
 from ..spec.cluster import Policy, ServedCluster, ServedPool
 from ..spec.deployment import Pool
-from ..spec.host_time import HostTime
 from ..spec.parallelism import Parallelism
 from ..spec.scenario import Scenario
 from ..spec.simulation import Simulation
@@ -30,7 +29,8 @@ def served(row: Row, token_budget: int) -> ServedCluster:
     if row["serving"] == "colocated":
         return ServedCluster(ServedPool((decode,), _mixing(str(row["scheduler"]), decode, token_budget)))
     prefill = _pool(row, "prefill")
-    batches = Policy("fcfs", {"max_batch_tokens": token_budget, "chunk_tokens": token_budget})
+    chunk = prefill.cpp_chunk or token_budget
+    batches = Policy("fcfs", {"max_batch_tokens": chunk, "chunk_tokens": chunk, "max_batch": prefill.batch})
     running = Policy("chunked_prefill", {"token_budget": token_budget, "max_sequences": decode.batch})
     return ServedCluster(ServedPool((decode,), running), ServedPool((prefill,), batches))
 
@@ -54,7 +54,13 @@ def _pool(row: Row, phase: str) -> Pool:
         return 1 if value is None or value != value else int(value)
 
     layout = Parallelism(width("tp"), width("pp"), width("cp"), width("attn_dp"), width("moe_ep"))
-    return Pool(str(row[f"{phase}_gpu"]), layout, width("batch"), width("workers"))
+    return Pool(
+        str(row[f"{phase}_gpu"]),
+        layout,
+        width("batch"),
+        width("workers"),
+        width("cpp_chunk") if phase == "prefill" and layout.pp > 1 else 0,
+    )
 
 
 def at_rate(arrivals: Arrivals | None, rate_req_s: float, capacity: int) -> Arrivals:
@@ -92,7 +98,7 @@ def simulation_of(scenario: Scenario, row: Row, mix: Mix, arrivals: Arrivals, re
         model=scenario.model,
         precision=scenario.precision,
         engine=scenario.engine,
-        host=HostTime(),
+        host=None,
         path=scenario.path,
         where=scenario.where,
         settings=scenario.settings,

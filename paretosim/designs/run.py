@@ -29,7 +29,7 @@ from .engines import Engines
 from .objectives import AnyFront, Goal
 from .space import DesignSpace
 from .summary import Stopwatch, rests_on, summary, unreachable
-from .table import Columns, MixPoints, describe, framed, label, taken
+from .table import Columns, MixPoints, describe, framed, taken
 from .tasks import DESIGNS_A_TASK, Evaluate, Score, SomeDesigns
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def sweep(
         evaluated = executor.run(evaluate, to_evaluate, "evaluating engines")
         if problems := dict.fromkeys(problem for answer in evaluated for problem in answer.problems):
             raise InputError([scenario.problem((key,), message) for key, message in problems])
-        points = evaluate.gathered(to_evaluate, evaluated, [label(mix) for mix in mixes])
+        points = evaluate.gathered(to_evaluate, evaluated, [mix.label for mix in mixes])
         if len(mixes) > 1:
             points[BLEND] = blended(mixes, list(points.values()))
         score = Score(space, points, Goal.of(scenario.objectives, gpus), how.prune)

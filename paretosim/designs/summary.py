@@ -16,7 +16,7 @@ from ..profiles.store import Store
 from ..spec.scenario import Scenario
 from .blend import BLEND
 from .compare import best_gain, mode_rows
-from .table import Columns, MixPoints, label
+from .table import Columns, MixPoints
 from .tasks import Evaluated
 
 
@@ -99,7 +99,7 @@ def _weighted_gain(scenario: Scenario, fronts: Columns) -> float | None:
     """Disaggregation's best gain over colocated, the geometric mean over the mixes by their weight."""
     logs, weights = [], []
     for mix in scenario.workload.mixes:
-        both = (mode_rows(fronts, label(mix), mode)[0] for mode in ("colocated", "disaggregated"))
+        both = (mode_rows(fronts, mix.label, mode)[0] for mode in ("colocated", "disaggregated"))
         if (gain := best_gain(*both)) is not None:
             logs.append(np.log(gain.ratio))
             weights.append(mix.weight)

@@ -14,7 +14,7 @@ from ..spec.deployment import Deployment
 from ..spec.deployment import Pool as DeployedPool
 from ..spec.hardware import GpuSpec
 from ..spec.parallelism import Parallelism
-from ..spec.workload import Mix
+from ..spec.scheduling import texts_of
 from ..units import GB, GIB
 from .cross import workers_of
 from .points import Points
@@ -63,11 +63,6 @@ class MixPoints:
     def evaluations(self) -> int:
         """Step evaluations behind all points."""
         return sum(p.evaluations for p in (self.colocated, self.prefill, self.decode) if p is not None)
-
-
-def label(mix: Mix) -> str:
-    """A mix's name in tables and pictures: ISL/OSL."""
-    return f"{mix.isl}/{mix.osl}"
 
 
 def describe(space: DesignSpace, points: MixPoints, gpus: Mapping[str, GpuSpec], index: Ints) -> Columns:
@@ -127,7 +122,7 @@ def _colocated(
     return {
         **_latencies(found.ttft_s[at], found.tpot_s[at], rate, points.osl, count),
         **_pool("decode", space.colocated, at, workers),
-        "scheduler": found.setting[at],
+        "scheduler": texts_of(found.mixing_kind[at], found.mixing_size[at]),
         "memory_gib_per_gpu_decode": found.memory_bytes[at] / GIB,
         "usd_per_mtok": _usd_per_mtok(_fact(gpus, engine["gpu"], "usd_per_hour") * count, rate, points.osl),
         "watts_per_gpu": _fact(gpus, engine["gpu"], "tdp_w"),

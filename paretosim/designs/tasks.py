@@ -157,7 +157,7 @@ class Evaluate:
         """An answer as arrays."""
         out: Arrays = {"used": np.array(answer.used, str), "repairs": np.array(answer.repairs, str)}
         for (place, name), points in answer.points.items():
-            out |= {f"{place} {name} {field}": getattr(points, field).astype(_kind(field)) for field in ARRAYS}
+            out |= {f"{place} {name} {field}": getattr(points, field) for field in ARRAYS}
             out[f"{place} {name} evaluations"] = np.array(points.evaluations)
         return out
 
@@ -172,12 +172,8 @@ class Evaluate:
         points = {}
         for where, got in named.items():
             spent = int(got.pop("evaluations"))
-            points[where] = Points(**got | {"setting": got["setting"].astype(object)}, evaluations=spent)
+            points[where] = Points(**got, evaluations=spent)
         return Evaluated(points, tuple(map(str, arrays["used"])), tuple(map(str, arrays["repairs"])))
-
-
-def _kind(field: str) -> type:
-    return str if field == "setting" else bool if field in ("legal", "fits", "in_time", "carried") else float
 
 
 def pools(space: DesignSpace) -> Iterator[str]:

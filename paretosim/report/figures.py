@@ -107,6 +107,14 @@ def _marker_handle(name: str, shape: str) -> Any:
     return Line2D([], [], marker=shape, linestyle="", color="0.35", markersize=6, label=name)
 
 
+def _title(fronts: Fronts, mix: str) -> str:
+    mixes = np.asarray(fronts["mix"])
+    if mix == BLEND and len(set(mixes)) > 1:
+        return f"{mix} mixes by weight"
+    isl, osl = (np.asarray(fronts[name])[mixes == mix][0] for name in ("isl", "osl"))
+    return f"ISL {isl} / OSL {osl}" if mix == f"{isl}/{osl}" else f"{mix}: ISL {isl} / OSL {osl}"
+
+
 def _panel(axis: Any, fronts: Fronts, mix: str, markers: Mapping[str, str]) -> None:
     found: dict[str, Front] = {}
     for serving, colour in COLOURS.items():
@@ -126,14 +134,7 @@ def _panel(axis: Any, fronts: Fronts, mix: str, markers: Mapping[str, str]) -> N
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=0)
     axis.margins(0.05)
-    isl, slash, osl = mix.partition("/")
-    axis.set_title(
-        f"ISL {isl} / OSL {osl}" if slash else f"{mix} mixes by weight" if mix == BLEND else mix,
-        fontsize=10,
-        loc="left",
-        y=1.0,
-        parse_math=False,
-    )
+    axis.set_title(_title(fronts, mix), fontsize=10, loc="left", y=1.0, parse_math=False)
     axis.grid(color="0.92", linewidth=0.8)
     axis.tick_params(labelsize=8, colors="0.3")
     for side in ("top", "right"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from math import nan
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,13 @@ class RequestLog:
             self.long_gaps_s.append(token_s - self.lost_s.pop(request))
         else:
             self.first_gap_s[request] = token_s - self.first_token_s[request]
+
+    def later(self, lag_s: float) -> RequestLog:
+        """A log of the same run whose client has every token `lag_s` later [s]; this one stays as it is."""
+        log = copy(self)
+        for name in ("first_token_s", "finish_s"):
+            setattr(log, name, array("d", (self.column(name) + lag_s).tobytes()))
+        return log
 
     def column(self, name: str) -> NDArray[Any]:
         """One column as an array that shares its memory: floats of `TIMES`, integers of `COUNTS`."""

@@ -103,9 +103,7 @@ def simulate(
 
 def seen_by_client(outcome: Outcome, lag_s: float) -> Outcome:
     """The run with every token `lag_s` later at its client [s]; what the engines did stays as it was."""
-    for name in ("first_token_s", "finish_s"):
-        outcome.log.column(name)[:] += lag_s
-    return replace(outcome, end_s=outcome.end_s + lag_s)
+    return replace(outcome, log=outcome.log.later(lag_s), end_s=outcome.end_s + lag_s)
 
 
 def identify(simulation: Simulation, builder: Builder) -> str:

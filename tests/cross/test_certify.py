@@ -10,6 +10,7 @@ import pytest
 
 import paretosim as ps
 from paretosim.designs.certify import LOADS
+from paretosim.designs.certify import certified as certified_table
 from paretosim.report.certified import best_loads, certified_text, draw_certified
 
 SCENARIO = """
@@ -96,3 +97,48 @@ def test_the_picture_and_the_words_say_what_the_table_holds(certified: pd.DataFr
     met = best_loads(certified)[certified.groupby("design_id")["pareto"].first().to_numpy()]["slo_met"].sum()
     assert f"{met} of" in certified_text(certified)
     assert np.isfinite(certified["simulated_throughput_tok_s_gpu"]).all()
+
+
+ALONE = """
+name: alone
+model: meta-llama/{model}
+precision: fp8
+engine: {engine}
+hardware: [h200_sxm]
+workload: {{mixes: [{{isl: {isl}, osl: 256, name: chat}}], arrivals: {{kind: constant, rate_req_s: 1}}, requests: 9}}
+space: {{serving: [{serving}], tp: [1], pp: [{pp}], batch: [1], workers: [1], {more}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "isl", "serving", "pp", "more"),
+    [
+        ("Llama-3.1-8B", "vllm", 2048, "disaggregated", 1, ""),
+        ("Llama-3.1-8B", "sglang", 2048, "colocated", 1, ""),
+        ("Llama-3.1-8B", "trtllm", 32768, "disaggregated", 1, ""),
+        ("Llama-3.1-70B", "trtllm", 32768, "disaggregated", 4, "cpp_chunk: [1024]"),
+        ("Llama-3.1-70B", "vllm", 16384, "disaggregated", 2, "cpp_chunk: [4096]"),
+    ],
+)
+def test_a_replay_without_queues_takes_as_long_as_the_sweep_says(
+    tmp_path: Path, model: str, engine: str, isl: int, serving: str, pp: int, more: str
+) -> None:
+    """Evenly spaced requests on engines of one place: nobody queues at load 0.3, and what runs is the sweep's batch.
+
+    Beside it a client waits for its own lag, and the second token of a disaggregated answer for the hand-over.
+    """
+    path = tmp_path / "s.yaml"
+    path.write_text(ALONE.format(model=model, engine=engine, isl=isl, serving=serving, pp=pp, more=more))
+    answer = ps.sweep(path)
+    fitted = answer.store.engine(engine).calibration
+    assert fitted.host.step_s > 1e-6 or fitted.host.launch_s > 1e-6
+    (row,) = answer.certify(executor="serial").query("load == 0.3").to_dict("records")
+    assert row["mix"] == "chat"
+    hand_over_s = fitted.hand_over_s if serving == "disaggregated" else 0.0
+    assert row["simulated_ttft_s"] - fitted.client_lag_s == pytest.approx(row["analytic_ttft_s"], rel=0.03)
+    assert row["simulated_tpot_s"] - hand_over_s / 255 == pytest.approx(row["analytic_tpot_s"], rel=0.03)
+
+
+def test_nothing_to_replay_is_said_in_words(sweep: ps.Sweep) -> None:
+    with pytest.raises(ps.InputError, match="no design to replay"):
+        certified_table([], [], sweep.result.scenario)

@@ -117,9 +117,10 @@ def test_colocated_engines(case: Case) -> None:
         for gpu, layout, where in engines.layouts(space.colocated):
             budget = engines.kernels[gpu].engine.token_budget
             rate = colocated_rate(engines.step(gpu, layout), batch, mix.isl, mix.osl, mix.isl * hit, budget)
-            assert rate.tpot_s.shape == (len(batch), len(rate.settings))
-            names = rate.settings.tolist()
-            chosen = np.array([names.index(name) for name in points.setting[where]])[:, None]
+            assert rate.tpot_s.shape == (len(batch), len(rate.kind))
+            names = list(zip(rate.kind, rate.size, strict=True))
+            picked = zip(points.mixing_kind[where], points.mixing_size[where], strict=True)
+            chosen = np.array([names.index(setting) for setting in picked])[:, None]
             for name in ("ttft_s", "tpot_s", "rate_req_s", "measured"):
                 same(getattr(points, name)[where], np.take_along_axis(getattr(rate, name), chosen, axis=1)[:, 0])
         evaluated(engines, space.colocated, points)

@@ -34,7 +34,7 @@ def pools(draw: st.DrawFn, size: int) -> Points:
     return Points(
         rate_req_s=numbers[0], ttft_s=numbers[1], tpot_s=0.01 * numbers[1], memory_bytes=nothing,
         kv_bytes_per_s=nothing, measured=nothing, legal=flags[0], fits=flags[1], in_time=true, carried=true,
-        setting=np.full(size, "", object), evaluations=size,
+        mixing_kind=np.zeros(size, np.int64), mixing_size=np.zeros(size, np.int64), evaluations=size,
     )  # fmt: skip
 
 

@@ -8,25 +8,28 @@ import numpy as np
 import pytest
 
 import paretosim as ps
-from paretosim.designs.blend import BLEND, OWN, blended
+from paretosim.designs.blend import BLEND, blended
 from paretosim.designs.points import Points
 from paretosim.designs.table import MixPoints
+from paretosim.spec.scheduling import CHUNKED, IN_FLIGHT, texts_of
 from paretosim.spec.workload import Mix
 from tests.conftest import ROOT
 
 
-def points(rate: list[float], ttft: list[float], tpot: list[float], fits: list[bool], setting: list[str]) -> Points:
+def points(
+    rate: list[float], ttft: list[float], tpot: list[float], fits: list[bool], setting: list[tuple[int, int]]
+) -> Points:
     size = len(rate)
     true = np.ones(size, bool)
     return Points(
         np.array(rate), np.array(ttft), np.array(tpot), np.array(rate), np.array(rate), np.ones(size), true,
-        np.array(fits), true, true, np.array(setting, object), 7,
+        np.array(fits), true, true, *np.array(setting).T, 7,
     )  # fmt: skip
 
 
 def test_time_is_shared_by_weight_and_limits_hold_for_each_mix() -> None:
-    one = points([4.0, 4.0], [0.1, 0.1], [0.01, 0.01], [True, True], ["chunked 512", "chunked 512"])
-    two = points([1.0, 2.0], [0.5, 0.5], [0.03, 0.03], [True, False], ["chunked 512", "in-flight 1"])
+    one = points([4.0, 4.0], [0.1, 0.1], [0.01, 0.01], [True, True], [(CHUNKED, 512)] * 2)
+    two = points([1.0, 2.0], [0.5, 0.5], [0.03, 0.03], [True, False], [(CHUNKED, 512), (IN_FLIGHT, 1)])
     mixes = [Mix(100, 300, 3.0), Mix(500, 100, 1.0)]
     every = [MixPoints("m", m.isl, m.osl, p, None, None) for m, p in zip(mixes, (one, two), strict=True)]
     blend = blended(mixes, every)
@@ -39,7 +42,7 @@ def test_time_is_shared_by_weight_and_limits_hold_for_each_mix() -> None:
     np.testing.assert_allclose(found.tpot_s, (900 * 0.01 + 100 * 0.03) / 1000)
     np.testing.assert_array_equal(found.feasible, [True, False])
     np.testing.assert_allclose(found.memory_bytes, [4, 4])
-    assert found.setting.tolist() == ["chunked 512", OWN]
+    assert texts_of(found.mixing_kind, found.mixing_size).tolist() == ["chunked 512", "each mix's own"]
     assert found.evaluations == 0
 
 
@@ -49,7 +52,7 @@ def answer(quickstart: ps.Sweep) -> ps.Sweep:
 
 
 def test_a_blend_of_equals_is_each_of_them() -> None:
-    one = points([4.0], [0.1], [0.01], [True], [""])
+    one = points([4.0], [0.1], [0.01], [True], [(0, 0)])
     each = MixPoints("m", 100, 300, None, one, one)
     blend = blended([Mix(100, 300), Mix(100, 300, 5.0)], [each, each])
     assert blend.prefill is not None

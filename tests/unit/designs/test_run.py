@@ -59,12 +59,18 @@ def test_a_mix_out_of_reach_leaves_whole_numbers_whole(tmp_path: Path) -> None:
     assert found.fronts["pareto"].dtype == bool
 
 
-def test_a_sweep_needs_mixes_with_different_mean_lengths(tmp_path: Path) -> None:
-    same = "mixes: [{isl: 1000, osl: 100}, {isl: {uniform: [500, 1500]}, osl: 100, name: varied}]"
-    with pytest.raises(
-        InputError, match=r"mixes\.1: has the mean lengths of mixes\.0, 1000/100: a sweep needs them as"
-    ):
+def test_mixes_of_equal_mean_lengths_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    found = swept(tmp_path, "mixes: [{isl: 1000, osl: 100}, {isl: {uniform: [500, 1500]}, osl: 100, name: varied}]")
+    assert list(dict.fromkeys(found.fronts["mix"])) == ["1000/100", "varied", "all"]
+    assert "varied: ISL 1000 / OSL 100" in str(found)
+
+
+def test_a_sweep_needs_mixes_with_different_labels(tmp_path: Path) -> None:
+    same = "mixes: [{isl: 1000, osl: 100}, {isl: {uniform: [500, 1500]}, osl: 100}]"
+    with pytest.raises(InputError, match=r"mixes\.1: is called 1000/100, as mixes\.0 is: give one of them another"):
         swept(tmp_path, same)
+    with pytest.raises(InputError, match=r"mixes\.1\.name: 'all' is what a sweep calls all mixes together"):
+        swept(tmp_path, "mixes: [{isl: 1000, osl: 100}, {isl: 2000, osl: 100, name: all}]")
     (tmp_path / "t.csv").write_text("arrival_s,isl,osl\n1,2,3\n")
     with pytest.raises(InputError, match=r"workload\.mixes: is required to sweep, which reads no trace: give typical"):
         swept(tmp_path, "arrivals: {kind: trace, path: t.csv, format: csv}")

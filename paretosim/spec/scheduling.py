@@ -1,0 +1,88 @@
+"""How does an engine that prefills and decodes mix the two phases?
+
+Arrays hold a setting as two whole numbers, its kind (a place in `KINDS`) and its size; tables hold its text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """Whole prompts run alone between decode steps.
+
+    Attributes
+    ----------
+    prompts : of all ranks, which are gathered to run together.
+    """
+
+    prompts: int
+
+    def __str__(self) -> str:
+        return f"in-flight {self.prompts}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunked:
+    """Decode steps carry a slice of a prompt.
+
+    Attributes
+    ----------
+    chunk_tokens : prompt tokens of a slice, one for each rank.
+    """
+
+    chunk_tokens: int
+
+    def __str__(self) -> str:
+        return f"chunked {self.chunk_tokens}"
+
+
+@dataclass(frozen=True, slots=True)
+class PerMix:
+    """Each mix has a setting of its own: the engine is retuned as the traffic changes."""
+
+    def __str__(self) -> str:
+        return "each mix's own"
+
+
+Mixing: TypeAlias = InFlight | Chunked | PerMix
+KINDS: tuple[type[InFlight] | type[Chunked] | type[PerMix] | None, ...] = (None, InFlight, Chunked, PerMix)
+"""What the codes of a kind stand for; None is an engine of one phase."""
+IN_FLIGHT, CHUNKED, PER_MIX = (KINDS.index(kind) for kind in (InFlight, Chunked, PerMix))
+
+
+def mixing_of(kind: int, size: int) -> Mixing | None:
+    """A setting from its two numbers; None for an engine of one phase."""
+    found = KINDS[kind]
+    return None if found is None else PerMix() if found is PerMix else found(size)
+
+
+def texts_of(kind: NDArray[np.int64], size: NDArray[np.int64]) -> np.ndarray:
+    """Settings as a table shows them; empty for engines of one phase."""
+    pairs, place = np.unique(np.stack([kind, size]), axis=1, return_inverse=True)
+    words = [mixing_of(*pair) for pair in pairs.T.tolist()]
+    return np.array(["" if word is None else str(word) for word in words], dtype=object)[place.ravel()]
+
+
+def read_mixing(text: str) -> Mixing:
+    """A setting from the text of a table.
+
+    Raises
+    ------
+    InputError
+        The text is none that `texts_of` writes.
+    """
+    size = text.split(" ")[-1]
+    for kind in (InFlight, Chunked):
+        if size.isdecimal() and text == str(found := kind(int(size))):
+            return found
+    if text == str(PerMix()):
+        return PerMix()
+    raise InputError(Problem("scheduler", f"{text!r} is no setting; write 'in-flight 4' or 'chunked 2048'"))
