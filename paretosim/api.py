@@ -15,11 +15,12 @@ from .spec.simulation import Simulation
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from .sim.run import SimulationResult
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """A sweep's answer.
 
@@ -47,8 +48,21 @@ class Sweep:
         """What ``summary.json`` holds."""
         return self.result.summary
 
+    @property
+    def figure(self) -> Figure:
+        """The picture of the fronts, a matplotlib figure of your own to change."""
+        from .report.figures import frontiers_figure
+
+        return frontiers_figure(self.fronts, self.result.scenario.name, self.result.facts())
+
     def plot(self, path: str | Path = "frontier.png") -> Path:
-        """Draw the fronts of every mix into a PNG."""
+        """Write `figure` as PNG, PDF or SVG, whichever the suffix of `path` says.
+
+        Raises
+        ------
+        InputError
+            The suffix is another one.
+        """
         from .report.figures import draw_frontiers
 
         draw_frontiers(self.fronts, Path(path), self.result.scenario.name, self.result.facts())
@@ -82,6 +96,19 @@ class Sweep:
         from .report.text import sweep_text
 
         return sweep_text(self.result)
+
+    def __repr__(self) -> str:
+        summary = self.summary
+        mixes = len(self.result.scenario.workload.mixes)
+        return (
+            f"<Sweep {summary['scenario']} ({summary['scenario_id']}): {len(self.result.front_table['mix'])} designs on "
+            f"the frontier of {mixes} {'mix' if mixes == 1 else 'mixes'}, of {summary['designs']:,}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from .report.notebook import sweep_html
+
+        return sweep_html(repr(self), self.frontier, self.figure)
 
 
 def sweep(
@@ -117,7 +144,7 @@ def sweep(
     return Sweep(run_sweep(scenario, store, How(executor, **how), progress), store)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Simulated:
     """A simulation's answer.
 
@@ -154,8 +181,21 @@ class Simulated:
 
         return links_frame(self.result)
 
+    @property
+    def figure(self) -> Figure:
+        """Queues, engines and latencies over time, a matplotlib figure of your own to change."""
+        from .report.simulation_figure import simulation_figure
+
+        return simulation_figure(self.result)
+
     def plot(self, path: str | Path = "simulation.png") -> Path:
-        """Draw queues, engines and latencies over time into a PNG."""
+        """Write `figure` as PNG, PDF or SVG, whichever the suffix of `path` says.
+
+        Raises
+        ------
+        InputError
+            The suffix is another one.
+        """
         from .report.simulation_figure import draw_simulation
 
         draw_simulation(self.result, Path(path))
@@ -171,6 +211,18 @@ class Simulated:
         from .report.simulation import simulation_text
 
         return simulation_text(self.result)
+
+    def __repr__(self) -> str:
+        summary = self.summary
+        return (
+            f"<Simulated {summary['scenario']}, seed {summary['seed']}: {summary['completed']:,} of "
+            f"{summary['requests']:,} requests in {summary['duration_s']:.4g} s>"
+        )
+
+    def _repr_html_(self) -> str:
+        from .report.notebook import simulation_html
+
+        return simulation_html(repr(self), self.summary, self.figure)
 
 
 def simulate(
