@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from .measured.estimate import Estimate
     from .sim.run import SimulationResult
 
 
@@ -99,10 +100,10 @@ class Sweep:
 
     def __repr__(self) -> str:
         summary = self.summary
-        mixes = len(self.result.scenario.workload.mixes)
+        found = len(self.result.front_table["mix"])
         return (
-            f"<Sweep {summary['scenario']} ({summary['scenario_id']}): {len(self.result.front_table['mix'])} designs on "
-            f"the frontier of {mixes} {'mix' if mixes == 1 else 'mixes'}, of {summary['designs']:,}>"
+            f"<Sweep {summary['scenario']} ({summary['scenario_id']}): {found} of {summary['designs']:,} designs on the "
+            "frontier>"
         )
 
     def _repr_html_(self) -> str:
@@ -261,6 +262,35 @@ def simulate(
     result = run_simulation(scenario, store, seed, allow_plugins, progress)
     result.summary.update(banded(result, store))
     return Simulated(result)
+
+
+def estimate(model: str, gpu: str, profiles: Iterable[str | Path] | Store = (), **asked: Any) -> Estimate:
+    """Price one step of one engine as a sweep does, host time included: seconds by operator, memory by part.
+
+    Parameters
+    ----------
+    model, gpu : names, or the path of a ``config.json`` for the model.
+    profiles : as for `sweep`.
+    asked : the other fields of `paretosim.measured.estimate.Question`; with ``isl`` the step is a prefill, with
+        ``context`` a decode step.
+
+    Raises
+    ------
+    InputError
+        The question is wrong; every problem at once.
+
+    Examples
+    --------
+    >>> import paretosim as ps
+    >>> step = ps.estimate("meta-llama/Llama-3.1-70B", "b200_sxm", precision="fp8", tp=4, batch=16, context=4096)
+    >>> step.operator_s["host"] < step.step_s
+    True
+    """
+    from .measured.estimate import Question
+    from .measured.estimate import estimate as run_estimate
+
+    phase = {"phase": "decode" if asked.get("isl") is None else "prefill"}
+    return run_estimate(Question(model=model, gpu=gpu, **phase | asked), _store(profiles))
 
 
 def _store(profiles: Iterable[str | Path] | Store) -> Store:
