@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .api import Simulated, Sweep, simulate, sweep
+    from .api import Simulated, Sweep, estimate, simulate, sweep
     from .designs.front import Front
     from .errors import InputError, ParetosimError
     from .profiles.store import Store
@@ -26,6 +26,7 @@ _HOME = {
     "Simulated": ".api",
     "Store": ".profiles.store",
     "Sweep": ".api",
+    "estimate": ".api",
     "load_model": ".spec.model",
     "load_scenario": ".spec.scenario",
     "load_simulation": ".spec.simulation",
@@ -34,7 +35,7 @@ _HOME = {
 }
 
 __all__ = [
-    "Front", "InputError", "ParetosimError", "Simulated", "Store", "Sweep", "__version__", "load_model",
+    "Front", "InputError", "ParetosimError", "Simulated", "Store", "Sweep", "__version__", "estimate", "load_model",
     "load_scenario", "load_simulation", "simulate", "sweep",
 ]  # fmt: skip
 

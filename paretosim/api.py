@@ -16,11 +16,13 @@ from .spec.simulation import Simulation
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
+    from .measured.estimate import Estimate
     from .sim.run import SimulationResult
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """A sweep's answer.
 
@@ -48,8 +50,21 @@ class Sweep:
         """What ``summary.json`` holds."""
         return self.result.summary
 
+    @property
+    def figure(self) -> Figure:
+        """The picture of the fronts, a matplotlib figure of your own to change."""
+        from .report.figures import frontiers_figure
+
+        return frontiers_figure(self.fronts, self.result.scenario.name, self.result.facts())
+
     def plot(self, path: str | Path = "frontier.png") -> Path:
-        """Draw the fronts of every mix into a PNG."""
+        """Write `figure` as PNG, PDF or SVG, whichever the suffix of `path` says.
+
+        Raises
+        ------
+        InputError
+            The suffix is another one.
+        """
         from .report.figures import draw_frontiers
 
         draw_frontiers(self.fronts, Path(path), self.result.scenario.name, self.result.facts())
@@ -90,6 +105,19 @@ class Sweep:
 
         return sweep_text(self.result)
 
+    def __repr__(self) -> str:
+        summary = self.summary
+        found = len(self.result.front_table["mix"])
+        return (
+            f"<Sweep {summary['scenario']} ({summary['scenario_id']}): {found} of {summary['designs']:,} designs on the "
+            "frontier>"
+        )
+
+    def _repr_html_(self) -> str:
+        from .report.notebook import sweep_html
+
+        return sweep_html(repr(self), self.frontier, self.figure)
+
 
 def sweep(
     scenario: Scenario | str | Path,
@@ -124,7 +152,7 @@ def sweep(
     return Sweep(run_sweep(scenario, store, How(executor, **how), progress), store)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Simulated:
     """A simulation's answer.
 
@@ -161,8 +189,21 @@ class Simulated:
 
         return links_frame(self.result)
 
+    @property
+    def figure(self) -> Figure:
+        """Queues, engines and latencies over time, a matplotlib figure of your own to change."""
+        from .report.simulation_figure import simulation_figure
+
+        return simulation_figure(self.result)
+
     def plot(self, path: str | Path = "simulation.png") -> Path:
-        """Draw queues, engines and latencies over time into a PNG."""
+        """Write `figure` as PNG, PDF or SVG, whichever the suffix of `path` says.
+
+        Raises
+        ------
+        InputError
+            The suffix is another one.
+        """
         from .report.simulation_figure import draw_simulation
 
         draw_simulation(self.result, Path(path))
@@ -178,6 +219,18 @@ class Simulated:
         from .report.simulation import simulation_text
 
         return simulation_text(self.result)
+
+    def __repr__(self) -> str:
+        summary = self.summary
+        return (
+            f"<Simulated {summary['scenario']}, seed {summary['seed']}: {summary['completed']:,} of "
+            f"{summary['requests']:,} requests in {summary['duration_s']:.4g} s>"
+        )
+
+    def _repr_html_(self) -> str:
+        from .report.notebook import simulation_html
+
+        return simulation_html(repr(self), self.summary, self.figure)
 
 
 def simulate(
@@ -216,6 +269,35 @@ def simulate(
     result = run_simulation(scenario, store, seed, allow_plugins, progress)
     result.summary.update(banded(result, store))
     return Simulated(result)
+
+
+def estimate(model: str, gpu: str, profiles: Iterable[str | Path] | Store = (), **asked: Any) -> Estimate:
+    """Price one step of one engine as a sweep does, host time included: seconds by operator, memory by part.
+
+    Parameters
+    ----------
+    model, gpu : names, or the path of a ``config.json`` for the model.
+    profiles : as for `sweep`.
+    asked : the other fields of `paretosim.measured.estimate.Question`; with ``isl`` the step is a prefill, with
+        ``context`` a decode step.
+
+    Raises
+    ------
+    InputError
+        The question is wrong; every problem at once.
+
+    Examples
+    --------
+    >>> import paretosim as ps
+    >>> step = ps.estimate("meta-llama/Llama-3.1-70B", "b200_sxm", precision="fp8", tp=4, batch=16, context=4096)
+    >>> step.operator_s["host"] < step.step_s
+    True
+    """
+    from .measured.estimate import Question
+    from .measured.estimate import estimate as run_estimate
+
+    phase = {"phase": "decode" if asked.get("isl") is None else "prefill"}
+    return run_estimate(Question(model=model, gpu=gpu, **phase | asked), _store(profiles))
 
 
 def _store(profiles: Iterable[str | Path] | Store) -> Store:

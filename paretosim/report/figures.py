@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,11 @@ from ..designs.blend import BLEND
 from ..designs.compare import Fronts, best_gain, curve, mode_rows
 from ..designs.front import Front
 from ..errors import InputError
+from .picture import save_figure
+from .text import mix_title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: told apart by every kind of colour vision. Of its pairs, this one also reads well as text.
 COLOURS = {"colocated": "#D55E00", "disaggregated": "#0072B2"}
@@ -27,7 +32,13 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 
 
 def draw_frontiers(fronts: Fronts, path: Path, title: str, facts: Mapping[str, str]) -> None:
-    """Draw every mix's fronts, colocated against disaggregated, and write a PNG; same input, same bytes.
+    """Write the picture of `frontiers_figure` as PNG, PDF or SVG, whichever the suffix says; same input, same bytes."""
+    # Little larger than at the usual level, and half as long to write.
+    save_figure(lambda: frontiers_figure(fronts, title, facts), path, {"compress_level": 3})
+
+
+def frontiers_figure(fronts: Fronts, title: str, facts: Mapping[str, str]) -> Figure:
+    """Draw every mix's fronts, colocated against disaggregated.
 
     Both axes are linear and start at zero: the arrow of a gain against the height below it is then the gain itself,
     and designs that are nearly idle take little room. Straight lines join the designs because that is how the gain
@@ -37,8 +48,12 @@ def draw_frontiers(fronts: Fronts, path: Path, title: str, facts: Mapping[str, s
     ----------
     fronts : rows under the columns of `paretosim.designs.table.COLUMNS`, a frame or arrays by name.
     facts : what the footer says.
+
+    Raises
+    ------
+    InputError
+        There is no row.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     if "mix" not in fronts or not len(fronts["mix"]):
@@ -76,8 +91,7 @@ def draw_frontiers(fronts: Fronts, path: Path, title: str, facts: Mapping[str, s
     half = -(-len(said) // 2)
     footer = "   ".join(said) if columns > 1 else "\n".join("   ".join(part) for part in (said[:half], said[half:]))
     figure.text(0.995, 0.004, footer, ha="right", va="bottom", fontsize=6.5, color="0.45", parse_math=False)
-    # Little larger than at the usual level, and half as long to write.
-    FigureCanvasAgg(figure).print_png(path, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+    return figure
 
 
 def _markers(fronts: Fronts, mixes: list[str]) -> dict[str, str]:
@@ -107,14 +121,6 @@ def _marker_handle(name: str, shape: str) -> Any:
     return Line2D([], [], marker=shape, linestyle="", color="0.35", markersize=6, label=name)
 
 
-def _title(fronts: Fronts, mix: str) -> str:
-    mixes = np.asarray(fronts["mix"])
-    if mix == BLEND and len(set(mixes)) > 1:
-        return f"{mix} mixes by weight"
-    isl, osl = (np.asarray(fronts[name])[mixes == mix][0] for name in ("isl", "osl"))
-    return f"ISL {isl} / OSL {osl}" if mix == f"{isl}/{osl}" else f"{mix}: ISL {isl} / OSL {osl}"
-
-
 def _panel(axis: Any, fronts: Fronts, mix: str, markers: Mapping[str, str]) -> None:
     found: dict[str, Front] = {}
     for serving, colour in COLOURS.items():
@@ -134,7 +140,10 @@ def _panel(axis: Any, fronts: Fronts, mix: str, markers: Mapping[str, str]) -> N
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=0)
     axis.margins(0.05)
-    axis.set_title(_title(fronts, mix), fontsize=10, loc="left", y=1.0, parse_math=False)
+    mixes = np.asarray(fronts["mix"])
+    isl, osl = (float(np.asarray(fronts[name])[mixes == mix][0]) for name in ("isl", "osl"))
+    title = mix_title(mix, isl, osl, blend=mix == BLEND and len(set(mixes)) > 1)
+    axis.set_title(title, fontsize=10, loc="left", y=1.0, parse_math=False)
     axis.grid(color="0.92", linewidth=0.8)
     axis.tick_params(labelsize=8, colors="0.3")
     for side in ("top", "right"):
@@ -172,7 +181,7 @@ def _mark_gain(axis: Any, colocated: Front, disaggregated: Front) -> float:
     axis.annotate(
         "", (x, high), (x, low), arrowprops={"arrowstyle": "-|>", "color": "0.25", "linewidth": 1.1}, zorder=4
     )
-    note = f"{gain.ratio - 1:+.0%} at {x:.0f} tok/s/user"
+    note = f"{gain} at {x:.0f} tok/s/user"
     _beside(axis, x, low, note, right=False, color="0.25", fontsize=8)
     return low
 

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..sim.metrics import Latencies
 from ..sim.run import SimulationResult
 from ..sim.series import Series, series
+from .picture import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = {"prefill": "#D55E00", "decode": "#0072B2", "colocated": "#0072B2"}
 """Okabe and Ito's palette, as the fronts have it."""
 
 
 def draw_simulation(result: SimulationResult, path: Path) -> None:
-    """Write a PNG with what waits, runs and works over time, and latencies by arrival; same input, same bytes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """Write the picture of `simulation_figure` as PNG, PDF or SVG, by the suffix; same input, same bytes."""
+    save_figure(lambda: simulation_figure(result), path)
+
+
+def simulation_figure(result: SimulationResult) -> Figure:
+    """Draw what waits, runs and works over time, and latencies by arrival."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7.6), dpi=130, layout="constrained")
@@ -41,7 +49,7 @@ def draw_simulation(result: SimulationResult, path: Path) -> None:
     if np.isfinite(summary["slo_attainment"]) and np.isfinite([slo.ttft_s, slo.tpot_s]).any():
         title += f", targets met by {summary['slo_attainment']:.0%}"
     figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left", parse_math=False)
-    FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
+    return figure
 
 
 def _plain(axis: Any, title: str) -> None:

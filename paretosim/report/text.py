@@ -34,10 +34,11 @@ def sweep_text(result: SweepResult) -> str:
     ]
     for mix, points in result.points.items():
         why = summary["unreachable_mixes"].get(mix)
-        if mix == BLEND and not summary["feasible_designs_for_every_mix"]:
+        is_blend = mix == BLEND and len(result.points) > 1
+        if is_blend and not summary["feasible_designs_for_every_mix"]:
             why = "no engine is feasible for every mix"
         answer = _mix_lines(result, mix) if why is None else [f"  {why}"]
-        lines += ["", mix_title(mix, points.isl, points.osl), *answer]
+        lines += ["", mix_title(mix, points.isl, points.osl, blend=is_blend), *answer]
     lines.append("")
     if summary["weighted_gain"] is not None and len(scenario.workload.mixes) > 1:
         mean = f"{summary['weighted_gain'] - 1:+.0%}"
@@ -54,9 +55,9 @@ def sweep_text(result: SweepResult) -> str:
     return "\n".join(_wrapped(line) for line in lines)
 
 
-def mix_title(mix: str, isl: float, osl: float) -> str:
-    """A mix in a heading: its lengths, after its name where it has one."""
-    if mix == BLEND:
+def mix_title(mix: str, isl: float, osl: float, blend: bool = False) -> str:
+    """A mix in a heading: its lengths, after its name where it has one; or the blend of all mixes."""
+    if blend:
         return "All mixes by weight, on one deployment"
     lengths = f"ISL {isl:.0f} / OSL {osl:.0f}"
     return lengths if mix == f"{isl:.0f}/{osl:.0f}" else f"{mix}: {lengths}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,9 +13,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from paretosim.designs.space import WIDTHS
 from paretosim.designs.table import COLUMNS, WHOLE
 from paretosim.errors import InputError
 from paretosim.report.explorer import to_json, write_explorer
+from paretosim.spec.parallelism import Parallelism
 
 NASTY = "</script><script>alert(1)</script><!-- & \" ' \u2028 @@DATA@@"
 POOL = {"workers": 3, "batch": 8, "tp": 2, "pp": 1}
@@ -162,3 +166,22 @@ def test_every_missing_and_doubled_column_is_named_at_once(tmp_path: Path) -> No
     with pytest.raises(InputError) as caught:
         write_explorer(frame, tmp_path / "x.html", "t", {})
     assert [problem.key for problem in caught.value.problems] == ["serving", "pareto", "isl"]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="the page's own code runs in Node.js")
+@pytest.mark.parametrize("experts", [False, True])
+def test_the_page_writes_a_layout_as_the_terminal_does(page: Page, experts: bool) -> None:
+    layouts = [Parallelism(4), Parallelism(2, pp=2, cp=2), Parallelism(1, attn_dp=4), Parallelism(8)]
+    if experts:
+        layouts += [Parallelism(4, attn_dp=2, moe_ep=2), Parallelism(1, attn_dp=8, moe_ep=8)]
+    rows = [{f"decode_{width}": getattr(one, width) for width in (*WIDTHS, "moe_tp")} for one in layouts]
+    script = page.scripts[2]
+    function = script[script.index("const hasExperts") : script.index("function pool(d, name)")]
+    code = f"""
+        const has = (value) => value !== null && value !== undefined && value !== "";
+        const designs = {json.dumps(rows)};
+        {function}
+        console.log(JSON.stringify([hasExperts, designs.map((d) => layout(d, "decode"))]));
+    """
+    run = subprocess.run(["node", "-e", code], capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout) == [experts, [str(one) for one in layouts]]

@@ -6,22 +6,17 @@ from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import paretosim as ps
+from paretosim.designs.compare import mode_front
 from paretosim.errors import InputError
-from paretosim.report.figures import draw_frontiers
+from paretosim.report.figures import COLOURS, draw_frontiers, frontiers_figure
 
 FACTS = {"model": "m", "paretosim": "0"}
-
-
-def size(path: Path) -> tuple[int, int]:
-    """Width and height in the header of a PNG."""
-    head = path.read_bytes()[:24]
-    assert head[:8] == b"\x89PNG\r\n\x1a\n"
-    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
 
 
 def relabelled(fronts: pd.DataFrame, copies: int) -> pd.DataFrame:
@@ -30,21 +25,31 @@ def relabelled(fronts: pd.DataFrame, copies: int) -> pd.DataFrame:
     return pd.concat([first.assign(mix=f"{1000 + i}/100") for i in range(copies)], ignore_index=True)
 
 
-@pytest.mark.parametrize(("mixes", "rows", "columns"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (7, 3, 3)])
-def test_there_is_a_panel_for_every_mix(
-    quickstart: ps.Sweep, tmp_path: Path, mixes: int, rows: int, columns: int
+@pytest.mark.parametrize("mixes", [1, 2, 3, 7])
+def test_there_is_a_panel_for_every_mix_and_none_covers_another(quickstart: ps.Sweep, mixes: int) -> None:
+    figure = frontiers_figure(relabelled(quickstart.fronts, mixes), "title", FACTS)
+    assert [axis.get_title(loc="left").split(":")[0] for axis in figure.axes] == [
+        f"{1000 + i}/100" for i in range(mixes)
+    ]
+    boxes = [axis.get_position() for axis in figure.axes]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert all(0 < box.x0 < box.x1 < 1 and 0 < box.y0 < box.y1 < 1 for box in boxes)
+
+
+@pytest.mark.parametrize("servings", [["colocated"], ["disaggregated"], ["colocated", "disaggregated"]])
+def test_the_curves_are_the_fronts_of_the_serving_modes_that_are_there(
+    quickstart: ps.Sweep, servings: list[str]
 ) -> None:
-    draw_frontiers(relabelled(quickstart.fronts, mixes), tmp_path / "f.png", "title", FACTS)
-    width, height = size(tmp_path / "f.png")
-    assert width == pytest.approx(130 * (1.2 + 4.6 * columns), abs=1)
-    assert height == pytest.approx(130 * (1.6 + 3.7 * rows), abs=1)
-
-
-@pytest.mark.parametrize("serving", ["colocated", "disaggregated"])
-def test_one_serving_mode_alone_is_drawn(quickstart: ps.Sweep, tmp_path: Path, serving: str) -> None:
     fronts = quickstart.fronts
-    draw_frontiers(fronts[fronts["serving"] == serving], tmp_path / "f.png", "title", FACTS)
-    assert size(tmp_path / "f.png")[0] > 1000
+    figure = frontiers_figure(fronts[fronts["serving"].isin(servings)], "title", FACTS)
+    for axis, mix in zip(figure.axes, quickstart.result.points, strict=True):
+        curves = {line.get_color(): line.get_xydata() for line in axis.lines if line.get_linestyle() != "None"}
+        assert set(curves) == {COLOURS[serving] for serving in servings}
+        for serving in servings:
+            front, _ = mode_front(fronts, mix, serving)
+            assert (curves[COLOURS[serving]] == np.column_stack([front.x, front.y])).all()
+        words = {text.get_text() for text in axis.texts}
+        assert set(servings) <= words and not (set(COLOURS) - set(servings)) & words
 
 
 def test_the_same_fronts_give_the_same_bytes_and_others_do_not(quickstart: ps.Sweep, tmp_path: Path) -> None:
@@ -65,20 +70,17 @@ def test_nothing_to_draw_is_an_error(quickstart: ps.Sweep, tmp_path: Path) -> No
 
 def test_names_are_drawn_as_they_are_and_never_read_as_formulas(quickstart: ps.Sweep, tmp_path: Path) -> None:
     name = r"$\frac$ of 5$"
-    draw_frontiers(relabelled(quickstart.fronts, 1).assign(mix=name), tmp_path / "f.png", name, {name: name})
-    assert size(tmp_path / "f.png")[0] > 700
+    draw_frontiers(relabelled(quickstart.fronts, 1).assign(mix=name), tmp_path / "f.svg", name, {name: name})
+    drawn = (tmp_path / "f.svg").read_text()
+    assert drawn.count(f">{name}</text>") == 1 and f">{name}: ISL 8192" in drawn and f">{name}: {name}</text>" in drawn
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("seed", range(8))
-def test_no_word_in_a_panel_covers_another(
-    synthetic_fronts: Callable[..., pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
-    drawn: list[FigureCanvasAgg] = []
-    monkeypatch.setattr(FigureCanvasAgg, "print_png", lambda canvas, *_, **__: drawn.append(canvas))
-    draw_frontiers(synthetic_fronts(seed=seed), tmp_path / "f.png", "title", FACTS)
-    drawn[0].draw()
-    for axis in drawn[0].figure.axes:
+def test_no_word_in_a_panel_covers_another(synthetic_fronts: Callable[..., pd.DataFrame], seed: int) -> None:
+    figure = frontiers_figure(synthetic_fronts(seed=seed), "title", FACTS)
+    FigureCanvasAgg(figure).draw()
+    for axis in figure.axes:
         words = [text for text in axis.texts if text.get_text()]
         assert len(words) == 3  # two names and a gain
         boxes = {text.get_text(): text.get_window_extent() for text in words}
@@ -86,17 +88,15 @@ def test_no_word_in_a_panel_covers_another(
 
 
 def test_a_name_at_the_edge_of_a_panel_stays_out_of_the_next_one(
-    synthetic_fronts: Callable[..., pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    synthetic_fronts: Callable[..., pd.DataFrame],
 ) -> None:
-    drawn: list[FigureCanvasAgg] = []
-    monkeypatch.setattr(FigureCanvasAgg, "print_png", lambda canvas, *_, **__: drawn.append(canvas))
     fronts = synthetic_fronts()
     steep = fronts[fronts["serving"] == "disaggregated"]
     steep = steep.assign(interactivity_tok_s_user=150 + 0.1 * steep["interactivity_tok_s_user"])
-    draw_frontiers(steep, tmp_path / "f.png", "title", FACTS)
-    drawn[0].draw()
-    panels = [axis.get_window_extent() for axis in drawn[0].figure.axes]
-    for place, axis in enumerate(drawn[0].figure.axes):
+    figure = frontiers_figure(steep, "title", FACTS)
+    FigureCanvasAgg(figure).draw()
+    panels = [axis.get_window_extent() for axis in figure.axes]
+    for place, axis in enumerate(figure.axes):
         others = [panel for other, panel in enumerate(panels) if other != place]
         for text in axis.texts:
             assert not any(text.get_window_extent().overlaps(panel) for panel in others if text.get_text())
