@@ -19,6 +19,7 @@ from .kernels import Kernels
 from .layer import Part
 from .operators import Exchange, PerToken
 from .overlap import Overlap, halves
+from .prefix_floor import fixed_share
 from .sequence import SequenceOperator
 from .stage import Stage, Stages
 from .step import Made, StepCost
@@ -204,7 +205,8 @@ def _prefill_seconds(
     whole = operator.prefill(kernels, prompts, lengths).cut(cp)
     seconds = monotone(np.broadcast_to(whole.timed.seconds, (len(BATCHES), len(PROMPTS))))
     both = np.stack([seconds, seconds * whole.timed.measured])
-    pairs = 1.0 - whole.keys - whole.tokens
-    anew, kept = (0.0, whole.keys) if kept_keys else (whole.keys, 0.0)
-    parts = zip(PREFILL, (anew, whole.tokens, pairs, kept), strict=True)
+    fixed = fixed_share(seconds, whole.keys, whole.tokens) if whole.latency else 0.0
+    keys, tokens, pairs = ((1 - fixed) * share for share in (whole.keys, whole.tokens, 1.0 - whole.keys - whole.tokens))
+    anew, kept = (fixed, keys) if kept_keys else (fixed + keys, 0.0)
+    parts = zip(PREFILL, (anew, tokens, pairs, kept), strict=True)
     return tuple((sees, both * part) for sees, part in parts if np.any(part))

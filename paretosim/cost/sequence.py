@@ -25,11 +25,14 @@ class Prefill(NamedTuple):
     ----------
     timed : of prompts with nothing cached.
     keys, tokens : shares of its seconds in 0..1, arrays of its shape or numbers; the rest is pairs.
+    latency : whether kernels take so long for few tokens that a part must be held fixed
+        (`paretosim.cost.prefix_floor`): linear layers, whose work no prefix changes, and those that select keys.
     """
 
     timed: Timed
     keys: Floats | float = 0.0
     tokens: Floats | float = 0.0
+    latency: bool = False
 
     def cut(self, cp: int) -> Prefill:
         """One of `cp` groups' part: as many new tokens and causal pairs as any other (zigzag), and all keys."""
@@ -38,9 +41,8 @@ class Prefill(NamedTuple):
         left = self.keys + (1 - self.keys) / cp
         seconds = np.maximum(self.timed.seconds * left, np.minimum(self.timed.seconds, LAUNCH_S))
         # Nobody timed a kernel with fewer queries than keys.
-        return Prefill(
-            Timed(seconds, self.timed.measured * self.keys / left), self.keys / left, self.tokens / cp / left
-        )
+        timed = Timed(seconds, self.timed.measured * self.keys / left)
+        return Prefill(timed, self.keys / left, self.tokens / cp / left, self.latency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class BlockAttention:
         """For arrays of prompts and their length."""
         timed = kernels.block("prefill", self.block)(self.block, prompts, isl)
         keys, tokens = self.block.shares(kernels.gpu, self.block.prefill(prompts, isl))
-        return Prefill(timed, keys, tokens)
+        return Prefill(timed, keys, tokens, latency=self.block.attention.indexer is not None)
 
     def decode(self, kernels: Kernels, batch: Floats, context: Floats, queries: int = 1) -> Timed:
         """For arrays of sequences and their context; `queries` tokens of a sequence read the cache once."""
@@ -114,7 +116,7 @@ class DeltaRule:
 
     def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
         """For arrays of prompts and their length."""
-        return Prefill(kernels.delta(self.op, "prefill")(self.shape, prompts, isl), tokens=1.0)
+        return Prefill(kernels.delta(self.op, "prefill")(self.shape, prompts, isl), tokens=1.0, latency=True)
 
     def decode(self, kernels: Kernels, batch: Floats, context: Floats, queries: int = 1) -> Timed:
         """For arrays of sequences; the context does not matter.
