@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ..errors import InputError
+from ..errors import InputError, Problem
 from ..execution.executor import Executor
 from ..profiles.grid import Floats
 from ..profiles.store import Store
@@ -20,8 +20,10 @@ from .batch_replay import replay_all
 from .fit import FITTED, Evidence, Fit, fit
 from .hand_over import HandOverRuns
 from .leave_out import COUNTS, Given, given_some, groups_of, leave_out_aggregated, leave_out_hand_over, refined
+from .plausible import refuse_at_bounds
+from .refusals import fitted_on
 from .replay import Replay
-from .rows import Row, rows_hash
+from .rows import MOST_PROBLEMS, Row, rows_hash
 from .validation import load_of_row
 
 
@@ -171,6 +173,7 @@ def study(rows: Sequence[Row], store: Store, executor: Executor | None = None) -
         mine = [i for i, row in enumerate(aggregated) if row.engine == engine]
         own, runs = [aggregated[i] for i in mine], [replays[i] for i in mine]
         fits[engine] = fit(_evidence(engine, own, runs))
+        refuse_at_bounds(fits[engine], engine)
         found = leave_out_aggregated(own, runs)
         given += given_some(own, runs, COUNTS[1:])
         kept += own
@@ -201,15 +204,15 @@ def own_rows(rows: Sequence[Row], engine: str, store: Store, executor: Executor 
     Raises
     ------
     InputError
-        None of the rows is of that engine, or aggregated.
+        None of the rows is of that engine, aggregated and without speculation or unknown flags, one has no answer, or
+        the fit ends where what is plausible ends.
     """
-    wanted = [row for row in rows if row.engine == engine and len(row.pools) == 1]
-    mine, replays = answered(wanted, store, executor)
     shipped = store.engine(engine).calibration
+    wanted = fitted_on((row for row in rows if row.engine == engine and len(row.pools) == 1), engine)
+    mine, replays = answered(wanted, store, executor)
     start = as_fit(shipped)
-    if not mine:
-        raise InputError(f"no aggregated row of {engine} can be fitted on")
     found = refined(start, mine, replays)
+    refuse_at_bounds(found, engine, start)
     counts = Counter(replay.deployment for replay in replays)
     return Calibrated(engine, found, 1e3 * shipped.hand_over_s, len(mine), rows_hash(mine), counts)
 
@@ -221,10 +224,17 @@ def as_fit(calibration: Calibration) -> Fit:
 
 
 def answered(rows: Sequence[Row], store: Store, executor: Executor | None = None) -> tuple[list[Row], list[Replay]]:
-    """Rows that have an answer, simulated with kernels alone."""
+    """Rows simulated with kernels alone.
+
+    Raises
+    ------
+    InputError
+        A row has no answer.
+    """
     answers = replay_all(rows, replace(store, calibrations={}), executor)
-    pairs = [(row, answer) for row, answer in zip(rows, answers, strict=True) if isinstance(answer, Replay)]
-    return [row for row, _ in pairs], [answer for _, answer in pairs]
+    if refused := [(row, said) for row, said in zip(rows, answers, strict=True) if isinstance(said, str)]:
+        raise InputError([Problem(f"row {row.place + 2}", said) for row, said in refused[:MOST_PROBLEMS]])
+    return list(rows), [answer for answer in answers if isinstance(answer, Replay)]
 
 
 def _evidence(engine: str, rows: Sequence[Row], replays: Sequence[Replay]) -> Evidence:

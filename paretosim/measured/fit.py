@@ -28,6 +28,8 @@ ENGINE_SPREAD = 0.25
 """Prior of an engine's log kernel scale around the tables."""
 LAUNCH_STARTS = (0.02, 0.1, 0.3)
 """Shares of the range of the launches' time from which the fit begins."""
+LOG_REACH = 1.2
+"""Farthest that a log kernel scale may go from where it starts."""
 PRIOR = 0.4
 """Weight of a parameter's distance from what changes nothing, relative to its range and to one row in a hundred."""
 
@@ -124,8 +126,8 @@ def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITT
         ])  # fmt: skip
 
     count = int(wanted.sum()) + 1 + len(evidence.lanes)
-    lower = np.r_[(low - centre)[wanted] / reach[wanted], np.full(count - wanted.sum(), -1.2)]
-    upper = np.r_[(high - centre)[wanted] / reach[wanted], np.full(count - wanted.sum(), 1.2)]
+    lower = np.r_[(low - centre)[wanted] / reach[wanted], np.full(count - wanted.sum(), -LOG_REACH)]
+    upper = np.r_[(high - centre)[wanted] / reach[wanted], np.full(count - wanted.sum(), LOG_REACH)]
     begin = np.r_[np.full(wanted.sum(), 0.02), np.zeros(count - wanted.sum())]
     launch = [i for i, name in enumerate(names) if name == "launch_us"]
     solutions = []
@@ -144,9 +146,9 @@ def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITT
         at, half = values[place], z * deviation[i] * reach[place]
         intervals[name] = (max(low[place], at - half), min(high[place], at + half))
     for i, lane in enumerate(evidence.lanes):
-        half = z * deviation[wanted.sum() + 1 + i]
+        half = min(z * deviation[wanted.sum() + 1 + i], LOG_REACH)
         intervals[lane] = (np.exp(whole + lanes[i] - half), np.exp(whole + lanes[i] + half))
-    half = z * deviation[wanted.sum()]
+    half = min(z * deviation[wanted.sum()], LOG_REACH)
     intervals["kernel_scale"] = (np.exp(whole - half), np.exp(whole + half))
     scales = dict(start.lanes) if start else {}
     scales |= {name: float(np.exp(whole + d)) for name, d in zip(evidence.lanes, lanes, strict=True)}
@@ -157,6 +159,11 @@ def fit(evidence: Evidence, start: Fit | None = None, free: Sequence[str] = FITT
 
 
 def _deviations(jacobian: Floats, residuals: Floats, rows: int) -> Floats:
-    """Standard deviation of each unknown, rows of one deployment counted as if they were independent."""
+    """Standard deviation of each unknown, rows of one deployment counted as if they were independent.
+
+    Rows that are fewer than the unknowns leave every value possible: two latencies a row.
+    """
+    if 2 * rows <= jacobian.shape[1]:
+        return np.full(jacobian.shape[1], np.inf)
     noise = (residuals**2).sum() / max(1, 2 * rows - jacobian.shape[1])
     return np.sqrt(np.clip(np.diag(np.linalg.pinv(jacobian.T @ jacobian)) * noise, 0.0, None))

@@ -18,9 +18,10 @@ from ..sim.run import seen_by_client
 from ..spec.calibration import lane_of_deployment
 from ..spec.cluster import ServedPool
 from ..spec.model import ModelSpec, deployment_name, load_model
-from .deployment import simulation_of
+from .deployment import layout_of, simulation_of
 from .launch import launch_of
 from .recipes import Recipes, shipped_recipes
+from .refusals import refuse_row
 from .regressors import terms_of
 from .rows import Row
 
@@ -83,6 +84,8 @@ class Replayer:
         engine, model = self._store.engine(row.engine), self.model(row.model)
         launch = launch_of(row, engine, self._recipes)
         simulation = simulation_of(row, model, engine, launch, self._per_slot)
+        layouts = [layout_of(engines, model, launch) for engines in row.pools]
+        refuse_row(row, layouts, model, self._store.gpu(row.gpu), simulation.workload.requests)
         key = (row.model, row.engine, *map(str, (simulation.precision, simulation.host, simulation.settings)))
         if key not in self._builders:
             kernels = self._kernels.setdefault(row.engine, {})

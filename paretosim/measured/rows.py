@@ -23,12 +23,22 @@ COLUMNS = (
     "decode_moe_ep", "n_gpus", "spec_decode_inferred", "client",
 )  # fmt: skip
 _WEIGHTS: dict[str, Format] = {
-    "fp8": "fp8", "fp8_block": "fp8", "nvfp4": "fp4", "fp4": "fp4", "int4_wo": "int4", "int4": "int4",
+    "fp8": "fp8", "fp8_block": "fp8", "fp8_static": "fp8", "nvfp4": "fp4", "fp4": "fp4", "mxfp4": "mxfp4",
+    "int4_wo": "int4", "int4": "int4", "int8_wo": "int8", "int8": "int8", "bf16": "bf16", "bfloat16": "bf16",
+    "float16": "bf16",
 }  # fmt: skip
 """Labels of a row; block-scaled FP8 is what the checkpoints of those models hold anyway."""
+LABELS = ("moe_quant", "gemm_quant", "precision")
+"""Columns that say how weights are stored, the first one that is filled counts."""
+_WIDTHS = ("tp", "pp", "attn_dp", "moe_tp", "moe_ep", "workers")
+_FLAGS = ("disagg", "spec_decode_inferred")
+PAGE = "docs/rows.md"
+"""Where the columns are described."""
+_PAIR = ("prefill_", "decode_")
+"""What the columns of each pool begin with."""
 MODES = ("aggregated", "disaggregated")
 """Of a row: by its number of pools, one or two."""
-_MOST_PROBLEMS = 20
+MOST_PROBLEMS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +123,7 @@ def read_frame(path: Path) -> pd.DataFrame:
         raise InputError(Problem("", f"cannot be read: {error}", str(path))) from None
     if missing := [name for name in REQUIRED if name not in frame]:
         hints = [f"{name}{did_you_mean(name, [str(c) for c in frame if c not in COLUMNS])}" for name in missing]
-        raise InputError(Problem("", f"columns are missing: {', '.join(hints)}", f"{path}:1"))
+        raise InputError(Problem("", f"columns are missing: {', '.join(hints)}; {PAGE} describes them", f"{path}:1"))
     if not len(frame):
         raise InputError(Problem("", "holds no row", str(path)))
     return frame
@@ -130,12 +140,12 @@ def rows_of(frame: pd.DataFrame, where: str) -> list[Row]:
     found, problems = [], []
     for place, record in enumerate(frame.to_dict("records")):
         problems += [Problem(key, message, f"{where}:{place + 2}") for key, message in _wrong(record)]
-        if len(problems) >= _MOST_PROBLEMS:
+        if len(problems) >= MOST_PROBLEMS:
             break
         if not problems:
             found.append(_row(place, record))
     if problems:
-        raise InputError(problems[:_MOST_PROBLEMS])
+        raise InputError(problems[:MOST_PROBLEMS])
     return found
 
 
@@ -149,39 +159,65 @@ def _wrong(record: dict[Any, Any]) -> Iterator[tuple[str, str]]:
         if not isinstance(record[key], str):
             yield key, "is missing"
     for key in ("isl", "osl", "concurrency", "ttft_ms", "tpot_ms"):
-        value = record[key]
-        if isinstance(value, str) or not isfinite(value) or value <= 0:
-            yield key, f"must be a number above 0, not {value!r}"
+        value = _number(record[key])
+        if value is None or value <= 0:
+            yield key, f"must be a number above 0, not {record[key]!r}"
         elif key in ("isl", "osl", "concurrency") and value != int(value):
-            yield key, f"must be a whole number, not {value!r}"
-    pools = ("prefill_tp", "decode_tp") if _true(record.get("disagg")) else ("tp",)
-    for key in pools:
-        if not _whole(record, key):
-            yield key, "is missing: how wide is an engine?"
+            yield key, f"must be a whole number, not {record[key]!r}"
+        elif key == "osl" and value < 2:
+            yield key, "must be at least 2: TPOT is the time between tokens"
+    flags = {key: _flag(record.get(key)) for key in _FLAGS}
+    for key, flag in flags.items():
+        if flag is None:
+            yield key, f"must be true or false, not {record[key]!r}"
+    for key in LABELS:
+        if _given(record, key) and record[key] not in _WEIGHTS:
+            near, known = did_you_mean(record[key], _WEIGHTS), ", ".join(_WEIGHTS)
+            yield key, f"unknown format {record[key]!r}{near}; known: {known}"
+    prefixes = _PAIR if flags["disagg"] else ("",)
+    for key in (prefix + name for prefix in prefixes for name in _WIDTHS if (prefix, name) != ("", "workers")):
+        value = _number(record.get(key))
+        if not _given(record, key):
+            if key.endswith("tp") and not key.endswith("moe_tp"):
+                yield key, "is missing: how wide is an engine?"
+        elif value is None or value < 1 or value != int(value):
+            yield key, f"must be a whole number above 0, not {record[key]!r}"
 
 
 def _row(place: int, record: dict[Any, Any]) -> Row:
-    experts, gemm = record.get("moe_quant"), record.get("gemm_quant")
-    label = next((x for x in (experts, gemm, record.get("precision")) if isinstance(x, str)), "bf16")
-    disagg = _true(record.get("disagg"))
-    pools = [_engines(record, prefix) for prefix in (("prefill_", "decode_") if disagg else ("",))]
+    label = next((record[key] for key in LABELS if _given(record, key)), "bf16")
+    pools = [_engines(record, prefix) for prefix in (_PAIR if _flag(record.get("disagg")) else ("",))]
     return Row(
         place, record["framework"], str(record.get("version", "")), record["model"], record["hardware"],
-        _WEIGHTS.get(label, "bf16"),
-        int(record["isl"]), int(record["osl"]), int(record["concurrency"]), tuple(pools), record["ttft_ms"] / 1e3,
-        record["tpot_ms"] / 1e3, str(record.get("client", "")), _true(record.get("spec_decode_inferred")),
+        _WEIGHTS[label],
+        int(float(record["isl"])), int(float(record["osl"])), int(float(record["concurrency"])), tuple(pools),
+        float(record["ttft_ms"]) / 1e3, float(record["tpot_ms"]) / 1e3, str(record.get("client", "")),
+        bool(_flag(record.get("spec_decode_inferred"))),
     )  # fmt: skip
 
 
 def _engines(record: dict[Any, Any], prefix: str) -> Engines:
-    tp, pp, ranks, cut, spread = (_whole(record, prefix + name) for name in ("tp", "pp", "attn_dp", "moe_tp", "moe_ep"))
-    return Engines(tp, pp, ranks, cut, spread, _whole(record, prefix + "workers") or 1)
+    *widths, workers = (int(_number(record.get(prefix + name)) or 0) for name in _WIDTHS)
+    return Engines(*widths, workers=workers or 1)
 
 
-def _whole(record: dict[Any, Any], key: str) -> int:
-    value = record.get(key, 0)
-    return int(value) if not isinstance(value, str) and value is not None and isfinite(value) else 0
+def _given(record: dict[Any, Any], key: str) -> bool:
+    """Whether a cell holds something; what is empty is not a number to pandas."""
+    value = record.get(key)
+    return value is not None and value == value and value != ""
 
 
-def _true(value: Any) -> bool:
-    return value is True or str(value).lower() == "true"
+def _number(value: Any) -> float | None:
+    """A finite number, as a cell or its text holds it; in a column with one wrong cell all cells are text."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return None
+    return found if isfinite(found) and not isinstance(value, bool) else None
+
+
+def _flag(value: Any) -> bool | None:
+    """True or false; false where the cell is empty, None where it holds something else."""
+    if value is None or value != value or value == "":
+        return False
+    return {"true": True, "false": False}.get(str(value).lower())

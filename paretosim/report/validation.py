@@ -30,10 +30,7 @@ def write_validation(result: Validation, out: Path) -> dict[str, Path]:
 def validation_text(result: Validation) -> str:
     """Errors by each way to split the rows: medians of the absolute error, and of predicted over measured."""
     s = result.summary
-    lines = [
-        f"{s['predicted']:,} of {s['rows']:,} rows predicted, {s['launched_by_recipe']:,} launched by a recipe",
-        "",
-    ]
+    lines = [f"{s['predicted']:,} of {s['rows']:,} rows predicted, {s['launched_by_recipe']:,} have a recipe", ""]
     for name, table in result.tables.items():
         lines.append(f"{name:<42}" + "".join(f"{head:>9}" for head in _HEAD))
         for row in table.to_dict("records"):
