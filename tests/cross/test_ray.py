@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-import paretosim as ps
-from paretosim.designs.engines import Engines
 from paretosim.designs.execute import Spent, run_tasks
 from paretosim.designs.journal import Journal
 from paretosim.designs.ray_cluster import Tasks
+
+import paretosim as ps
+from paretosim.designs.engines import Engines
 from paretosim.designs.space import DesignSpace
 from paretosim.designs.tasks import Evaluate
 from paretosim.profiles.store import Store
