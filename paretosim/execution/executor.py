@@ -32,7 +32,7 @@ class ExecutionOptions:
 
     Attributes
     ----------
-    executor : ``auto`` (serial until processes pay), ``serial``, ``processes`` or ``ray``.
+    executor : ``auto`` (serial until processes pay, or as `jobs` says), ``serial``, ``processes`` or ``ray``.
     jobs : processes, or workers of a Ray cluster started for this; default: the cores.
     ray_address : of a cluster to use; an address alone means Ray.
     journal : folder in which finished tasks are kept until all are done; None keeps nothing.
@@ -68,7 +68,9 @@ class ExecutionOptions:
             return self.executor
         if self.ray_address is not None or os.environ.get("RAY_ADDRESS"):
             return "ray"
-        return "processes" if cpu_s > WORTH_A_POOL_S and (self.jobs or cores()) > 1 else "serial"
+        if self.jobs is not None:  # the user's word, whether they pay or not
+            return "processes" if self.jobs > 1 else "serial"
+        return "processes" if cpu_s > WORTH_A_POOL_S and cores() > 1 else "serial"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from paretosim.designs.execute import Spent, checked, chosen, run_tasks
-from paretosim.designs.journal import Journal, records
-from paretosim.designs.pool import TRIES, Processes
 
 import paretosim as ps
+from paretosim.cli import main
 from paretosim.designs.run import sweep
 from paretosim.errors import InputError, ParetosimError
+from paretosim.execution.executor import ExecutionOptions, Executor, cores, run_serially
+from paretosim.execution.journal import HEAD, MARK, Journal
+from paretosim.execution.process_pool import TRIES, ProcessPool
 from paretosim.profiles.store import Store
 from tests.conftest import ROOT
+from tests.measured_rows import write_rows
+from tests.stopping import (
+    AFTER_FIRST_FILE,
+    BEFORE_IT_WAITS_FOR_A_LOCK,
+    at_task,
+    continued,
+    has_stopped,
+    interrupted,
+    journaled,
+    killed,
+    started,
+    stopped,
+)
 
 FILES = ("frontier.csv", "frontier.png", "explorer.html")
-SMALL = {"hardware": "{prefill: [h200_sxm, b200_sxm], decode: [h200_sxm]}", "workers": "{from: 1, to: 8}"}
-# About 200 tasks of some milliseconds each.
-SCRIPT = """
-import sys
-import paretosim as ps
-scenario, journal, out, executor = sys.argv[1:]
-answer = ps.sweep(scenario, executor=executor, journal=journal, resume=True, prune=False, designs_a_task=30_000)
-answer.write(out)
+SIMULATION = """
+name: small
+step_time:
+  prefill: {base: 0.006, per_token: 5.5e-5}
+  decode: {base: 0.006, per_sequence: 1.0e-5, per_context_token: 7.0e-8}
+deployment: {serving: colocated}
+workload:
+  mixes: [{isl: {uniform: [100, 900]}, osl: 20}]
+  arrivals: {kind: poisson, rate_req_s: 5}
+  requests: 50
 """
+SMALL = {"hardware": "{prefill: [h200_sxm, b200_sxm], decode: [h200_sxm]}", "workers": "{from: 1, to: 8}"}
 
 
 @pytest.fixture(scope="module")
@@ -71,67 +84,105 @@ def test_executor_pruning_and_cut_leave_no_trace(executor: str, how, scenario: P
     assert files(answer, tmp_path / "out") == serial
 
 
-def started(scenario: Path, tmp_path: Path, executor: str) -> tuple[subprocess.Popen[bytes], Path]:
-    """A run in a process of its own, and the folder of its journal."""
-    journal = tmp_path / "journal"
-    command = [sys.executable, "-c", SCRIPT, str(scenario), str(journal), str(tmp_path / "out"), executor]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True), journal
-
-
-def finished_tasks(journal: Path) -> int:
-    return len({key for path in journal.glob("*") for key in records(path)})
-
-
-def until(reached: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    while not reached():
-        assert process.poll() is None, "it ended before it could be stopped"
-        time.sleep(0.002)
-
-
 @pytest.mark.parametrize("executor", ["serial", "processes"])
 def test_killed_again_and_again_a_run_resumes_to_the_same_bytes(executor: str, scenario, serial, tmp_path) -> None:
+    argv = ["sweep", scenario, "--no-prune", "--executor", executor, "--resume", "--out", tmp_path / "out"]
     known = 0
-    for more in (1, 10, 60):
-        process, journal = started(scenario, tmp_path, executor)
-        until(lambda least=known + more, at=journal: finished_tasks(at) >= least, process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+    for done in (1, 3, 6):
+        killed(stopped(at_task(done, "scoring"), *argv))
         assert not (tmp_path / "out").exists()
-        known = finished_tasks(journal)
-    process, journal = started(scenario, tmp_path, executor)
-    assert process.wait() == 0
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["tasks"] > summary["tasks_resumed"] >= known
-    assert {name: (tmp_path / "out" / name).read_bytes() for name in FILES} == serial
-    assert not journal.exists()
-
-
-def test_two_runs_in_one_folder_do_not_meet(scenario: Path, serial, tmp_path: Path) -> None:
-    runs = [started(scenario, tmp_path, executor)[0] for executor in ("serial", "processes", "serial")]
-    assert [run.wait() for run in runs] == [0, 0, 0]
+        assert journaled(tmp_path / ".journal") > known
+        known = journaled(tmp_path / ".journal")
+    assert main([*map(str, argv), "--quiet"]) == 0
     assert {name: (tmp_path / "out" / name).read_bytes() for name in FILES} == serial
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
-def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(scenario: Path, tmp_path: Path) -> None:
-    wide = tmp_path / "wide.yaml"
-    text = scenario.read_text().replace("to: 512, factor: 2", "to: 512, step: 5").replace("to: 8", "to: 64")
-    wide.write_text(text.replace("max_gpus: 64", "max_gpus: 256"))
-    command = ["sweep", str(wide), "--no-prune", "--executor", "processes", "--jobs", "2"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "paretosim", *command, "--out", str(tmp_path / "out")], env=environment,
-        stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
-    until(lambda: finished_tasks(tmp_path / ".journal") >= 2, process)
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert said.decode().strip().splitlines()[-1] == "interrupted; --resume goes on from here"
-    assert "Traceback" not in said.decode()
-    assert finished_tasks(tmp_path / ".journal") >= 2
+def test_a_resumed_run_counts_what_it_did_not_do_again(scenario: Path, tmp_path: Path) -> None:
+    argv = ["sweep", scenario, "--no-prune", "--executor", "serial", "--resume", "--out", tmp_path / "out"]
+    killed(stopped(at_task(3, "scoring"), *argv))
+    known = journaled(tmp_path / ".journal")
+    summary = ps.sweep(scenario, executor="serial", prune=False, journal=tmp_path / ".journal", resume=True).summary
+    assert summary["tasks"] > summary["tasks_resumed"] == known
+
+
+def test_runs_that_go_on_together_in_one_folder_do_not_meet(scenario: Path, serial, tmp_path: Path) -> None:
+    argv = ["sweep", scenario, "--no-prune", "--out", tmp_path / "out", "--executor"]
+    runs = [stopped(at_task(1, "scoring"), *argv, executor) for executor in ("serial", "processes", "serial")]
+    assert continued(*runs) == [0, 0, 0]
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in FILES} == serial
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(executor: str, scenario: Path, tmp_path: Path) -> None:
+    argv = ["sweep", scenario, "--no-prune", "--executor", executor, "--out", tmp_path / "out"]
+    run = stopped(at_task(2, "scoring"), *argv)
+    said = interrupted(run)
+    assert run.returncode == 1
+    assert said.strip() == "interrupted; --resume goes on from here"
+    assert journaled(tmp_path / ".journal") >= 3  # the engines and two of the designs
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows in several tasks."""
+    return write_rows(tmp_path_factory.mktemp("measured"))
+
+
+@pytest.fixture(scope="module")
+def predicted(measured: Path) -> bytes:
+    """What a serial validation writes."""
+    out = measured.parent / "serial"
+    assert main(["validate", str(measured), "--executor", "serial", "--out", str(out), "--quiet"]) == 0
+    return (out / "predictions.csv").read_bytes()
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_a_killed_validation_leaves_no_worker_and_resumes_to_the_same_bytes(
+    executor: str, measured: Path, predicted: bytes, tmp_path: Path
+) -> None:
+    argv = ["validate", measured, "--executor", executor, "--resume", "--out", tmp_path / "out"]
+    killed(stopped(at_task(2, "replaying rows"), *argv))
+    assert journaled(tmp_path / ".journal") >= 2
+    killed(stopped(at_task(3, "replaying rows"), *argv))
+    assert main([*map(str, argv), "--quiet"]) == 0
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == predicted
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def test_ctrl_c_in_a_validation_says_how_to_go_on(measured: Path, tmp_path: Path) -> None:
+    run = stopped(
+        at_task(1, "replaying rows"), "validate", measured, "--executor", "processes", "--out", tmp_path / "o"
+    )
+    assert interrupted(run).strip() == "interrupted; --resume goes on from here"
+    assert run.returncode == 1
+
+
+def test_calibrations_are_the_same_by_any_executor_and_resume(measured: Path, tmp_path: Path) -> None:
+    argv = ["calibrate", "--rows", measured, "--engine", "trtllm", "--out"]
+    assert main([*map(str, argv), str(tmp_path / "serial.yaml"), "--executor", "serial", "--quiet"]) == 0
+    killed(stopped(at_task(1, "replaying rows"), *argv, tmp_path / "p.yaml", "--executor", "processes"))
+    assert journaled(tmp_path / ".journal") == 1
+    assert main([*map(str, argv), str(tmp_path / "p.yaml"), "--executor", "processes", "--resume", "--quiet"]) == 0
+    assert (tmp_path / "p.yaml").read_bytes() == (tmp_path / "serial.yaml").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"serial.yaml", "p.yaml"}
+
+
+def test_two_simulations_that_write_at_once_leave_the_files_of_one(tmp_path: Path) -> None:
+    """One is stopped between two of its files; the other waits for it, or mixes with it."""
+    simulation, names = tmp_path / "simulation.yaml", ("requests.csv", "series.csv")
+    simulation.write_text(SIMULATION)
+    argv = ["simulate", simulation, "--out"]
+    for seed in (1, 2):
+        assert main([*map(str, argv), str(tmp_path / f"alone{seed}"), "--seed", str(seed), "--quiet"]) == 0
+    one = stopped(AFTER_FIRST_FILE, *argv, tmp_path / "out", "--seed", 1)
+    other = started(BEFORE_IT_WAITS_FOR_A_LOCK, *argv, tmp_path / "out", "--seed", 2)
+    has_stopped(other)
+    assert continued(one, other) == [0, 0]
+    last = [(tmp_path / "out" / name).read_bytes() for name in names]
+    assert last == [(tmp_path / "alone2" / name).read_bytes() for name in names]
 
 
 @pytest.fixture
@@ -206,24 +257,62 @@ class Dying:
         return int(arrays["square"])
 
 
-def quiet(done: int, total: int, what: str) -> None:
-    pass
+def pool(jobs: int, journal: Journal) -> Executor:
+    return Executor("processes", ProcessPool(jobs), journal)
 
 
 def test_a_worker_that_is_killed_costs_only_its_tasks(tmp_path: Path) -> None:
     tasks = [Task(n) for n in range(40)]
-    spent, work = Spent(), Dying(tmp_path, (3, 30))
-    answers = run_tasks(work, tasks, Processes(2), Journal(None, "x"), quiet, spent, "squares")
-    assert answers == [n**2 for n in range(40)]
+    executor = pool(2, Journal(None, "x"))
+    assert executor.run(Dying(tmp_path, (3, 30)), tasks, "squares") == [n**2 for n in range(40)]
     assert {p.name for p in tmp_path.iterdir()} == {"3", "30"}
-    assert spent.cpu_s > 0
+    assert executor.usage.cpu_s > 0
+
+
+@dataclass(frozen=True)
+class Refusing(Dying):
+    """Squares numbers; refuses one."""
+
+    def __call__(self, task: Task) -> int:
+        if task.number == 5:
+            raise InputError("five is too many")
+        return super().__call__(task)
+
+
+def test_what_a_task_raises_is_raised_here_in_its_own_words(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="five is too many") as raised:
+        pool(2, Journal(None, "x")).run(Refusing(tmp_path, ()), [Task(n) for n in range(9)], "squares")
+    assert "in __call__" in raised.value.__notes__[0]
+
+
+def test_records_of_valid_checksum_that_hold_no_answer_are_made_again(tmp_path: Path) -> None:
+    tasks, work = [Task(n) for n in range(3)], Dying(tmp_path / "none", ())
+    with pytest.raises(KeyboardInterrupt), Journal(tmp_path / "j", "x") as damaged:
+        damaged.put("squares 0", {"cube": np.array(7)})
+        damaged.put("squares 1", {"square": np.array("a word")})
+        damaged.put("squares 2", {"square": np.array(4)})
+        raise KeyboardInterrupt
+    (path,) = (tmp_path / "j").iterdir()
+    path.write_bytes(path.read_bytes() + record(b"\xff\xfe", b"no arrays") + record(b"squares 2", b"no arrays"))
+    with Journal(tmp_path / "j", "x", resume=True) as journal:
+        executor = Executor("serial", run_serially, journal)
+        assert executor.run(work, tasks, "squares") == [0, 1, 4]
+        assert executor.usage.resumed == 0
+
+
+def record(key: bytes, arrays: bytes) -> bytes:
+    """A journal's record as it stands in the file."""
+    return HEAD.pack(MARK, len(key), len(arrays), zlib.crc32(key + arrays)) + key + arrays
 
 
 def test_a_task_that_always_kills_its_worker_is_an_error_and_the_others_are_kept(tmp_path: Path) -> None:
     tasks, folder = [Task(n) for n in range(8)], tmp_path / "journal"
-    with pytest.raises(ParetosimError, match=rf"died {TRIES} times, .* out of memory"), Journal(folder, "x") as journal:
-        run_tasks(Dying(tmp_path, (6,), True), tasks, Processes(1), journal, quiet, Spent(), "squares")
-    assert finished_tasks(folder) >= 5
+    with (
+        pytest.raises(ParetosimError, match=rf"{TRIES} worker processes died .* out of memory"),
+        Journal(folder, "x") as journal,
+    ):
+        pool(1, journal).run(Dying(tmp_path, (6,), True), tasks, "squares")
+    assert journaled(folder) == 6
 
 
 @pytest.mark.parametrize(
@@ -237,22 +326,23 @@ def test_a_task_that_always_kills_its_worker_is_an_error_and_the_others_are_kept
 )
 def test_choices_that_change_nothing_are_refused(executor: str, jobs, address, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        checked(executor, jobs, address)
+        ExecutionOptions(executor, jobs, address)
 
 
-@pytest.fixture
-def no_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    yield
-
-
-@pytest.mark.usefixtures("no_cluster")
 def test_auto_takes_processes_when_they_pay_and_ray_when_a_cluster_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checked("auto", None, None) == "auto"
-    assert chosen("auto", 2, 5.0) == "serial"
-    assert chosen("auto", 2, 50.0) == "processes"
-    assert chosen("auto", 1, 50.0) == "serial"
-    assert checked("auto", None, "10.0.0.1:6379") == "ray"
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("paretosim.execution.executor.cores", lambda: 2)
+    assert ExecutionOptions().chosen(5.0) == "serial"
+    assert ExecutionOptions().chosen(50.0) == "processes"
+    assert ExecutionOptions(jobs=2).chosen(5.0) == "processes"  # the user wants them
+    assert ExecutionOptions(jobs=1).chosen(50.0) == "serial"
+    assert ExecutionOptions(ray_address="10.0.0.1:6379").chosen(5.0) == "ray"
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert checked("auto", None, None) == "ray"
-    assert checked("serial", None, None) == "serial"
+    assert ExecutionOptions().chosen(5.0) == "ray"
+    assert ExecutionOptions("serial").chosen(50.0) == "serial"
+
+
+def test_a_pool_has_as_many_workers_as_this_process_may_use_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert cores() == 3

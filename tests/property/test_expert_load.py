@@ -36,7 +36,7 @@ def test_replicas_share_what_their_expert_had(weights: list[int], redundant: int
     assert share.max() <= of(weights).max() + 1e-12
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 50), min_size=2, max_size=7), st.integers(2, 3))
 def test_greedy_packing_is_within_a_third_of_the_best_of_all_packings(weights: list[int], ranks: int) -> None:
     share, room = of(weights), ceil(len(weights) / ranks)

@@ -107,7 +107,7 @@ def replay(sent: list[Sent], cards: list[int], check=lambda fabric: None, latenc
     return over, fabric
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(FLOW, min_size=1, max_size=9), CARDS)
 def test_flows_end_when_the_integrator_says(sent: list[Sent], cards: list[int]) -> None:
     exact = ends(sent, cards[:ENDPOINTS], cards[ENDPOINTS:])
@@ -121,7 +121,7 @@ def test_flows_end_when_the_integrator_says(sent: list[Sent], cards: list[int]) 
         assert late[f] == pytest.approx(found[f] + 1000, rel=1e-9)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(FLOW, min_size=1, max_size=9), CARDS)
 def test_no_card_carries_more_than_it_can_and_no_flow_could_have_more(sent: list[Sent], cards: list[int]) -> None:
     """Rates are max-min fair if and only if every flow has its cap, or a full card on which none is faster."""

@@ -10,7 +10,7 @@ from paretosim.sim.controllers import Failures
 from tests.clusters import cluster_of, dyadic_requests
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seed=st.integers(0, 2**32 - 1),
     mean_time_s=st.sampled_from([0.05, 0.5]),

@@ -31,7 +31,7 @@ def same_bits(one: Outcome, other: Outcome) -> None:
         assert np.array_equal(one.log.column(name), other.log.column(name), equal_nan=name in TIMES), name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     rate=st.sampled_from([4.0, 40.0, 400.0]),
@@ -45,7 +45,7 @@ def test_runs_of_steps_equal_single_steps(seed, rate, isl, osl, engines, schedul
     same_bits(ask(), ask(longest_run=1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     blocks=st.sampled_from([60, 90, 200]),
@@ -64,7 +64,7 @@ def test_runs_of_steps_equal_single_steps_when_memory_is_short(seed, blocks, out
         assert not fast.log.column("preemptions").any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     rate=st.sampled_from([10.0, 100.0]),
@@ -82,7 +82,7 @@ def test_memory_is_short_often_enough_to_test_anything() -> None:
     assert outcome.log.column("preemptions").sum() > 20
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     knots=st.lists(st.integers(1, 4000), min_size=0, max_size=4, unique=True),
     slopes=st.lists(st.integers(0, 64), min_size=5, max_size=5),

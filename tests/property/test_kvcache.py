@@ -76,7 +76,7 @@ class Lists:
 
 
 @pytest.mark.parametrize("policy", list(EVICTIONS))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(ACTION, max_size=40), st.integers(0, 8), st.lists(st.integers(0, 6), max_size=2))
 def test_the_cache_holds_what_the_lists_hold(policy: str, actions, room: int, sizes: list[int]) -> None:
     lists = Lists(policy, room, sizes)

@@ -75,14 +75,14 @@ PROMPT = st.builds(
 CARDS = st.lists(st.sampled_from([1, 2, 3, 8]), min_size=ENDPOINTS, max_size=ENDPOINTS)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(PROMPT, CARDS, CARDS)
 def test_a_prompt_alone_ends_as_if_every_layer_were_sent_for_itself(prompt, egress, ingress) -> None:
     (exact,) = layer_by_layer([prompt], egress, ingress)
     assert streamed([prompt], egress, ingress)[0] == pytest.approx(float(exact), rel=1e-12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(PROMPT, min_size=2, max_size=5), CARDS, CARDS)
 def test_prompts_that_share_cards_end_within_a_layer_of_each(prompts, egress, ingress) -> None:
     exact = layer_by_layer(prompts, egress, ingress)

@@ -202,7 +202,7 @@ def colocated(requests: Requests, engines: int, budget: int, places: int, blocks
     return [job for _, job in jobs]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     **TRAFFIC,
     engines=st.sampled_from([1, 3]),
@@ -220,7 +220,7 @@ def test_a_chunked_engine_equals_the_loop_over_tokens(seed, rate, isl, osl, engi
     same_gaps(slow, jobs)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     **TRAFFIC,
     prefill_engines=st.sampled_from([1, 2]),

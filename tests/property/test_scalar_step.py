@@ -45,7 +45,7 @@ batches = st.integers(1, 512)
 same = lambda value: pytest.approx(float(value), rel=1e-9)  # noqa: E731
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(case=case, batch=batches, context=st.integers(1, 200_000))
 def test_a_decode_step_of_equal_contexts(case: str, batch: int, context: int) -> None:
     step, scalar, steps = compiled(case)
@@ -55,7 +55,7 @@ def test_a_decode_step_of_equal_contexts(case: str, batch: int, context: int) ->
     assert steps.line(batch).step_s(batch * context) == same(pp * step.decode(batch / min(pp, batch), context).seconds)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(case=case, past=st.one_of(st.just(0), lengths), new=lengths, prompts=st.integers(1, 64))
 def test_a_step_of_equal_prompts_or_chunks(case: str, past: int, new: int, prompts: int) -> None:
     step, _, steps = compiled(case)
@@ -63,7 +63,7 @@ def test_a_step_of_equal_prompts_or_chunks(case: str, past: int, new: int, promp
     assert steps.stage_s([(past, new)] * prompts) == same(expected)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(case=case, isl=st.integers(2, 30_000), chunk=st.integers(64, 8192))
 def test_the_chunks_of_a_prompt_one_after_the_other(case: str, isl: int, chunk: int) -> None:
     step, _, steps = compiled(case)
@@ -73,7 +73,7 @@ def test_the_chunks_of_a_prompt_one_after_the_other(case: str, isl: int, chunk: 
     assert found == same(expected)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(case=case, batch=batches, context=lengths, past=st.one_of(st.just(0), lengths), new=st.integers(1, 8192))
 def test_a_step_of_running_sequences_and_one_chunk(case: str, batch: int, context: int, past: int, new: int) -> None:
     """With stages, the micro-batch with the chunk holds up the others: each stage takes its time."""
@@ -83,7 +83,7 @@ def test_a_step_of_running_sequences_and_one_chunk(case: str, batch: int, contex
     assert steps.mixed_s(batch, batch * context, [(past, new)]) == same(expected)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     case=case, micro=st.integers(1, 64), context=lengths, past=st.one_of(st.just(0), lengths), new=st.integers(1, 8192)
 )

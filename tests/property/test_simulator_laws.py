@@ -39,7 +39,7 @@ def outcome(seed, rate, prefill_engines, engines, scheduler, blocks, swap) -> Ou
     )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**CASES)
 def test_every_request_ends_once_and_in_order(**case) -> None:
     done = outcome(**case)
@@ -55,7 +55,7 @@ def test_every_request_ends_once_and_in_order(**case) -> None:
     assert (log.column("arrival_s") == requests.arrival_s).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**CASES)
 def test_an_empty_engine_holds_nothing(**case) -> None:
     for engine in outcome(**case).engines:
@@ -64,7 +64,7 @@ def test_an_empty_engine_holds_nothing(**case) -> None:
         assert engine.memory is None or engine.memory.taken == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**CASES)
 def test_steps_of_one_engine_do_not_overlap(**case) -> None:
     for engine in outcome(**case).engines:
@@ -73,7 +73,7 @@ def test_steps_of_one_engine_do_not_overlap(**case) -> None:
         assert (start[1:] >= end[:-1]).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**{k: v for k, v in CASES.items() if k != "blocks"}, blocks=st.just(None))
 def test_the_engines_book_what_the_requests_got(**case) -> None:
     """Two records of one run, kept apart: time in a batch, prompt tokens and gaps between tokens add up in both."""

@@ -53,7 +53,6 @@ def requests(workload: Workload) -> Requests:
     return requests_of(workload, 5, Path())
 
 
-@settings(deadline=None)  # the first draw imports scipy
 @given(lengths, st.integers(0, 200), st.integers(0, 200))
 def test_more_lengths_begin_like_fewer_and_stay_in_range(of, count: int, more: int) -> None:
     few = draw(of, np.random.default_rng(0), count)
@@ -63,7 +62,6 @@ def test_more_lengths_begin_like_fewer_and_stay_in_range(of, count: int, more: i
     assert shortest(of) - 1e-6 <= of.mean
 
 
-@settings(deadline=None)
 @given(workloads)
 def test_every_request_is_whole_and_waits_for_one_thing(workload: Workload) -> None:
     found = requests(workload)
@@ -78,7 +76,6 @@ def test_every_request_is_whole_and_waits_for_one_thing(workload: Workload) -> N
     assert not found.delay_s[timed].any()
 
 
-@settings(deadline=None)
 @given(workloads, st.integers(1, 80))
 def test_a_longer_run_begins_like_a_shorter_one(workload: Workload, more: int) -> None:
     short = requests(workload)
@@ -87,7 +84,7 @@ def test_a_longer_run_begins_like_a_shorter_one(workload: Workload, more: int) -
         assert np.array_equal(getattr(long, column)[: len(short)], getattr(short, column), equal_nan=True), column
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(workloads.filter(lambda w: w.groups is not None or (w.sessions is not None and w.sessions.grows)))
 def test_blocks_are_equal_where_all_tokens_up_to_their_end_are(workload: Workload) -> None:
     found = requests(workload)

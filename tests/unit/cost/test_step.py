@@ -96,7 +96,7 @@ def test_a_stage_is_its_share_of_the_layers_a_whole_head_and_a_hand_over(compile
     assert "stage hand-over" in stage
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(batch=st.sampled_from(list(BATCHES)), context=st.sampled_from(list(CONTEXTS[:18])))
 def test_measured_share_is_a_share(compiled, llama70b, batch: float, context: float) -> None:
     share = compiled(llama70b, "fp8", "b200_sxm", tp=4).decode(batch, context).measured
