@@ -178,9 +178,8 @@ class CompiledSteps:
         ranks = self._busy(len(chunks) / parts)
         side_by_side = parts * ranks
         share = max(tokens / side_by_side, longest)
-        rows = self._scalar.step_rows(
-            micro / busy, micro, share, min(share * ranks, tokens), len(chunks) / side_by_side
-        )
+        new = (share, min(share * ranks, tokens), len(chunks) / side_by_side)
+        rows = self._scalar.row_seconds((micro / busy, micro), new)
         seconds = stages * (rows + self._scalar.prompts(chunks, side_by_side)) + stages * decode
         return self._prompts_step_s(self._prompts * seconds, sequences, tokens)
 
@@ -196,9 +195,8 @@ class CompiledSteps:
         side_by_side = parts * ranks
         share = max(tokens / side_by_side, longest)
         if self._scalar.step.overlap is None:
-            rows = self._scalar.step_rows(
-                0.0, 0.0, share / self._shape.cp, min(share * ranks, tokens), len(chunks) / side_by_side
-            )
+            new = (share / self._shape.cp, min(share * ranks, tokens), len(chunks) / side_by_side)
+            rows = self._scalar.row_seconds((0.0, 0.0), new)
             rows += self._scalar.prompts(chunks, side_by_side)
         else:
             rows = float(self._scalar.step.prefill(len(chunks) / parts, *_alike(chunks)).seconds)
@@ -228,7 +226,7 @@ class CompiledSteps:
             stages = self._shape.stages
             micro = sequences / min(stages, sequences)
             rank = micro / self._busy(micro)
-            rows = self._scalar.step_rows(rank, micro, 0.0, 0.0, 0.0)
+            rows = self._scalar.row_seconds((rank, micro), None)
             seconds = [stages * (s - rows) for s in self._scalar.decode_knots(micro)]
             found = self._attention[sequences] = Line.through((CONTEXTS * sequences).tolist(), seconds)
         return found
