@@ -11,13 +11,14 @@ import numpy as np
 
 from ..profiles.grid import Floats, Timed, monotone
 from ..spec.model import ModelSpec
-from ..spec.parallelism import Parallelism
+from ..spec.parallelism import Layouts, Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
 from .grids import BATCHES, CONTEXTS, PREFILL, PROMPTS, TOKENS, Grids, OperatorGrid, PartGrids, Seen
 from .kernels import Kernels
 from .launches import launches_of
 from .layer import Part
+from .memory_floor import MemoryFloor
 from .operators import Exchange, PerToken
 from .overlap import Overlap, halves
 from .sequence import SequenceOperator
@@ -66,7 +67,11 @@ class Compiler:
         ProfileError
             A table that is needed and missing.
         """
-        return StepCost.of(self.made(layout), self.settings)
+        return StepCost.of(self.made(layout), self.settings, self.floor(layout))
+
+    def floor(self, layout: Parallelism | Layouts) -> MemoryFloor:
+        """What no decode step of a layout, or of several, is faster than."""
+        return MemoryFloor.of(self.stages.model, self.stages.precision, self.kernels.gpu, layout)
 
     def made(self, layout: Parallelism) -> StepParts:
         """What a step of a layout is made of; raises as `step`."""

@@ -24,6 +24,7 @@ from ..spec.parallelism import Layouts, Parallelism
 from ..spec.settings import DEFAULT, EngineSettings
 from .grids import BATCHES, CONTEXTS, DRAFT, PREFILL, PROMPTS, Each, Grids, OperatorGrid, Parts, Seen
 from .lookup import Cell, bilinear, cell, doubling_cell, linear
+from .memory_floor import MemoryFloor
 from .overlap import Overlap
 from .step_law import SUMMED, Rows, Running, prompt_work, row_time
 
@@ -62,6 +63,7 @@ class StepCost:
     settings : how the engine is run. If it speculates, a decode step proposes and verifies, and yields
         `tokens_per_step` tokens for each sequence; a prefill step fills the draft layer's cache too.
     launches : operations of a step with prompts that a host launches (`paretosim.cost.launches`).
+    floor : what no decode step is faster than, host included; the caller's to heed (`paretosim.cost.calibrated`).
     """
 
     layout: Parallelism | Layouts
@@ -72,20 +74,22 @@ class StepCost:
     beside: tuple[StepCost, ...] = ()
     settings: EngineSettings = DEFAULT
     launches: Each = 0
+    floor: MemoryFloor | None = None
 
     @classmethod
-    def of(cls, made: StepParts, settings: EngineSettings) -> StepCost:
+    def of(cls, made: StepParts, settings: EngineSettings, floor: MemoryFloor | None = None) -> StepCost:
         """A step of one layout."""
         grids = Grids.of(made.parts, len(made.tokens))
         hidden = made.overlap, made.beside
-        return cls(made.layout, made.tokens, grids, made.parts, *hidden, settings, made.launches)
+        return cls(made.layout, made.tokens, grids, made.parts, *hidden, settings, made.launches, floor)
 
     @classmethod
-    def stacked(cls, made: Sequence[StepParts], settings: EngineSettings) -> StepCost:
+    def stacked(cls, made: Sequence[StepParts], settings: EngineSettings, floor: MemoryFloor | None = None) -> StepCost:
         """Steps of several layouts of one model and GPU at once; none of them hides an exchange."""
         tokens, launches = made[0].tokens, np.array([one.launches for one in made])
         grids = Grids.stacked([one.parts for one in made], len(tokens))
-        return cls(Layouts.of([one.layout for one in made]), tokens, grids, settings=settings, launches=launches)
+        layouts = Layouts.of([one.layout for one in made])
+        return cls(layouts, tokens, grids, settings=settings, launches=launches, floor=floor)
 
     def some(self, places: np.ndarray) -> StepCost:
         """Those of a stack's layouts at some places, several times if so; one layout alone is all of them."""
@@ -94,7 +98,8 @@ class StepCost:
         grids = replace(
             self.grids, row_place=self.grids.row_place[places], length_place=self.grids.length_place[places]
         )  # fmt: skip
-        return replace(self, layout=self.layout.some(places), grids=grids, launches=self.launches[places])
+        floor = self.floor.some(places) if self.floor else None
+        return replace(self, layout=self.layout.some(places), grids=grids, launches=self.launches[places], floor=floor)
 
     @property
     def operators(self) -> tuple[OperatorGrid, ...]:
@@ -120,7 +125,7 @@ class StepCost:
         """
         batch = _floats(batch)
         rank = batch / self._ranks(batch)
-        contexts = np.concatenate([[first], CONTEXTS[(first < CONTEXTS) & (last > CONTEXTS)], [last]])
+        contexts = _knots(first, last)
         knots = contexts.reshape(-1, *(1,) * rank.ndim)
         attention = self._decode_attention(rank, knots)
         span = last - first
@@ -130,6 +135,18 @@ class StepCost:
             work = [side.decode(batch, knots).seconds for side in self.beside]
             total = total + self.overlap.exposed_mean(self.settings.queries * rank, contexts, *work)
         return Timed(total[0], total[1] / total[0])
+
+    def floor_s(self, batch: ArrayLike, context: ArrayLike) -> Floats | float:
+        """Least seconds of a step that decodes for `batch` sequences at `context` tokens, whatever else it does."""
+        if self.floor is None:
+            return 0.0
+        batch, context = _aligned(batch, context)
+        return self.floor.seconds(batch / self._ranks(batch), context)
+
+    def floor_mean_s(self, batch: ArrayLike, first: float, last: float) -> Floats | float:
+        """Mean of `floor_s` while every context grows from `first` to `last` tokens."""
+        batch = _floats(batch)
+        return 0.0 if self.floor is None else self.floor.mean(batch / self._ranks(batch), _knots(first, last))
 
     def prefill(self, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0, share: ArrayLike = 1) -> Timed:
         """A step that computes ``share`` of the new tokens of `prompts` prompts (arrays).
@@ -275,6 +292,11 @@ class StepCost:
             if (grid := self.grids.prefill[kind]) is not None:
                 total = total + bilinear(grid, *at) * work[kind]
         return total
+
+
+def _knots(first: float, last: float) -> Floats:
+    """Contexts between which a step is linear."""
+    return np.concatenate([[first], CONTEXTS[(first < CONTEXTS) & (last > CONTEXTS)], [last]])
 
 
 def _aligned(*values: ArrayLike) -> list[Floats]:

@@ -137,7 +137,7 @@ class Engines:
         if made[0].overlap is not None:
             step = self.step(gpu, made[0].layout)
         else:
-            step = self._calibrated(gpu, StepCost.stacked(made, self.settings))
+            step = self._calibrated(gpu, StepCost.stacked(made, self.settings, self._compiler(gpu).floor(layouts)))
         return Stack(
             np.array(places), layouts.pp, step, self.memory(gpu, layouts), sharing_gpus(self.model, layouts)
         )  # fmt: skip
