@@ -1,4 +1,5 @@
-"""A compiled step as an engine serves it: kernels scaled to what is deployed, host time beside them."""
+"""A compiled step as an engine serves it: kernels scaled to what is deployed, host time beside them, no faster than its
+memory can be read."""
 
 from __future__ import annotations
 
@@ -98,11 +99,12 @@ class CalibratedStep:
 
     def decode(self, batch: ArrayLike, context: ArrayLike) -> Timed:
         """As `StepCost.decode`."""
-        return self._with(self.step.decode(batch, context), batch)
+        return self._with(self.step.decode(batch, context), batch, floor_s=self.step.floor_s(batch, context))
 
     def decode_mean(self, batch: ArrayLike, first: float, last: float) -> Timed:
         """As `StepCost.decode_mean`."""
-        return self._with(self.step.decode_mean(batch, first, last), batch)
+        floor_s = self.step.floor_mean_s(batch, first, last)
+        return self._with(self.step.decode_mean(batch, first, last), batch, floor_s=floor_s)
 
     def prefill(self, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0, share: ArrayLike = 1) -> Timed:
         """As `StepCost.prefill`."""
@@ -114,10 +116,11 @@ class CalibratedStep:
     ) -> Timed:  # fmt: skip
         """As `StepCost.mixed`."""
         kernels = self.step.mixed(batch, context, prompts, isl, prefix, share)
-        return self._with(kernels, batch, _tokens(prompts, isl, prefix, share))
+        floor_s = self.step.floor_s(batch, context)
+        return self._with(kernels, batch, _tokens(prompts, isl, prefix, share), floor_s)
 
     def breakdown(self, phase: str, batch: float, length: float, prefix: float = 0) -> dict[str, Timed]:
-        """As `StepCost.breakdown`, with an operator ``host`` that no kernel table measures."""
+        """As `StepCost.breakdown`, with the operators ``host`` and ``memory floor`` that no kernel table measures."""
         decode = phase == "decode"
         tokens = None if decode else _tokens(batch, length, prefix, 1)
         scale = self._scale(tokens)
@@ -128,7 +131,10 @@ class CalibratedStep:
         kernels_s = np.asarray(sum(t.seconds for t in parts.values()))
         running = np.asarray(batch if decode else 0.0)
         host_s = self._busy_s(kernels_s, running, tokens) - kernels_s + self._host_s(running, tokens)
-        return parts | ({"host": Timed(host_s, np.zeros(()))} if host_s.any() else {})
+        added = {"host": host_s}
+        if decode:  # what the whole step lacks to the time in which the memory can be read
+            added["memory floor"] = np.maximum(self.step.floor_s(batch, length) - kernels_s - host_s, 0.0)
+        return parts | {name: Timed(seconds, np.zeros(())) for name, seconds in added.items() if seconds.any()}
 
     def _scale(self, tokens: Floats | None) -> float:
         return self.kernel_scale * (1.0 if tokens is None else self.calibration.prompt_scale)
@@ -157,9 +163,11 @@ class CalibratedStep:
             return kernels_s
         return np.maximum(kernels_s, self._prompt_host.launching_s(batch, tokens) / self.layout.pp)
 
-    def _with(self, kernels: Timed, batch: ArrayLike, tokens: Floats | None = None) -> Timed:
+    def _with(
+        self, kernels: Timed, batch: ArrayLike, tokens: Floats | None = None, floor_s: Floats | float = 0.0
+    ) -> Timed:
         kernels_s, running = kernels.seconds * self._scale(tokens), np.asarray(batch, np.float64)
-        seconds = self._busy_s(kernels_s, running, tokens) + self._host_s(running, tokens)
+        seconds = np.maximum(self._busy_s(kernels_s, running, tokens) + self._host_s(running, tokens), floor_s)
         return Timed(seconds, kernels.measured * kernels_s / seconds)
 
 

@@ -11,18 +11,19 @@ import numpy as np
 
 from ..profiles.grid import Floats, Timed, monotone
 from ..spec.model import ModelSpec
-from ..spec.parallelism import Parallelism
+from ..spec.parallelism import Layouts, Parallelism
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
 from .grids import BATCHES, CONTEXTS, PREFILL, PROMPTS, TOKENS, Grids, OperatorGrid, PartGrids, Seen
 from .kernels import Kernels
 from .layer import Part
+from .memory_floor import MemoryFloor
 from .operators import Exchange, PerToken
 from .overlap import Overlap, halves
 from .prefix_floor import fixed_share
 from .sequence import SequenceOperator
 from .stage import Stage, Stages
-from .step import Made, StepCost
+from .step import StepCost, StepParts
 
 Lanes = tuple[str, ...]
 """Lanes of a model's GEMMs: the axis of tokens follows from them."""
@@ -41,7 +42,7 @@ class Compiler:
     kernels: Kernels
     stages: Stages
     _grids: dict[tuple[Part, bool], PartGrids] = field(default_factory=dict, repr=False, compare=False)
-    _made: dict[Parallelism, Made] = field(default_factory=dict, repr=False, compare=False)
+    _made: dict[Parallelism, StepParts] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def settings(self) -> EngineSettings:
@@ -66,22 +67,26 @@ class Compiler:
         ProfileError
             A table that is needed and missing.
         """
-        return StepCost.of(self.made(layout), self.settings)
+        return StepCost.of(self.made(layout), self.settings, self.floor(layout))
 
-    def made(self, layout: Parallelism) -> Made:
+    def floor(self, layout: Parallelism | Layouts) -> MemoryFloor:
+        """What no decode step of a layout, or of several, is faster than."""
+        return MemoryFloor.of(self.stages.model, self.stages.precision, self.kernels.gpu, layout)
+
+    def made(self, layout: Parallelism) -> StepParts:
         """What a step of a layout is made of; raises as `step`."""
         if layout not in self._made:
             self._made[layout] = self._make(layout)
         return self._made[layout]
 
-    def _make(self, layout: Parallelism) -> Made:
+    def _make(self, layout: Parallelism) -> StepParts:
         stage = self.stages(layout)
         parts = [(self._part(part, layout, False), count) for part, count in stage.parts]
         launches = sum(part.launches * count for part, count in parts)
         if stage.draft is not None:
             parts += [(self._part(part, layout, True), count) for part, count in stage.draft.parts]
-        overlap = self._overlap(stage, layout, parts) if self.settings.two_batch_overlap else None
-        return Made(layout, self._tokens, tuple(parts), overlap, launches)
+        overlap, beside = self._overlap(stage, layout, parts) if self.settings.two_batch_overlap else (None, ())
+        return StepParts(layout, self._tokens, tuple(parts), overlap, beside, launches)
 
     def _part(self, part: Part, layout: Parallelism, drafts: bool) -> PartGrids:
         key = part, drafts
@@ -93,16 +98,19 @@ class Compiler:
             found = self._grids[key] = PartGrids(grids, part.launches, part.beside)
         return found
 
-    def _overlap(self, stage: Stage, layout: Parallelism, parts: list[tuple[PartGrids, int]]) -> Overlap | None:
-        """What becomes of the exchanges that a stage hides, if it has any."""
+    def _overlap(
+        self, stage: Stage, layout: Parallelism, parts: list[tuple[PartGrids, int]]
+    ) -> tuple[Overlap | None, tuple[StepCost, ...]]:
+        """What becomes of the exchanges that a stage hides, if it has any, and the work beside them."""
         exchanges = [(each, count) for part, count in stage.parts for each in hidden(part)]
         if not exchanges:
-            return None
+            return None, ()
         beside = (tuple(p for p in parts if p[0].beside == side) for side in ("attention", "ffn"))
         sides = tuple(
             StepCost(layout, self._tokens, Grids.of(side, len(self._tokens)), settings=self.settings) for side in beside
         )  # fmt: skip
-        return Overlap(exchanges[0][0].name, sides, _exchanged(exchanges, self.kernels, self._lanes))
+        exchanged = _exchanged(exchanges, self.kernels, self._lanes)
+        return Overlap(exchanges[0][0].name, self._tokens, exchanged), sides
 
 
 def compile_step(

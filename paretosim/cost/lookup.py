@@ -1,11 +1,13 @@
 """Read compiled grids at many points: find the cell of each point once, then take from as many grids as need it.
 
 Grids are small and stay in cache, so that time goes into finding cells and moving points: powers of two are found by
-their exponent, and ``take`` with clipping skips the checks of plain indexing.
+their exponent, and ``take`` with clipping skips the checks of plain indexing. One point at a time is read from plain
+lists (`linear_at`, `bilinear_at`), without an array around it.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,3 +69,23 @@ def bilinear(grid: Floats, row: Cell, column: Cell) -> Floats:
     high *= row.weight
     high += low
     return high
+
+
+def place_of(axis: list[float], at: float) -> tuple[int, float]:
+    """As `cell`, of one point: index of the grid point below, and weight of the one above."""
+    left = min(max(bisect_right(axis, at) - 1, 0), len(axis) - 2)
+    return left, (at - axis[left]) / (axis[left + 1] - axis[left])
+
+
+def linear_at(values: list[float], axis: list[float], at: float) -> float:
+    """``values`` (n,) at one point."""
+    i = min(max(bisect_right(axis, at) - 1, 0), len(axis) - 2)  # `place_of`, without the call
+    w = (at - axis[i]) / (axis[i + 1] - axis[i])
+    return values[i] * (1 - w) + values[i + 1] * w
+
+
+def bilinear_at(grid: list[list[float]], row: tuple[int, float], column: tuple[int, float]) -> float:
+    """``grid`` (r, c) at one point, whose places on both axes are known."""
+    (i, u), (j, v) = row, column
+    low, high = grid[i], grid[i + 1]
+    return (low[j] * (1 - v) + low[j + 1] * v) * (1 - u) + (high[j] * (1 - v) + high[j + 1] * v) * u

@@ -11,14 +11,11 @@ the work beside them lacks: it takes ``max(A + s D, D)``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..profiles.grid import Floats
-
-if TYPE_CHECKING:
-    from .step import StepCost
+from .lookup import cell, linear
 
 LEAST = 2.0
 """Tokens, or sequences, of a rank that can be halved."""
@@ -31,13 +28,13 @@ class Overlap:
     Attributes
     ----------
     name : of the exchange.
-    beside : work of both halves in the layers that exchange, attention and the rest; part of the step's own operators.
+    tokens : axis of `exchange` (n,).
     exchange : seconds of both halves' dispatch and combine, the measured part of their sum, and what SMs they take
-        from work beside them, on the tokens of `beside`, shape (4, n).
+        from work beside them, shape (4, n).
     """
 
     name: str
-    beside: tuple[StepCost, ...]
+    tokens: Floats
     exchange: Floats
 
     def exposed(self, tokens: Floats, attention_s: Floats, ffn_s: Floats) -> Floats:
@@ -60,10 +57,7 @@ class Overlap:
 
     def _exchange(self, tokens: Floats) -> tuple[Floats, Floats, Floats]:
         """Seconds of dispatch and combine, their measured share, and the share of SMs that they take."""
-        axis = self.beside[0].tokens
-        i = np.clip(np.searchsorted(axis, tokens, side="right") - 1, 0, len(axis) - 2)
-        w = (tokens - axis[i]) / (axis[i + 1] - axis[i])
-        out, back, measured, taken = self.exchange[:, i] * (1 - w) + self.exchange[:, i + 1] * w
+        out, back, measured, taken = linear(self.exchange, cell(self.tokens, tokens))
         return np.stack([out, back]), measured / (out + back), taken / (out + back)
 
 

@@ -82,6 +82,7 @@ class Stages:
     model, engine, settings : whose stages.
     kv_cache, arithmetic : format of the cache, and of prefill attention if it is not the engine's choice.
     lanes : see `check_lanes`.
+    precision : of weights and cache, as asked for.
     """
 
     model: ModelSpec
@@ -90,6 +91,7 @@ class Stages:
     kv_cache: str
     arithmetic: str | None
     lanes: tuple[str, str, tuple[str, ...]]
+    precision: Precision
     _parts: dict[object, Part] = field(default_factory=dict, repr=False, compare=False)
     _kinds: dict[Parallelism, list[tuple[Part, ...]]] = field(default_factory=dict, repr=False, compare=False)
     _layers: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
@@ -106,7 +108,7 @@ class Stages:
         lanes = check_lanes(model, precision, engine)
         if settings.draft_tokens and model.mtp is None:
             raise InputError(f"{model.name} ships no multi-token-prediction layer to draft with")
-        return cls(model, engine, settings, precision.kv_cache, precision.attention, lanes)
+        return cls(model, engine, settings, precision.kv_cache, precision.attention, lanes, precision)
 
     def __call__(self, layout: Parallelism) -> Stage:
         """The stage with the most layers, with one GPU's share of each.

@@ -13,7 +13,7 @@ an array over them, and the last axis of every question to a stack is that of it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,17 +24,19 @@ from ..spec.parallelism import Layouts, Parallelism
 from ..spec.settings import DEFAULT, EngineSettings
 from .grids import BATCHES, CONTEXTS, DRAFT, PREFILL, PROMPTS, Each, Grids, OperatorGrid, Parts, Seen
 from .lookup import Cell, bilinear, cell, doubling_cell, linear
+from .memory_floor import MemoryFloor
 from .overlap import Overlap
+from .step_law import SUMMED, Rows, Running, prompt_work, row_time
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class StepParts:
     """What a step of one layout is made of.
 
     Attributes
     ----------
     layout : widths of the engine.
-    tokens, overlap, launches : see `StepCost`.
+    tokens, overlap, beside, launches : see `StepCost`.
     parts : of the fullest stage, and how often it runs each.
     """
 
@@ -42,6 +44,7 @@ class Made:
     tokens: Floats
     parts: Parts
     overlap: Overlap | None
+    beside: tuple[StepCost, ...]
     launches: int
 
 
@@ -56,9 +59,11 @@ class StepCost:
     grids : what all operators take, but for an exchange that `overlap` hides.
     parts : what `grids` are sums over; in a stack none.
     overlap : what becomes of an exchange that runs beside the other half of the batch; None where nothing does.
+    beside : work of both halves in the layers whose exchange is hidden, attention and the rest; among `grids`, too.
     settings : how the engine is run. If it speculates, a decode step proposes and verifies, and yields
         `tokens_per_step` tokens for each sequence; a prefill step fills the draft layer's cache too.
     launches : operations of a step with prompts that a host launches (`paretosim.cost.launches`).
+    floor : what no decode step is faster than, host included; the caller's to heed (`paretosim.cost.calibrated`).
     """
 
     layout: Parallelism | Layouts
@@ -66,21 +71,25 @@ class StepCost:
     grids: Grids
     parts: Parts = ()
     overlap: Overlap | None = None
+    beside: tuple[StepCost, ...] = ()
     settings: EngineSettings = DEFAULT
     launches: Each = 0
+    floor: MemoryFloor | None = None
 
     @classmethod
-    def of(cls, made: Made, settings: EngineSettings) -> StepCost:
+    def of(cls, made: StepParts, settings: EngineSettings, floor: MemoryFloor | None = None) -> StepCost:
         """A step of one layout."""
         grids = Grids.of(made.parts, len(made.tokens))
-        return cls(made.layout, made.tokens, grids, made.parts, made.overlap, settings, made.launches)
+        hidden = made.overlap, made.beside
+        return cls(made.layout, made.tokens, grids, made.parts, *hidden, settings, made.launches, floor)
 
     @classmethod
-    def stacked(cls, made: Sequence[Made], settings: EngineSettings) -> StepCost:
+    def stacked(cls, made: Sequence[StepParts], settings: EngineSettings, floor: MemoryFloor | None = None) -> StepCost:
         """Steps of several layouts of one model and GPU at once; none of them hides an exchange."""
         tokens, launches = made[0].tokens, np.array([one.launches for one in made])
         grids = Grids.stacked([one.parts for one in made], len(tokens))
-        return cls(Layouts.of([one.layout for one in made]), tokens, grids, settings=settings, launches=launches)
+        layouts = Layouts.of([one.layout for one in made])
+        return cls(layouts, tokens, grids, settings=settings, launches=launches, floor=floor)
 
     def some(self, places: np.ndarray) -> StepCost:
         """Those of a stack's layouts at some places, several times if so; one layout alone is all of them."""
@@ -89,7 +98,8 @@ class StepCost:
         grids = replace(
             self.grids, row_place=self.grids.row_place[places], length_place=self.grids.length_place[places]
         )  # fmt: skip
-        return replace(self, layout=self.layout.some(places), grids=grids, launches=self.launches[places])
+        floor = self.floor.some(places) if self.floor else None
+        return replace(self, layout=self.layout.some(places), grids=grids, launches=self.launches[places], floor=floor)
 
     @property
     def operators(self) -> tuple[OperatorGrid, ...]:
@@ -105,11 +115,8 @@ class StepCost:
         """A step that goes once through the model for each of `batch` sequences at `context` tokens (arrays)."""
         batch, context = _aligned(batch, context)
         rank = batch / self._ranks(batch)
-        total = self._decode_rows(rank, batch) + self._decode_attention(rank, context)
-        if self.overlap is not None:
-            work = (side.decode(batch, context).seconds for side in self.overlap.beside)
-            total = total + self.overlap.exposed(self.settings.queries * rank, *work)
-        return Timed(total[0], total[1] / total[0])
+        total = self._row_time((rank, batch), None) + self._decode_attention(rank, context)
+        return self._timed(total, self.settings.queries * rank, lambda side: side.decode(batch, context))
 
     def decode_mean(self, batch: ArrayLike, first: float, last: float) -> Timed:
         """Mean step while every context of `batch` (array) grows from `first` to `last` tokens.
@@ -118,16 +125,28 @@ class StepCost:
         """
         batch = _floats(batch)
         rank = batch / self._ranks(batch)
-        contexts = np.concatenate([[first], CONTEXTS[(first < CONTEXTS) & (last > CONTEXTS)], [last]])
+        contexts = _knots(first, last)
         knots = contexts.reshape(-1, *(1,) * rank.ndim)
         attention = self._decode_attention(rank, knots)
         span = last - first
         mean = np.trapezoid(attention, contexts, axis=1) / span if span > 0 else attention[:, 0]
-        total = self._decode_rows(rank, batch) + mean
+        total = self._row_time((rank, batch), None) + mean
         if self.overlap is not None:
-            work = [side.decode(batch, knots).seconds for side in self.overlap.beside]
+            work = [side.decode(batch, knots).seconds for side in self.beside]
             total = total + self.overlap.exposed_mean(self.settings.queries * rank, contexts, *work)
         return Timed(total[0], total[1] / total[0])
+
+    def floor_s(self, batch: ArrayLike, context: ArrayLike) -> Floats | float:
+        """Least seconds of a step that decodes for `batch` sequences at `context` tokens, whatever else it does."""
+        if self.floor is None:
+            return 0.0
+        batch, context = _aligned(batch, context)
+        return self.floor.seconds(batch / self._ranks(batch), context)
+
+    def floor_mean_s(self, batch: ArrayLike, first: float, last: float) -> Floats | float:
+        """Mean of `floor_s` while every context grows from `first` to `last` tokens."""
+        batch = _floats(batch)
+        return 0.0 if self.floor is None else self.floor.mean(batch / self._ranks(batch), _knots(first, last))
 
     def prefill(self, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0, share: ArrayLike = 1) -> Timed:
         """A step that computes ``share`` of the new tokens of `prompts` prompts (arrays).
@@ -141,14 +160,10 @@ class StepCost:
         prompts, isl, prefix, share = _aligned(prompts, isl, prefix, share)
         tokens = prompts * (isl - prefix) * share
         ranks = self._ranks(prompts)
-        seen = (tokens / ranks / self.layout.cp, tokens, prompts * share / ranks)
-        total = self._rows(*seen) + self._prompt_attention(prompts / ranks, isl, prefix, share)
-        if self.settings.queries > 1:
-            total = total + self._draft_rows(*seen)
-        if self.overlap is not None:
-            work = (side.prefill(prompts, isl, prefix, share).seconds for side in self.overlap.beside)
-            total = total + self.overlap.exposed(seen[0], *work)
-        return Timed(total[0], total[1] / total[0])
+        new = (tokens / ranks / self.layout.cp, tokens, prompts * share / ranks)
+        total = self._row_time(None, new)
+        total = total + self._prompt_attention(prompts / ranks, isl, prefix, share)
+        return self._timed(total, new[0], lambda side: side.prefill(prompts, isl, prefix, share))
 
     def mixed(
         self, batch: ArrayLike, context: ArrayLike, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0,
@@ -158,26 +173,17 @@ class StepCost:
         batch, context, prompts, isl, prefix, share = _aligned(batch, context, prompts, isl, prefix, share)
         tokens = prompts * (isl - prefix) * share
         rank, ranks = batch / self._ranks(batch), self._ranks(prompts)
-        new = tokens / ranks / self.layout.cp, tokens, prompts * share / ranks
-        seen = self.verified(rank, batch, *new)
-        total = self._rows(*seen) + self._decode_attention(rank, context)
+        new = (tokens / ranks / self.layout.cp, tokens, prompts * share / ranks)
+        total = self._row_time((rank, batch), new) + self._decode_attention(rank, context)
         total = total + self._prompt_attention(prompts / ranks, isl, prefix, share)
-        if self.settings.queries > 1:
-            # The first pass fills the draft's cache for the prompts as well.
-            running = (rank, batch, rank)
-            total = total + self._draft_rows(*(s + n for s, n in zip(running, new, strict=True)))
-            total = total + (self.settings.draft_tokens - 1) * self._draft_rows(*running)
-        if self.overlap is not None:
-            work = (s.mixed(batch, context, prompts, isl, prefix, share).seconds for s in self.overlap.beside)
-            total = total + self.overlap.exposed(seen[0], *work)
-        return Timed(total[0], total[1] / total[0])
+        seen = self.settings.queries * rank + new[0]
+        return self._timed(total, seen, lambda side: side.mixed(batch, context, prompts, isl, prefix, share))
 
-    def verified(
-        self, rank: Floats, batch: Floats, tokens: Floats, all_tokens: Floats, sequences: Floats
-    ) -> tuple[Floats, Floats, Floats]:
-        """Rows that a mixed step sends through the model: every proposal of a running sequence, and prompts."""
-        queries = self.settings.queries
-        return queries * rank + tokens, queries * batch + all_tokens, queries * rank + sequences
+    def _timed(self, total: Floats, tokens: Floats, work: Callable[[StepCost], Timed]) -> Timed:
+        """A step, with what an exchange of a rank's tokens adds that the `work` of each side does not hide."""
+        if self.overlap is not None:
+            total = total + self.overlap.exposed(tokens, *(work(side).seconds for side in self.beside))
+        return Timed(total[0], total[1] / total[0])
 
     def breakdown(self, phase: str, batch: float, length: float, prefix: float = 0) -> dict[str, Timed]:
         """Seconds by operator of one decode step (`length` is the context) or prefill step (the prompt length).
@@ -190,6 +196,7 @@ class StepCost:
         rows = {"tokens": tokens / ranks / cp, "all tokens": tokens, "sequences": batch / ranks}
         queries, passes = (self.settings.queries, self.settings.draft_tokens) if phase == "decode" else (1, 1)
         cached, of_batches = prefix / length, doubling_cell(len(BATCHES), _floats(rows["sequences"]))
+        work = prompt_work(1 - cached, 1 - cached**2)
         parts: dict[str, Timed] = {}
         for op in self.operators:
             grid = op.grid
@@ -201,18 +208,20 @@ class StepCost:
             elif op.sees == phase:
                 seconds, measured = bilinear(grid, of_batches, doubling_cell(len(CONTEXTS), _floats(length)))
             elif op.sees in PREFILL and phase == "prefill":
-                left = (1.0, 1 - cached, 1 - cached**2, 1.0)[PREFILL.index(op.sees)]
-                seconds, measured = left * bilinear(grid, of_batches, cell(PROMPTS, _floats(length)))
+                done = work[PREFILL.index(op.sees)]
+                seconds, measured = done * bilinear(grid, of_batches, cell(PROMPTS, _floats(length)))
             else:
                 continue
             old = parts.get(op.name, Timed(np.zeros(()), np.zeros(())))
             seconds, measured = seconds + old.seconds, measured + old.seconds * old.measured
             parts[op.name] = Timed(seconds, measured / seconds if seconds else np.zeros(()))
         if self.overlap is not None:
-            beside = self.overlap.beside
-            work = (c.decode(batch, length) if phase == "decode" else c.prefill(batch, length, prefix) for c in beside)
+            hiding = (
+                side.decode(batch, length) if phase == "decode" else side.prefill(batch, length, prefix)
+                for side in self.beside
+            )
             exchanged = _floats(queries * rows["tokens"])
-            seconds, measured = self.overlap.exposed(exchanged, *(w.seconds for w in work))
+            seconds, measured = self.overlap.exposed(exchanged, *(work.seconds for work in hiding))
             parts[self.overlap.name] = Timed(seconds, measured / seconds if seconds else np.zeros(()))
         return parts
 
@@ -237,7 +246,12 @@ class StepCost:
         """Where a rank's sequences lie on the axis of batches, in each layout's own grid."""
         return doubling_cell(len(BATCHES), sequences).of(self.grids.length_place)
 
-    def _rows(self, tokens: Floats, all_tokens: Floats, sequences: Floats) -> Floats:
+    def _row_time(self, running: Running | None, new: Rows | None) -> Floats:
+        """Operators of rows: array (2, ...) of seconds and measured seconds."""
+        total: Floats = row_time(self, self.settings.draft_tokens, running, new)
+        return total
+
+    def rows(self, tokens: Floats, all_tokens: Floats, sequences: Floats) -> Floats:
         """Operators of tokens and of sequences: array (2, ...) of seconds and measured seconds."""
         at = self._row(tokens)
         if sequences is tokens:  # decode: one row a sequence
@@ -249,22 +263,13 @@ class StepCost:
             total += linear(self.grids.engine, self._row(all_tokens))
         return total
 
-    def _decode_rows(self, rank: Floats, batch: Floats) -> Floats:
-        """Operators of a decode step's rows, proposals included."""
-        queries = self.settings.queries
-        rows = rank if queries == 1 else queries * rank
-        total = self._rows(rows, queries * batch, rows)
-        if queries > 1:
-            total += self.settings.draft_tokens * self._draft_rows(rank, batch, rank)
-        return total
-
     def _decode_attention(self, rank: Floats, context: Floats) -> Floats:
         if self.grids.decode is None:  # the side of an overlap that has none
             return np.zeros((2, *np.broadcast_shapes(rank.shape, context.shape)))
         return bilinear(self.grids.decode, self._batch(rank), doubling_cell(len(CONTEXTS), context))
 
-    def _draft_rows(self, *seen: Floats) -> Floats:
-        """Operators of one proposing pass; as `_rows`, nothing where the engine does not speculate."""
+    def draft_rows(self, *seen: Floats) -> Floats:
+        """Operators of one proposing pass; as `rows`, nothing where the engine does not speculate."""
         total = np.zeros((2, *np.shape(seen[0])))
         for grid, rows in zip(self.grids.draft, seen, strict=True):
             if grid is not None:
@@ -274,27 +279,24 @@ class StepCost:
     def _prompt_attention(self, prompts: Floats, isl: Floats, prefix: Floats, share: Floats) -> Floats:
         """Attention of a rank's prompts; `share` and fewer prompts than one (a chunk) cost their part of a prompt.
 
-        A prefix of ``p`` in ``s`` tokens leaves ``1 - p/s`` of the work on tokens and ``(s^2 - p^2)/s^2`` of the
-        causal pairs. Work on keys is done anew for all earlier ones in every chunk: with ``1/part`` chunks, ``(1 +
-        part)/2`` of the new ones on average beside the prefix (papers.md 2.4). Where it is kept, all keys are worked on
-        once, those of a prefix too: what a prefix left in the cache are latents.
+        Where expanded keys are kept, those of a prefix are expanded too: what a prefix left in the cache are latents.
         """
         whole, part = np.maximum(prompts, 1.0), np.minimum(prompts, 1.0) * share
         cached = prefix / isl
         at = self._batch(whole), cell(PROMPTS, isl)
         if not cached.any() and (part == 1).all():  # whole prompts: every kind of work counts in full
             return bilinear(self.grids.whole_prompts, *at)
-        keys, tokens, pairs, kept = (grid if grid is None else bilinear(grid, *at) for grid in self.grids.prefill)
+        work = prompt_work(1 - cached, 1 - cached**2, part, part)
         total = np.zeros((2, *(1,) * isl.ndim))
-        for work, left in (
-            (pairs, part * (1 - cached**2)),
-            (tokens, part * (1 - cached)),
-            (keys, cached + (1 - cached) * (1 + part) / 2),
-            (kept, part),
-        ):
-            if work is not None:
-                total = total + work * left
+        for kind in SUMMED:
+            if (grid := self.grids.prefill[kind]) is not None:
+                total = total + bilinear(grid, *at) * work[kind]
         return total
+
+
+def _knots(first: float, last: float) -> Floats:
+    """Contexts between which a step is linear."""
+    return np.concatenate([[first], CONTEXTS[(first < CONTEXTS) & (last > CONTEXTS)], [last]])
 
 
 def _aligned(*values: ArrayLike) -> list[Floats]:

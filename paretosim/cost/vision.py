@@ -15,6 +15,7 @@ from ..profiles.grid import Floats, Timed, monotone
 from ..spec.architecture import VisionSpec
 from .attention import Heads
 from .kernels import Kernels
+from .lookup import cell, linear
 from .operators import ACTIVATION_BYTES, AllReduce, Elementwise, Gemm, PerToken
 
 LANE = "bf16"
@@ -130,12 +131,6 @@ def _of_tokens(vision: VisionSpec, tp: int) -> list[tuple[PerToken, int]]:
 
 def _at(timed: Timed, images: Floats) -> Timed:
     """Curves (..., batches) read at `images` (...)."""
-    left = np.clip(np.searchsorted(IMAGES, images, side="right") - 1, 0, len(IMAGES) - 2)
-    weight = (images - IMAGES[left]) / (IMAGES[left + 1] - IMAGES[left])
-
-    def read(curve: Floats) -> Floats:
-        low, high = (np.take_along_axis(curve, i[..., None], axis=-1)[..., 0] for i in (left, left + 1))
-        return low * (1 - weight) + high * weight
-
-    seconds = read(timed.seconds)
-    return Timed(seconds, np.divide(read(timed.measured), seconds, out=np.zeros_like(seconds), where=seconds > 0))
+    at = cell(IMAGES, images).of(np.arange(images.size).reshape(images.shape))
+    seconds, measured = linear(np.stack([timed.seconds.ravel(), timed.measured.ravel()]), at)
+    return Timed(seconds, np.divide(measured, seconds, out=np.zeros_like(seconds), where=seconds > 0))

@@ -14,7 +14,7 @@ from ..cost.kernels import Kernels
 from ..cost.kv import sharing_gpus
 from ..cost.memory import MemoryModel
 from ..cost.stage import Stages
-from ..cost.step import Made, StepCost
+from ..cost.step import StepCost, StepParts
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, served_format
 from ..spec.parallelism import Layouts, Parallelism, illegal
@@ -93,7 +93,7 @@ class Engines:
         """Compiled cost of one step."""
         return self._calibrated(gpu, self._compiler(gpu).step(layout))
 
-    def made(self, gpu: str, layout: Parallelism) -> Made:
+    def made(self, gpu: str, layout: Parallelism) -> StepParts:
         """What a step is made of."""
         return self._compiler(gpu).made(layout)
 
@@ -132,12 +132,12 @@ class Engines:
             self._stacks[key] = found
         return found
 
-    def _stack(self, gpu: str, places: list[int], made: list[Made]) -> Stack:
+    def _stack(self, gpu: str, places: list[int], made: list[StepParts]) -> Stack:
         layouts = Layouts.of([one.layout for one in made])
         if made[0].overlap is not None:
             step = self.step(gpu, made[0].layout)
         else:
-            step = self._calibrated(gpu, StepCost.stacked(made, self.settings))
+            step = self._calibrated(gpu, StepCost.stacked(made, self.settings, self._compiler(gpu).floor(layouts)))
         return Stack(
             np.array(places), layouts.pp, step, self.memory(gpu, layouts), sharing_gpus(self.model, layouts)
         )  # fmt: skip

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Protocol
 
+import numpy as np
+
 from ..cost.grids import CONTEXTS
 from ..cost.scalar import ScalarStep
 from ..cost.step import StepCost
@@ -149,6 +151,7 @@ class CompiledSteps:
         self.lanes = step.layout.attn_dp * step.layout.pp
         self._lines: dict[int, Line] = {}
         self._attention: dict[int, Line] = {}
+        self._floors: dict[int, Line] = {}
 
     def line(self, sequences: int) -> Line:
         """See `Steps`."""
@@ -157,7 +160,10 @@ class CompiledSteps:
             stages = self._shape.stages
             micro = sequences / min(stages, sequences)
             extra = self._decode_host.added_s(sequences, 0)
-            seconds = [stages * self._kernels * s + extra for s in self._scalar.decode_knots(micro)]
+            seconds = [
+                max(stages * self._kernels * s + extra, floor_s)
+                for s, floor_s in zip(self._scalar.decode_knots(micro), self._floors_s(sequences), strict=True)
+            ]
             found = self._lines[sequences] = Line.through((CONTEXTS * sequences).tolist(), seconds)
         return found
 
@@ -178,11 +184,10 @@ class CompiledSteps:
         ranks = self._busy(len(chunks) / parts)
         side_by_side = parts * ranks
         share = max(tokens / side_by_side, longest)
-        rows = self._scalar.step_rows(
-            micro / busy, micro, share, min(share * ranks, tokens), len(chunks) / side_by_side
-        )
+        new = (share, min(share * ranks, tokens), len(chunks) / side_by_side)
+        rows = self._scalar.row_seconds((micro / busy, micro), new)
         seconds = stages * (rows + self._scalar.prompts(chunks, side_by_side)) + stages * decode
-        return self._prompts_step_s(self._prompts * seconds, sequences, tokens)
+        return max(self._prompts_step_s(self._prompts * seconds, sequences, tokens), self._floor_s(sequences, context))
 
     def stage_s(self, chunks: Chunks) -> float:
         """See `Steps`."""
@@ -196,9 +201,8 @@ class CompiledSteps:
         side_by_side = parts * ranks
         share = max(tokens / side_by_side, longest)
         if self._scalar.step.overlap is None:
-            rows = self._scalar.step_rows(
-                0.0, 0.0, share / self._shape.cp, min(share * ranks, tokens), len(chunks) / side_by_side
-            )
+            new = (share / self._shape.cp, min(share * ranks, tokens), len(chunks) / side_by_side)
+            rows = self._scalar.row_seconds((0.0, 0.0), new)
             rows += self._scalar.prompts(chunks, side_by_side)
         else:
             rows = float(self._scalar.step.prefill(len(chunks) / parts, *_alike(chunks)).seconds)
@@ -215,7 +219,23 @@ class CompiledSteps:
         stages = self._shape.stages
         micro = sequences / min(stages, sequences)
         timed = self._scalar.step.mixed(micro, context / sequences, len(chunks) / stages, *_alike(chunks))
-        return self._prompts_step_s(self._prompts * stages * float(timed.seconds), sequences, _tokens(chunks)[0])
+        seconds = self._prompts_step_s(self._prompts * stages * float(timed.seconds), sequences, _tokens(chunks)[0])
+        return max(seconds, self._floor_s(sequences, context))
+
+    def _floors_s(self, sequences: int) -> list[float]:
+        """Least seconds of a step that decodes for so many sequences at each of `CONTEXTS`, all stages together."""
+        stages = self._shape.stages
+        floor_s = self._scalar.step.floor_s(sequences / min(stages, sequences), CONTEXTS)
+        seconds: list[float] = (stages * np.broadcast_to(floor_s, CONTEXTS.shape)).tolist()
+        return seconds
+
+    def _floor_s(self, sequences: int, context: float) -> float:
+        """The same at a summed context."""
+        found = self._floors.get(sequences)
+        if found is None:
+            contexts = (CONTEXTS * sequences).tolist()
+            found = self._floors[sequences] = Line.through(contexts, self._floors_s(sequences))
+        return found.step_s(context)
 
     def _busy(self, sequences: float) -> int:
         """Ranks that have any of them."""
@@ -228,7 +248,7 @@ class CompiledSteps:
             stages = self._shape.stages
             micro = sequences / min(stages, sequences)
             rank = micro / self._busy(micro)
-            rows = self._scalar.step_rows(rank, micro, 0.0, 0.0, 0.0)
+            rows = self._scalar.row_seconds((rank, micro), None)
             seconds = [stages * (s - rows) for s in self._scalar.decode_knots(micro)]
             found = self._attention[sequences] = Line.through((CONTEXTS * sequences).tolist(), seconds)
         return found

@@ -1,0 +1,86 @@
+"""How fast can a decode step be at most? Its weights and its cache are read once, at the memory's datasheet bandwidth.
+
+Kernels are timed one by one, and some of them find their operands in a cache that a step's other layers flush; tables
+of a kind may also be wrong. No step as a whole beats the memory that it must read. Left out, so that the floor holds
+whatever else an engine does: recurrent states, drafts, and routed experts beyond those of one token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..profiles.grid import Floats
+from ..spec.hardware import GpuSpec
+from ..spec.layers import Attention, GqaAttention, MoeFfn
+from ..spec.model import ModelSpec
+from ..spec.parallelism import Layouts, Parallelism
+from ..spec.precision import BYTES_PER_ELEMENT, Precision
+from .grids import CONTEXTS, Each
+from .layer import kv_share
+from .lookup import doubling_cell, linear
+from .weights import held_layers, weight_bytes
+
+
+@dataclass(frozen=True)
+class MemoryFloor:
+    """Least seconds of a decode step of one pipeline stage, of one layout or of a stack of them.
+
+    Attributes
+    ----------
+    weights_s : to read the weights that every step reads [s]; in a stack an array (layouts,).
+    sequence_s : to read the cache of one sequence at each of `CONTEXTS` [s], shape (layouts, contexts); linear in
+        between.
+    """
+
+    weights_s: Each
+    sequence_s: Floats
+
+    @classmethod
+    def of(cls, model: ModelSpec, precision: Precision, gpu: GpuSpec, layout: Parallelism | Layouts) -> MemoryFloor:
+        """Of a model on a GPU, for one layout or several."""
+        weights = weight_bytes(model, precision, layout)
+        read = weights["attention"] + weights["ffn"] + weights["head"]
+        experts = precision.of_checkpoint(model.checkpoints).experts
+        cache: Floats = np.zeros((np.size(layout.tp), len(CONTEXTS)))
+        for group, count in zip(model.layers, held_layers(model, layout.pp), strict=True):
+            if isinstance(group.ffn, MoeFfn) and experts is not None:
+                visited = group.ffn.top_k * group.ffn.expert_params(model.hidden) * BYTES_PER_ELEMENT[experts]
+                read = read + count * visited / (layout.moe_tp * layout.moe_ep)
+            each = kv_share(group.attention, layout.tp) * count / layout.cp * precision.kv_cache_bytes
+            cache += np.reshape(each, (-1, 1)) * _elements_read(group.attention)
+        return cls(read / gpu.hbm_bytes_per_s, cache / gpu.hbm_bytes_per_s)
+
+    def some(self, places: np.ndarray) -> MemoryFloor:
+        """Those of a stack's layouts at some places."""
+        return replace(self, weights_s=self.weights_s[places], sequence_s=self.sequence_s[places])
+
+    def seconds(self, rank: Floats, context: Floats) -> Floats:
+        """Least step of a rank's sequences at a context (arrays; the last axis of a stack's is that of its layouts)."""
+        floor: Floats = self.weights_s + rank * self._of_sequence(context)
+        return floor
+
+    def mean(self, rank: Floats, contexts: Floats) -> Floats:
+        """Mean of `seconds` from the first to the last of some contexts (m,), between which it is linear."""
+        each = self._of_sequence(contexts if len(self.sequence_s) == 1 else contexts[:, None])
+        span = contexts[-1] - contexts[0]
+        floor: Floats = self.weights_s + rank * (np.trapezoid(each, contexts, axis=0) / span if span > 0 else each[0])
+        return floor
+
+    def _of_sequence(self, context: Floats) -> Floats:
+        at = doubling_cell(len(CONTEXTS), context)
+        layouts = len(self.sequence_s)
+        found: Floats = linear(self.sequence_s.reshape(1, -1), at if layouts == 1 else at.of(np.arange(layouts)))[0]
+        return found
+
+
+def _elements_read(attention: Attention) -> Floats:
+    """Elements of cache that the last token of a sequence reads in one layer, at each of `CONTEXTS`.
+
+    An indexer's own keys are left out, and of a window that starts afresh the half that it holds on average.
+    """
+    tokens = np.asarray(attention.attended_tokens(CONTEXTS), np.float64)
+    if isinstance(attention, GqaAttention) and attention.chunked:
+        tokens = np.minimum(tokens, attention.window / 2)
+    return tokens * attention.kv_elements_per_token
