@@ -15,6 +15,8 @@ from ..spec.layers import (
     GatedDeltaNet,
     GqaAttention,
     KimiDeltaAttention,
+    LightningAttention,
+    Mamba2,
     MlaAttention,
     MoeFfn,
 )
@@ -38,7 +40,7 @@ from .operators import (
     PerToken,
     SecondStream,
 )
-from .sequence import BlockAttention, DeltaRule, KeyGather, SelfAttention, SequenceOperator
+from .sequence import BlockAttention, DeltaRule, KeyGather, Recurrence, SelfAttention, SequenceOperator
 
 UNEVEN = (("moe", "power_law_1.2"),)
 """Experts of a tensor-parallel group work under whatever load the traffic brings; the tables stand for a power law."""
@@ -146,6 +148,10 @@ def attend(attention: Attention, share: Share) -> None:
             _gated_delta(attention, share)
         case KimiDeltaAttention():
             _kimi_delta(attention, share)
+        case LightningAttention():
+            _lightning(attention, share)
+        case Mamba2():
+            _mamba2(attention, share)
         case _:
             assert_never(attention)
     share.per_token.extend(share.sum_over_shares())
@@ -203,6 +209,32 @@ def _kimi_delta(attention: KimiDeltaAttention, share: Share) -> None:
         Gemm("attention output", hidden, values, lane),
     ]
     share.attention.append(DeltaRule("delta rule", "kimi_delta", DeltaShape(heads, heads, rank, rank)))
+
+
+def _lightning(attention: LightningAttention, share: Share) -> None:
+    """Kernels of the scan: vLLM's ``lightning_attn.py`` (four), beside activation, split, norm and gate."""
+    heads, hidden, lane = attention.heads // share.layout.tp, share.hidden, share.projections
+    values = heads * attention.head_dim
+    share.per_token += [
+        Gemm("linear attention input", 3 * values, hidden, lane),
+        Gemm("linear attention gate", values, hidden, lane),
+        Gemm("attention output", hidden, values, lane),
+    ]
+    shape = DeltaShape(heads, heads, attention.head_dim, attention.head_dim)
+    share.attention.append(Recurrence("lightning attention", shape))
+
+
+def _mamba2(attention: Mamba2, share: Share) -> None:
+    """Kernels of the scan: vLLM's ``ssd_combined.py`` (five), beside convolution, split and gated norm."""
+    tp, hidden, lane = share.layout.tp, share.hidden, share.projections
+    heads, groups = attention.heads // tp, heads_per_gpu(attention.groups, tp)
+    inner = heads * attention.head_dim
+    share.per_token += [
+        Gemm("state-space input", 2 * inner + 2 * groups * attention.state_dim + heads, hidden, lane),
+        Gemm("attention output", hidden, inner, lane),
+    ]
+    shape = DeltaShape(groups, heads, attention.state_dim, attention.head_dim)
+    share.attention.append(Recurrence("state-space scan", shape))
 
 
 def feed_forward(ffn: Ffn, share: Share) -> None:

@@ -129,6 +129,34 @@ class DeltaRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Recurrence:
+    """A linear recurrence that nobody timed: it takes the gated delta rule's efficiency and counts as not measured.
+
+    Both read and write a matrix per head and sequence, and work on chunks of a prompt (arXiv 2405.21060, section 6).
+    """
+
+    name: str
+    shape: DeltaShape
+    launches: ClassVar[int] = 8
+
+    def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
+        """For arrays of prompts and their length."""
+        return Prefill(_unmeasured(self._like.prefill(kernels, prompts, isl).timed), tokens=1.0)
+
+    def decode(self, kernels: Kernels, batch: Floats, context: Floats, queries: int = 1) -> Timed:
+        """For arrays of sequences; the context does not matter."""
+        return _unmeasured(self._like.decode(kernels, batch, context, queries))
+
+    @property
+    def _like(self) -> DeltaRule:
+        return DeltaRule(self.name, "gated_delta", self.shape)
+
+
+def _unmeasured(timed: Timed) -> Timed:
+    return Timed(timed.seconds, 0 * timed.measured)
+
+
+@dataclass(frozen=True, slots=True)
 class KeyGather:
     """Keys and values of a prompt brought to every GPU that holds a share of its tokens, those of earlier chunks too.
 
@@ -163,7 +191,7 @@ class KeyGather:
         return Timed(zero, zero)
 
 
-SequenceOperator = SelfAttention | BlockAttention | DeltaRule | KeyGather
+SequenceOperator = SelfAttention | BlockAttention | DeltaRule | Recurrence | KeyGather
 
 
 def between(timed: Timed, least: Timed, most: Timed) -> Timed:

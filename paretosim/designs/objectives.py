@@ -96,8 +96,10 @@ class Goal:
                 return -reached.ttft_s
             case "cost":
                 return -comparable(reached.usd_per_hour / reached.rate_tok_s)
-            case _:
+            case "power":
                 return -comparable(reached.watts / reached.rate_tok_s)
+            case _:
+                raise AssertionError(f"{name} is no objective")
 
     def empty(self) -> AnyFront:
         """The front of no designs."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, assert_never
 
-from ..spec.arrivals import Arrivals, ClosedLoop, Mmpp, Poisson, Trace
+from ..spec.arrivals import Arrivals, ClosedLoop, Constant, Diurnal, Gamma, Mmpp, Poisson, Trace
 from ..spec.cluster import Policy, ServedCluster, ServedPool
 from ..spec.deployment import Pool
 from ..spec.parallelism import Parallelism
@@ -80,8 +80,10 @@ def at_rate(arrivals: Arrivals | None, rate_req_s: float, capacity: int) -> Arri
             return replace(arrivals, rates_req_s=tuple(rate * scale for rate in arrivals.rates_req_s))
         case Trace():
             return Poisson(rate_req_s)
-        case _:
+        case Constant() | Poisson() | Gamma() | Diurnal():
             return replace(arrivals, rate_req_s=rate_req_s)
+        case _:
+            assert_never(arrivals)
 
 
 def simulation_of(scenario: Scenario, row: Row, mix: Mix, arrivals: Arrivals, requests: int, budget: int) -> Simulation:

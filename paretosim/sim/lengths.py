@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import numpy as np
 
 from ..spec.lengths import Fixed, Histogram, Lengths, Lognormal, Normal, Uniform, above
@@ -21,6 +23,8 @@ def draw(lengths: Lengths, rng: np.random.Generator, count: int) -> Ints:
             return np.asarray(lengths.lengths, np.int64)[np.minimum(at, len(cumulative) - 1)]
         case Normal() | Lognormal():
             return _cut_bell(lengths, rng, count)
+        case _:
+            assert_never(lengths)
 
 
 def _cut_bell(lengths: Normal | Lognormal, rng: np.random.Generator, count: int) -> Ints:

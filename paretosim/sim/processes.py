@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count as counted
 from math import inf
+from typing import assert_never
 
 import numpy as np
 
@@ -61,6 +62,8 @@ def _times(process: OpenLoop, seed: int) -> Iterator[Floats]:
             yield from _mmpp(process, rng, stream(seed, "arrivals.states"))
         case Diurnal():
             yield from _diurnal(process, rng, stream(seed, "arrivals.thinning"))
+        case _:
+            assert_never(process)
 
 
 def _unit_poisson(rng: np.random.Generator) -> Iterator[Floats]:

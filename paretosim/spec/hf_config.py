@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import InputError, Problem
 from .architecture import ModelSpec, VisionSpec
+from .hf_families import NOT_MODELLED, TIED, family
 from .hf_keys import INERT, VISION_INERT, Keys
 from .layers import ATTENTION_KINDS, FFN_KINDS, Attention, CompressedAttention, Ffn, GqaAttention, LayerGroup
 from .layers.named import layer_types
@@ -34,15 +35,17 @@ def read_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     problems: list[Problem] = []
     top = Keys(config, "", where, problems)
     text = top.child("text_config") if top.has("text_config") else top
+    if why := NOT_MODELLED.get(family(text)):
+        raise InputError(Problem(f"{text.prefix}model_type", f"{family(text)}: {why} are not modelled", where))
     hidden, count, mtp = text.number("hidden_size"), text.number("num_hidden_layers"), _mtp_layers(text)
-    attention, ffn = _attention(text, count), _ffn(text, count)
+    attention, ffn, tied = _attention(text, count), _ffn(text, count), family(text) in TIED
     groups = Counter(zip(attention, ffn, strict=True))
     spec = ModelSpec(
         name=name,
         hidden=hidden,
         vocab=text.number("vocab_size"),
-        # absent means false in the configuration classes of all families read here; others have keys refused here
-        tied_embeddings=text.flag("tie_word_embeddings", default=top.flag("tie_word_embeddings")),
+        # absent means false in the configuration classes of most families
+        tied_embeddings=text.flag("tie_word_embeddings", default=top.flag("tie_word_embeddings", default=tied)),
         max_context=text.number("model_max_length", "max_position_embeddings"),
         layers=tuple(LayerGroup(n, attention, ffn) for (attention, ffn), n in groups.items()),
         mtp_layers=mtp,

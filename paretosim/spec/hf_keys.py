@@ -23,18 +23,26 @@ INERT = re.compile(
     r"|rope_(theta|scaling|parameters|interleave|type)|compress_rope_theta|indexer_rope_interleave|rotary_dim"
     r"|partial_rotary_factor|initial_context_length|original_max_position_embeddings|mla_use_nope|swiglu_(limit|alpha)"
     r"|activation_situ_\w+|output_gate_type|attn_temperature_tuning|attn_scale|floor_scale|mamba_ssm_dtype"
-    r"|\w+_multiplier|logits_scaling"
+    r"|\w+_multiplier|logits_scaling|logit_scale|query_pre_attn_scalar|(attn|final)_logit_softcapping|rotary_pct"
+    r"|rope_local_base_freq|position_embedding_type|layernorm_\w+_attention_(alpha|beta)|layernorm_mlp_(alpha|beta)"
+    r"|\w+_(alpha|beta)_factor|postnorm|use_parallel_block|order_of_interleaved_layers|layer_switch"
     # norms, biases and routing rules: vectors at most
-    r"|\w*norm_eps\w*|attention_bias|mlp_bias|use_gemma_norm|latent_moe_use_norm"
+    r"|\w*norm_eps\w*|normalization_function|(\w+_)?bias|use_gemma_norm|latent_moe_use_norm"
     r"|\w*scoring_func|topk_method|n_group|topk_group|num_expert_group|use_grouped_topk|norm_topk_prob"
     r"|routed_scaling_factor|use_routing_bias|moe_renormalize|moe_router_activation_func|moe_router_dtype|expert_dtype"
-    r"|num_hash_layers"
+    r"|num_hash_layers|shared_moe_mode|(router|input)_jitter_noise"
+    # how a program runs it
+    r"|use_grouped_mm|for_llm_compressor|use_parallel_embedding|use_embedding_sharing|cache_implementation|init_method"
+    r"|output_(router_logits|attentions|hidden_states)"
     # hyper-connections (DeepSeek-V4), attention residuals (Kimi-K3): under 0.1 % of the weights
     r"|hc_(mult|eps|sinkhorn_iters)|attn_res_block_size"
     # layers that draft: which selection they use, where their embedding lies
     r"|index_share_for_mtp_iteration|mtp_use_dedicated_embeddings"
 )
 """Keys of a language model that change neither its weights nor its cache."""
+
+FEW = 3
+"""Keys that are not understood beyond which a file is of another family, and not a stray key the matter."""
 
 VISION_INERT = re.compile(
     INERT.pattern + r"|in_chan(nel)?s|num_channels|num_position_embeddings|init_pos_emb_\w+|pos_emb_type|merge_type"
@@ -127,10 +135,16 @@ class Keys:
         return Keys(value, f"{self.prefix}{key}.", self.where, self.problems)
 
     def refuse_unread(self, inert: re.Pattern[str]) -> None:
-        """Note every key that was not read, says something and is not known to be `inert`."""
-        for key in sorted(set(self.raw) - self.read):
-            if self._says_something(key) and not inert.fullmatch(key):
-                self.problem(key, "not understood; it may change the model's shape (delete it if it does not)")
+        """Note every key that was not read, says something and is not known to be `inert`; many of them in one line."""
+        unread = sorted(set(self.raw) - self.read)
+        unread = [key for key in unread if self._says_something(key) and not inert.fullmatch(key)]
+        if len(unread) > FEW:
+            some = f"{', '.join(unread[:FEW])} and {len(unread) - FEW} more"
+            what = f"{self.raw.get('model_type', 'this family')}: this family is not modelled"
+            self.problem("model_type", f"{what} ({some} are not understood and may change the model's shape)")
+            return
+        for key in unread:
+            self.problem(key, "not understood; it may change the model's shape")
 
     def _says_something(self, key: str) -> bool:
         return self.raw.get(key) not in (None, False, 0, "", [], {})

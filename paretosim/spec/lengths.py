@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import erfc, exp, floor, log, pi, sqrt
-from typing import Literal
+from typing import Literal, assert_never
 
 LONGEST = 2**31 - 1  # token counts live in 32-bit columns
 
@@ -147,8 +147,10 @@ def shortest(lengths: Lengths) -> int:
             return lengths.tokens
         case Histogram():
             return lengths.lengths[0]
-        case _:
+        case Uniform() | Normal() | Lognormal():
             return lengths.low
+        case _:
+            assert_never(lengths)
 
 
 def above(score: float) -> float:

@@ -54,8 +54,6 @@ def message(error: ErrorDetails) -> str:
             return f"must be text, not {given}" + ("" if error["input"] is None else "; quote it if it is text")
         case "string_too_short" | "too_short":
             return "must not be empty"
-        case "bool_type":
-            return f"must be true or false, not {given}"
         case "list_type":
             return f"must be a list, not {given}"
         case "dict_type" | "model_type":
@@ -71,7 +69,8 @@ def message(error: ErrorDetails) -> str:
         case "literal_error":
             known = re.findall(r"'([^']*)'", limits["expected"])
             return f"must be one of {', '.join(known)}, not {given}{did_you_mean(error['input'], known)}"
-    return error["msg"]
+        case _:
+            return error["msg"]
 
 
 def _unknown_key(error: ErrorDetails) -> str:

@@ -15,6 +15,8 @@ from .grouped import GqaAttention
 from .indexer import Indexer
 from .kimi_delta import KimiDeltaAttention
 from .latent import MlaAttention
+from .lightning import LightningAttention
+from .mamba2 import Mamba2
 
 __all__ = [
     "ATTENTION_KINDS",
@@ -29,12 +31,16 @@ __all__ = [
     "Indexer",
     "KimiDeltaAttention",
     "LayerGroup",
+    "LightningAttention",
+    "Mamba2",
     "MlaAttention",
     "MoeFfn",
     "Tokens",
 ]
 
-Attention: TypeAlias = CompressedAttention | KimiDeltaAttention | GatedDeltaNet | MlaAttention | GqaAttention
+Attention: TypeAlias = (
+    CompressedAttention | KimiDeltaAttention | LightningAttention | GatedDeltaNet | Mamba2 | MlaAttention | GqaAttention
+)
 """Every kind of attention, and what stands in its place, in the order in which a configuration is asked for them."""
 BlockAttention: TypeAlias = MlaAttention | CompressedAttention
 """Kinds whose whole block, projections included, is one measured operator."""
@@ -43,10 +49,13 @@ Ffn: TypeAlias = MoeFfn | DenseFfn
 
 ATTENTION_KINDS: tuple[type[Attention], ...] = get_args(Attention)
 FFN_KINDS: tuple[type[Ffn], ...] = get_args(Ffn)
-# A kind that leaves an answer out does not type-check here.
-_ATTENTION: tuple[type[AttentionKind], ...] = ATTENTION_KINDS
-_BLOCKS: tuple[type[BlockKind], ...] = get_args(BlockAttention)
-_FFN: tuple[type[FeedForwardKind], ...] = FFN_KINDS
+
+
+def _complete(
+    attention: Attention, block: BlockAttention, ffn: Ffn
+) -> tuple[AttentionKind, BlockKind, FeedForwardKind]:
+    """A kind that leaves an answer out does not type-check here."""
+    return attention, block, ffn
 
 
 @dataclass(frozen=True, slots=True)

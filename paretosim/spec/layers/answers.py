@@ -7,6 +7,7 @@ listed in `paretosim.cost.layer`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
@@ -101,13 +102,31 @@ class FeedForwardKind(Protocol):
         """Elements that a token has in flight on one GPU."""
 
 
-class Recurrent:
-    """Answers of every kind that keeps a state instead of a cache: nothing grows with the context."""
+class Recurrent(ABC):
+    """Answers of every kind that keeps a state of each head instead of a cache: nothing grows with the context."""
 
     __slots__ = ()
+    head_name: ClassVar[str] = "heads"
     kv_elements_per_token: ClassVar[int] = 0
     expanded_elements: ClassVar[int] = 0
     cuts_prompts: ClassVar[bool] = False
+
+    @abstractmethod
+    def params(self, hidden: int) -> int:
+        """Weights of one layer."""
+
+    @property
+    @abstractmethod
+    def cache_heads(self) -> int:
+        """Heads that keep a state each."""
+
+    def params_per_gpu(self, hidden: int, tp: Number) -> Number:
+        """Everything belongs to heads."""
+        return self.params(hidden) / tp
+
+    def illegal_tp(self, tp: int) -> str | None:
+        """Heads are cut evenly."""
+        return not_divided(tp, f"{self.cache_heads} {self.head_name}", self.cache_heads)
 
     def kv_elements(self, context: Tokens) -> Tokens:
         """No cache grows with `context`."""

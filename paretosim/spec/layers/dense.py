@@ -45,5 +45,7 @@ class DenseFfn:
         if not left:
             keys.read.update(("intermediate_size_mlp", "intermediate_size"))  # stated, but of no layer
             return {}
-        inter = keys.number("intermediate_size_mlp", "dense_intermediate_size", "intermediate_size")
+        # Granite-4 without experts keeps the shared one
+        alone = ("shared_intermediate_size",) if len(left) == count else ()
+        inter = keys.number(*alone, "intermediate_size_mlp", "dense_intermediate_size", "intermediate_size")
         return dict.fromkeys(left, cls(inter, gated))

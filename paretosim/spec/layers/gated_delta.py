@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..hf_keys import Keys
-from .answers import Number, Recurrent, not_divided
+from .answers import Number, Recurrent
 from .named import layer_types
 
 
@@ -27,6 +27,7 @@ class GatedDeltaNet(Recurrent):
     value_dim: int
     conv: int
     layer_types: ClassVar[tuple[str, ...]] = ("linear_attention",)
+    head_name: ClassVar[str] = "value heads"
 
     @property
     def _mixed(self) -> int:
@@ -42,18 +43,10 @@ class GatedDeltaNet(Recurrent):
         """Elements of one sequence's state, whatever its length: the matrices and the convolution's tail."""
         return self.value_heads * self.key_dim * self.value_dim + self._mixed * (self.conv - 1)
 
-    def params_per_gpu(self, hidden: int, tp: Number) -> Number:
-        """Everything belongs to heads."""
-        return self.params(hidden) / tp
-
     @property
     def cache_heads(self) -> int:
         """Value heads."""
         return self.value_heads
-
-    def illegal_tp(self, tp: int) -> str | None:
-        """Value heads are cut evenly; key heads too, as long as there are enough."""
-        return not_divided(tp, f"{self.value_heads} value heads", self.value_heads)
 
     def width_in_flight(self, tp: Number) -> Number:
         """Key, query, value and output."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..hf_families import OUTPUT_GATE, family
 from ..hf_keys import Keys
 from .answers import Number, Tokens, heads_per_gpu, not_divided
 from .named import layer_types
@@ -98,7 +99,7 @@ class GqaAttention:
             heads=heads,
             kv_heads=keys.number("num_key_value_heads", default=heads),  # as in LlamaConfig
             head_dim=keys.number("head_dim", default=max(1, hidden // heads) if isinstance(hidden, int) else 1),
-            output_gate=keys.flag("attn_output_gate"),
+            output_gate=keys.flag("attn_output_gate", default=family(keys) in OUTPUT_GATE),
             layer_norm=per_layer,
         )
         types = layer_types(keys, count)

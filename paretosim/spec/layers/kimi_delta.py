@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..hf_keys import Keys
-from .answers import Number, Recurrent, not_divided
+from .answers import Number, Recurrent
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +41,10 @@ class KimiDeltaAttention(Recurrent):
         width = self.heads * self.head_dim
         return width * self.head_dim + 3 * width * (self.conv - 1)
 
-    def params_per_gpu(self, hidden: int, tp: Number) -> Number:
-        """Everything belongs to heads."""
-        return self.params(hidden) / tp
-
     @property
     def cache_heads(self) -> int:
         """All heads."""
         return self.heads
-
-    def illegal_tp(self, tp: int) -> str | None:
-        """Heads are cut evenly."""
-        return not_divided(tp, f"{self.heads} heads", self.heads)
 
     def width_in_flight(self, tp: Number) -> Number:
         """Query, key, value and output."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..hf_families import WINDOW_PATTERN, family
+from ..hf_families import FULL_INTERVAL, WINDOW_PATTERN, family
 from ..hf_keys import Keys
 
 
@@ -12,7 +12,7 @@ def layer_types(keys: Keys, count: int) -> list[str] | None:
     A period counts where no list is there: every n-th layer has full attention, and the others are linear
     (``full_attention_interval``, Qwen3-Next) or have a window (``sliding_window_pattern``, Gemma and Cohere).
     """
-    every = keys.number("full_attention_interval", default=0)
+    every = keys.number("full_attention_interval", default=FULL_INTERVAL.get(family(keys), 0))
     window_every = keys.number("sliding_window_pattern", default=WINDOW_PATTERN.get(family(keys), 0))
     if keys.has("layer_types"):
         types = keys.items("layer_types")

@@ -13,6 +13,8 @@ from paretosim.errors import InputError
 from paretosim.spec.layers import GqaAttention, MoeFfn
 from paretosim.spec.model import ModelSpec, load_model
 
+CATALOG_FOLDER = Path(model_module.__file__).parent / "catalog"
+
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
     "hidden_act": "silu",
@@ -121,7 +123,7 @@ def test_an_activation_that_does_not_say_how_many_projections_there_are_is_refus
 
 def test_a_layer_list_of_the_wrong_length_or_with_an_unknown_kind_is_refused(tmp_path):
     assert "4 layers, not 3" in refused(tmp_path, layer_types=["full_attention"] * 3)["layer_types"]
-    assert "'mamba'" in refused(tmp_path, layer_types=["full_attention"] * 3 + ["mamba"])["layer_types"]
+    assert "'short_conv'" in refused(tmp_path, layer_types=["full_attention"] * 3 + ["short_conv"])["layer_types"]
 
 
 def test_a_low_rank_gated_kda_model_has_its_published_size(tmp_path):
@@ -145,6 +147,103 @@ def test_a_low_rank_gated_kda_model_has_its_published_size(tmp_path):
     assert spec.state_elements == 20 * (32 * 128 * 128 + 3 * 32 * 128 * 3)
 
 
+# --- families that leave out what the configuration class says -------------------------------------------------
+
+# huggingface.co/Qwen/Qwen3-Next-80B-A3B-Instruct, config.json: a period instead of a list of layers
+QWEN3_NEXT: dict[str, Any] = {
+    "model_type": "qwen3_next", "hidden_size": 2048, "num_hidden_layers": 48, "full_attention_interval": 4,
+    "num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 256, "num_experts": 512, "num_experts_per_tok": 10,
+    "moe_intermediate_size": 512, "shared_expert_intermediate_size": 512, "hidden_act": "silu", "vocab_size": 151936,
+    "max_position_embeddings": 262144, "linear_num_key_heads": 16, "linear_num_value_heads": 32,
+    "linear_key_head_dim": 128, "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4, "intermediate_size": 5120,
+}  # fmt: skip
+
+
+def alone(tmp_path: Path, config: dict[str, Any]) -> ModelSpec:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return load_model(tmp_path)
+
+
+@pytest.mark.parametrize("interval", [4, None])
+def test_every_fourth_layer_of_qwen3_next_has_full_attention(tmp_path, interval):
+    spec = alone(tmp_path, {k: v for k, v in (QWEN3_NEXT | {"full_attention_interval": interval}).items() if v})
+    assert {type(g.attention).__name__: g.count for g in spec.layers} == {"GatedDeltaNet": 36, "GqaAttention": 12}
+    assert spec.kv_elements_per_token * 2 == 24 * 1024  # bytes in bf16
+    assert spec.params == pytest.approx(79.7e9, rel=0.001)
+
+
+def test_qwen3_next_without_its_linear_keys_is_refused(tmp_path):
+    problems = refused(tmp_path, **{k: v if "linear" not in k else None for k, v in QWEN3_NEXT.items()})
+    assert problems["linear_num_value_heads"] == "missing"
+
+
+def test_a_period_counts_as_a_repetition_only_beside_the_list_that_it_repeats(tmp_path):
+    types = ["full_attention", "linear_attention", "linear_attention", "full_attention"] * 12
+    assert [g.count for g in alone(tmp_path, QWEN3_NEXT | {"layer_types": types}).layers] == [24, 24]
+
+
+def test_the_selection_of_glm_5_2_is_read_from_its_period_as_from_its_list(tmp_path):
+    config = json.loads((CATALOG_FOLDER / "zai-org--GLM-5.2.json").read_text())["config"]
+    by_list = alone(tmp_path, config)
+    by_period = alone(tmp_path, {k: v for k, v in config.items() if k != "indexer_types"} | PERIOD)
+    assert by_period.layers == by_list.layers
+    assert len({g.attention for g in by_list.layers}) == 2
+
+
+PERIOD = {"index_topk_freq": 4, "index_skip_topk_offset": 3}
+
+# huggingface.co/google/gemma-3-1b-it, config.json
+GEMMA_3: dict[str, Any] = {
+    "model_type": "gemma3_text", "hidden_size": 1152, "intermediate_size": 6912, "num_hidden_layers": 26,
+    "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh",
+    "sliding_window": 512, "sliding_window_pattern": 6, "query_pre_attn_scalar": 256, "attn_logit_softcapping": None,
+    "cache_implementation": "hybrid", "rope_local_base_freq": 10000, "vocab_size": 262144,
+    "max_position_embeddings": 32768,
+}  # fmt: skip
+
+
+def test_gemma_3_has_a_window_in_five_layers_of_six(tmp_path):
+    spec = alone(tmp_path, GEMMA_3)
+    assert {g.attention.window: g.count for g in spec.layers} == {512: 22, 0: 4}
+    assert spec.params == pytest.approx(1.0e9, rel=0.001)
+
+
+def test_feed_forward_blocks_are_gated_as_their_family_has_them(tmp_path):
+    bitnet = {"hidden_size": 2560, "intermediate_size": 6912, "num_hidden_layers": 30, "num_attention_heads": 20,
+              "num_key_value_heads": 5, "vocab_size": 128256, "tie_word_embeddings": True}  # fmt: skip
+    assert read(tmp_path, model_type="bitnet", hidden_act="relu2", **bitnet).params == pytest.approx(2.41e9, rel=0.002)
+    assert not read(tmp_path, model_type="nemotron", hidden_act="relu2").layers[0].ffn.gated
+    assert not read(tmp_path, model_type="starcoder2", hidden_act="gelu_pytorch_tanh").layers[0].ffn.gated
+    assert not read(tmp_path, model_type="cohere2", use_gated_activation=False).layers[0].ffn.gated
+
+
+def test_an_activation_that_is_left_out_is_the_family_s(tmp_path):
+    assert read(tmp_path, hidden_act=None) == read(tmp_path)
+    assert refused(tmp_path, hidden_act=None, model_type="unheard_of")["hidden_act"] == "missing"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("use_grouped_mm", True), ("for_llm_compressor", True), ("router_jitter_noise", 0.01), ("qkv_bias", True),
+        ("logit_scale", 0.0625), ("output_router_logits", True),
+    ],
+)  # fmt: skip
+def test_a_key_that_changes_no_shape_is_passed_over(tmp_path, key, value):
+    assert read(tmp_path, **{key: value}) == read(tmp_path)
+
+
+def test_a_family_that_is_not_modelled_is_named_in_one_line(tmp_path):
+    strange = {f"mamba_{name}": 8 for name in ("num_heads", "head_dim", "n_groups", "state", "conv")}
+    known = refused(tmp_path, model_type="nemotron_h", hybrid_override_pattern="M-M*", **strange)
+    assert list(known) == ["model_type"]
+    assert "only Mamba-2, only attention or only a feed-forward block are not modelled" in known["model_type"]
+    unknown = refused(tmp_path, model_type="unheard_of", **strange)
+    assert list(unknown) == ["model_type"]
+    assert "unheard_of: this family is not modelled (mamba_conv, mamba_head_dim" in unknown["model_type"]
+    assert "delete" not in known["model_type"] + unknown["model_type"]
+
+
 def test_a_file_that_is_not_json_or_not_there_is_named(tmp_path):
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(InputError, match=r"broken\.json: is not JSON"):
@@ -153,7 +252,7 @@ def test_a_file_that_is_not_json_or_not_there_is_named(tmp_path):
         load_model("absent.json", relative_to=tmp_path)
 
 
-CATALOG = sorted((Path(model_module.__file__).parent / "catalog").glob("*.json"))
+CATALOG = sorted(CATALOG_FOLDER.glob("*.json"))
 
 
 @pytest.mark.parametrize("path", CATALOG, ids=lambda p: p.stem)
