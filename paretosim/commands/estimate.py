@@ -83,6 +83,8 @@ def estimate(args: argparse.Namespace) -> Estimate:
                   illegal_experts(layout, model, args.redundant_experts): "--ep"}  # fmt: skip
         flag = others.get(why, "--tp")
         problems.append(Problem(flag, why))
+    elif kernels and args.legal_for == "engine" and (why := kernels.engine.cannot_run(layout)) is not None:
+        problems.append(Problem("--ep", why))
     if problems or model is None or kernels is None:
         raise InputError(problems)
     precision, settings = Precision.of(args.precision, args.kv_cache), _settings(args)

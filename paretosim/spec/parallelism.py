@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from .hardware import GpuSpec
 from .layers import CompressedAttention, DenseFfn, GatedDeltaNet, GqaAttention, KimiDeltaAttention, MlaAttention, MoeFfn
 from .model import ModelSpec
+
+LegalFor = Literal["engine", "any"]
+"""Whose layouts may be deployed: those of the engine, or any that the model and the GPU allow."""
 
 
 class _Widths:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import Problem
 from .cluster import HostTime, ServedCluster, StepFormula
+from .parallelism import LegalFor
 from .precision import Precision
 from .settings import DEFAULT, EngineSettings
 from .workload import Slo, Workload
@@ -27,6 +28,7 @@ class Simulation:
     host : host time of a step; None is the engine's calibrated one.
     path : the file it came from.
     where : finds ``file:line:col`` of a key.
+    legal_for : whose layouts may be deployed.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Simulation:
     path: Path = field(compare=False)
     where: Where = field(compare=False, repr=False)
     settings: EngineSettings = DEFAULT
+    legal_for: LegalFor = "engine"
 
     @property
     def folder(self) -> Path:
