@@ -46,7 +46,7 @@ def cell(kernels: Kernels, model: ModelSpec) -> str:
         precision = Precision.of(weights)
         for width in LAYOUTS:
             for layout in dict.fromkeys(layouts(model, width)):
-                if illegal(layout, model, kernels.gpu) is not None:
+                if illegal(layout, model, kernels.gpu) or kernels.engine.cannot_run(layout):
                     continue
                 memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu)
                 if not memory.fits(BATCH, BATCH, CONTEXT):

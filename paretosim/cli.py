@@ -82,6 +82,8 @@ def build_parser() -> argparse.ArgumentParser:
     estimate.add_argument("--expert-load", metavar="LOAD",
                           help="balanced, power_law, log_linear, or comma-separated shares of the experts "
                           "(default: as the tables were measured)")  # fmt: skip
+    estimate.add_argument("--legal-for", choices=("engine", "any"), default="engine", help="any: layouts too that the"
+                          " engine cannot run")  # fmt: skip
     estimate.add_argument("--redundant-experts", type=int, default=0, help="slots of a layer for copies of hot experts")
     estimate.add_argument("--two-batch-overlap", action="store_true", help="one half computes while the other's tokens "
                           "are exchanged")  # fmt: skip

@@ -11,6 +11,7 @@ from ..cost.stage import check_lanes
 from ..errors import InputError, Problem, did_you_mean
 from ..profiles.store import Store
 from ..spec.context_length import too_long
+from ..spec.engine import EngineSpec
 from ..spec.model import ModelSpec, load_model
 from ..spec.parallelism import Layouts, Parallelism, illegal_cp, illegal_experts, illegal_pp, illegal_tp
 from ..spec.scenario import Scenario
@@ -54,8 +55,9 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
             for width in getattr(scenario.space, axis):
                 if (reason := why(width, model)) is not None:
                     problems.append(scenario.problem(("space", axis), reason))
+        engine = store.engine(scenario.engine) if scenario.engine in store.engine_names() else None
         problems += _too_long(scenario, model)
-        problems += _useless_widths(scenario, model)
+        problems += _useless_widths(scenario, model, engine)
         problems += [scenario.problem(key, why) for key, why in idle_settings(scenario.settings, model)]
         if scenario.settings.two_batch_overlap and not any(map(exchanges, _layouts(scenario))):
             message = "changes nothing: no layout of the space exchanges tokens; attn_dp and ep must both exceed 1"
@@ -87,11 +89,13 @@ def _too_long(scenario: Scenario, model: ModelSpec) -> Iterator[Problem]:
             yield scenario.problem(("workload", "mixes", index), why)
 
 
-def _useless_widths(scenario: Scenario, model: ModelSpec) -> Iterator[Problem]:
+def _useless_widths(scenario: Scenario, model: ModelSpec, engine: EngineSpec | None) -> Iterator[Problem]:
     """Widths of attention data parallelism and of expert spreading that no layout of the space can take."""
     space = scenario.space
     redundant = scenario.settings.redundant_experts
     reasons = {layout: illegal_experts(layout, model, redundant) for layout in _layouts(scenario)}
+    if engine is not None and space.legal_for == "engine":
+        reasons = {layout: reason or engine.cannot_run(layout) for layout, reason in reasons.items()}
     for key, name, values in (("attn_dp", "attn_dp", space.attn_dp), ("ep", "moe_ep", space.moe_ep)):
         for value in values:
             why = [reason for layout, reason in reasons.items() if getattr(layout, name) == value]

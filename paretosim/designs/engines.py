@@ -17,7 +17,7 @@ from ..cost.stage import Stages
 from ..cost.step import StepCost, StepParts
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, served_format
-from ..spec.parallelism import Layouts, Parallelism, illegal
+from ..spec.parallelism import Layouts, LegalFor, Parallelism, illegal
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
 from .space import Ints, Pool
@@ -72,22 +72,24 @@ class Engines:
     ----------
     model, precision, settings : what is served, and how.
     kernels : by GPU name.
+    legal_for : whose layouts are designs.
     """
 
     model: ModelSpec
     precision: Precision
     kernels: dict[str, Kernels]
     settings: EngineSettings = DEFAULT
+    legal_for: LegalFor = "engine"
     _compilers: dict[str, Compiler] = field(default_factory=dict, repr=False)
     _stacks: dict[tuple[str, tuple[Parallelism, ...]], tuple[Stack, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
         cls, store: Store, model: ModelSpec, precision: Precision, engine: str, gpus: tuple[str, ...],
-        settings: EngineSettings = DEFAULT,
+        settings: EngineSettings = DEFAULT, legal_for: LegalFor = "engine",
     ) -> Engines:  # fmt: skip
         """Look up every GPU's kernels."""
-        return cls(model, precision, {gpu: Kernels.of(store, gpu, engine) for gpu in gpus}, settings)
+        return cls(model, precision, {gpu: Kernels.of(store, gpu, engine) for gpu in gpus}, settings, legal_for)
 
     def step(self, gpu: str, layout: Parallelism) -> CalibratedStep:
         """Compiled cost of one step."""
@@ -153,10 +155,11 @@ class Engines:
         self._compilers.clear()
 
     def layouts(self, pool: Pool) -> Iterator[tuple[str, Parallelism, slice]]:
-        """Every layout of a pool that is legal for the model on that GPU, and where its points lie."""
+        """Every layout of a pool that is legal for the model and the engine on that GPU, and where its points lie."""
         for gpu, layout, where in pool.engines():
-            redundant = self.settings.redundant_experts
-            if illegal(layout, self.model, self.kernels[gpu].gpu, redundant) is None:
+            kernels, redundant = self.kernels[gpu], self.settings.redundant_experts
+            runs = self.legal_for == "any" or kernels.engine.cannot_run(layout) is None
+            if runs and illegal(layout, self.model, kernels.gpu, redundant) is None:
                 yield gpu, layout, where
 
     def all_of(self, pool: Pool) -> list[Some]:

@@ -104,4 +104,5 @@ def simulation_of(scenario: Scenario, row: Row, mix: Mix, arrivals: Arrivals, re
         path=scenario.path,
         where=scenario.where,
         settings=scenario.settings,
+        legal_for=scenario.space.legal_for,
     )

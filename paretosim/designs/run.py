@@ -131,7 +131,8 @@ def sweep(
     store = store or Store()
     model = check_names(scenario, store)
     space = DesignSpace.of(scenario.space, scenario.hardware)
-    engines = Engines.of(store, model, scenario.precision, scenario.engine, scenario.hardware.names, scenario.settings)
+    engines = Engines.of(store, model, scenario.precision, scenario.engine, scenario.hardware.names, scenario.settings,
+                         scenario.space.legal_for)  # fmt: skip
     check_formats(scenario, engines)
     check_memory(scenario, engines, space)
     scenario_id = identify(scenario, engines, store)

@@ -18,7 +18,7 @@ from ..profiles.grid import Timed
 from ..profiles.store import Store
 from ..spec.context_length import too_long
 from ..spec.model import ModelSpec, deployment_name, load_model, served_format
-from ..spec.parallelism import Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
+from ..spec.parallelism import LegalFor, Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
 from ..spec.precision import Format, Precision
 from ..spec.settings import LOADS, EngineSettings
 from .bands import shipped_bands
@@ -41,6 +41,7 @@ class Question:
     redundant_experts : slots of a layer for copies of experts.
     two_batch_overlap, cache_expanded : as the settings of a scenario.
     draft_tokens, acceptance : of speculation; 0 and None: none.
+    legal_for : whose layouts are allowed: the engine's own, or ``any`` that model and GPU allow.
     """
 
     model: str
@@ -65,6 +66,7 @@ class Question:
     cache_expanded: bool = False
     draft_tokens: int = 0
     acceptance: float | None = None
+    legal_for: LegalFor = "engine"
 
     @property
     def length(self) -> int:
@@ -187,6 +189,8 @@ def _checked(question: Question, layout: Parallelism, store: Store) -> tuple[Mod
         others = {illegal_pp(layout.pp, model): "pp", illegal_cp(layout, model): "cp",
                   illegal_experts(layout, model, redundant): "ep"}  # fmt: skip
         problems.append(Problem(others.get(why, "tp"), why))
+    elif kernels and question.legal_for == "engine" and (why := kernels.engine.cannot_run(layout)) is not None:
+        problems.append(Problem("ep", why))
     if model and (why := too_long(model, question.length or 1)) is not None:
         problems.append(Problem("context" if question.phase == "decode" else "isl", why))
     if problems or model is None or kernels is None:

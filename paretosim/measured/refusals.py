@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..errors import InputError
+from ..spec.engine import EngineSpec
 from ..spec.hardware import GpuSpec
 from ..spec.layers import MoeFfn
 from ..spec.model import ModelSpec
@@ -19,7 +20,7 @@ MOST_ENGINES = 10_000
 
 
 def refuse_row(
-    row: Row, layouts: Sequence[Parallelism], model: ModelSpec, gpu: GpuSpec, requests: int
+    row: Row, layouts: Sequence[Parallelism], model: ModelSpec, gpu: GpuSpec, engine: EngineSpec, requests: int
 ) -> None:  # fmt: skip
     """Refuse a row that no deployment can have given.
 
@@ -36,7 +37,7 @@ def refuse_row(
     problems = []
     names = ("",) if len(row.pools) == 1 else ("prefill ", "decode ")
     for name, engines, layout in zip(names, row.pools, layouts, strict=True):
-        if why := _contradiction(engines, model) or illegal(layout, model, gpu):
+        if why := _contradiction(engines, model) or illegal(layout, model, gpu) or engine.cannot_run(layout):
             problems.append(f"{name}{why}")
         if engines.workers > MOST_ENGINES:
             problems.append(f"{name}workers: {engines.workers:,} engines; at most {MOST_ENGINES:,} are simulated")

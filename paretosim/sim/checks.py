@@ -162,7 +162,10 @@ def _unknown_names(builder: Builder) -> Iterator[Problem]:
 def _illegal(builder: Builder, where: tuple[str, ...], kind: Pool) -> Iterator[Problem]:
     gpu = builder.store.gpu(kind.gpu)
     redundant = builder.simulation.settings.redundant_experts
-    if (reason := illegal(kind.layout, builder.model, gpu, redundant)) is not None:
+    reason = illegal(kind.layout, builder.model, gpu, redundant)
+    if reason is None and builder.simulation.legal_for == "engine":
+        reason = builder.store.engine(builder.simulation.engine).cannot_run(kind.layout)
+    if reason is not None:
         yield builder.simulation.problem(where, reason)
         return
     try:

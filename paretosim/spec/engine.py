@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, assert_never, get_args
 
 from ..errors import InputError, Problem, did_you_mean
 from .calibration import NONE, Calibration, load_calibration
+from .parallelism import Parallelism
 from .yaml_text import load_yaml
 
+ExpertParallel = Literal["all_or_none", "any"]
+"""Over how many GPUs of a stage an engine spreads its experts."""
 CALIBRATION = ".calibration.yaml"
 """How a file ends that holds the calibration of an engine."""
 
@@ -37,6 +40,8 @@ class EngineSpec:
         rank]; 0 where they never do.
     graph_tokens : up to which a step with prompts is one CUDA graph by default [token of a rank].
     scheduler : what a step carries, as a scenario would say it: ``policy`` and its options.
+    expert_parallel : ``all_or_none``: experts are spread over all GPUs of a stage, or each is cut over all of them;
+        ``any``: spread over any of them, and cut over the rest.
     buffer_bytes : memory of runtime, graphs and communicators per GPU [byte].
     siblings : engines whose table stands in when this one has none or an unusable one.
     sources : where each fact comes from.
@@ -58,15 +63,32 @@ class EngineSpec:
     graph_tokens: int
     scheduler: Mapping[str, Any]
     buffer_bytes: float
+    expert_parallel: ExpertParallel
     siblings: tuple[str, ...]
     sources: Mapping[str, str]
     calibration: Calibration = NONE
+
+    def cannot_run(self, layout: Parallelism) -> str | None:
+        """Why the engine has no such layout, whatever the model and the GPU; None where it has."""
+        match self.expert_parallel:
+            case "any":
+                return None
+            case "all_or_none":
+                if layout.moe_ep in (1, layout.width):
+                    return None
+                return (
+                    f"EP {layout.moe_ep} of {layout.width} GPUs: {self.name} spreads experts over all GPUs of a stage, "
+                    "or over none; legal_for any allows it"
+                )
+            case other:
+                assert_never(other)
 
 
 _KEYS = (
     "gemm_lanes", "moe_lanes", "expert_kernels_elsewhere", "attention_arithmetic", "token_budget",
     "memory_utilization", "kv_memory_fraction", "kv_output_reserve", "admission_output_share", "absorbed_prompts",
-    "second_stream_tokens", "graph_tokens", "scheduler", "buffer_bytes", "siblings",
+    "second_stream_tokens", "graph_tokens", "scheduler", "buffer_bytes",
+    "expert_parallel", "siblings",
 )  # fmt: skip
 
 
@@ -93,6 +115,9 @@ def load_engine(path: Path) -> EngineSpec:
     ]
     problems += [Problem(f"sources.{k}", "every fact needs a source", where) for k in raw if k not in sources]
     problems += [Problem(f"sources.{k}", "the source of no fact", where) for k in sources if k not in _KEYS]
+    if (said := raw.get("expert_parallel")) not in (None, *get_args(ExpertParallel)):
+        known = " or ".join(get_args(ExpertParallel))
+        problems.append(Problem("expert_parallel", f"must be {known}, not {said!r}", where))
     if problems:
         raise InputError(problems)
     engine, calibration = load_calibration(beside) if beside.exists() else (path.stem, NONE)

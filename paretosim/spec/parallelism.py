@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from .architecture import ModelSpec
 from .hardware import GpuSpec
 from .widths import Widths
+
+LegalFor = Literal["engine", "any"]
+"""Whose layouts may be deployed: those of the engine, or any that the model and the GPU allow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import Problem
+from .parallelism import LegalFor
 from .precision import Precision
 from .settings import DEFAULT, EngineSettings
 from .workload import Slo, Workload
@@ -62,6 +63,7 @@ class Space:
         the engine's token budget run in pieces of it, others whole.
     cpp_smoothing : how far chunks shrink as their prefix grows, 0 to 1
         (`paretosim.analytic.chunked_pipeline.chunk_bounds`).
+    legal_for : whose layouts are designs.
     """
 
     serving: tuple[Serving, ...]
@@ -77,6 +79,7 @@ class Space:
     cp: tuple[int, ...] = (1,)
     cpp_chunk: tuple[int, ...] = (0,)
     cpp_smoothing: float = 0.0
+    legal_for: LegalFor = "engine"
 
 
 @dataclass(frozen=True, slots=True)

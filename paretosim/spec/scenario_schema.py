@@ -20,6 +20,7 @@ from pydantic import (
 
 from ..errors import InputError
 from .axis import small_fraction
+from .parallelism import LegalFor
 from .precision import FORMATS, CacheFormat, Format, Precision
 from .scenario import PLAIN, Hardware, Objective, Scenario, Serving, Space
 from .schema_deployment import DeploymentKeys, StepTimeKeys
@@ -95,6 +96,7 @@ class _Space(Keys):
     workers: Annotated[tuple[tuple[int, ...], tuple[int, ...]], PlainValidator(_workers)] = ABSENT
     ctx_gen_ratio: Annotated[tuple[float, ...] | Literal["matched"], PlainValidator(_ratios)] = ABSENT
     max_gpus: Whole = ABSENT
+    legal_for: LegalFor = "engine"
 
     @field_validator("workers", mode="before")
     @classmethod
@@ -124,7 +126,7 @@ class _Space(Keys):
         prefill, decode = self.workers or ((one, one) if self.ctx_gen_ratio is None else ((), ()))
         return Space(
             tuple(self.serving), self.tp, self.pp, self.batch, prefill, decode, self.ctx_gen_ratio, self.max_gpus,
-            self.attn_dp, self.ep, self.cp, self.cpp_chunk, self.cpp_smoothing,
+            self.attn_dp, self.ep, self.cp, self.cpp_chunk, self.cpp_smoothing, self.legal_for,
         )  # fmt: skip
 
 
@@ -372,4 +374,5 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
         where=marked.where,
         settings=found.settings(),
         max_context=found.max_context,
+        legal_for=found.deployment.legal_for,
     )

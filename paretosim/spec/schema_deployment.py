@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Val
 from ..units import GB
 from .cluster import Policy, ServedCluster, ServedPool, StepFormula
 from .deployment import Pool
-from .parallelism import Parallelism
+from .parallelism import LegalFor, Parallelism
 from .schema_kv_cache import KvCacheKeys
 from .schema_messages import shown
 from .schema_transfer import TransferKeys
@@ -129,6 +129,7 @@ class Colocated(_DecodingPool):
     """One pool that does both phases."""
 
     serving: Literal["colocated"]
+    legal_for: LegalFor = "engine"
     block_tokens: Whole = ABSENT
     kv_cache: KvCacheKeys = ABSENT
     controllers: list[PolicyKeys] = []  # noqa: RUF012
@@ -147,6 +148,7 @@ class Disaggregated(Keys):
     """A prefill and a decode pool."""
 
     serving: Literal["disaggregated"]
+    legal_for: LegalFor = "engine"
     prefill: Annotated[_Pool, AfterValidator(_one_way_to_say_engines)]
     decode: Annotated[_DecodingPool, AfterValidator(_one_way_to_say_engines)]
     router: PolicyKeys = ABSENT

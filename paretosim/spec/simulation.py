@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import Problem
 from .cluster import ServedCluster, StepFormula
 from .host_time import HostTime
+from .parallelism import LegalFor
 from .precision import Precision
 from .settings import DEFAULT, EngineSettings
 from .workload import Slo, Workload
@@ -29,6 +30,7 @@ class Simulation:
     max_context : tokens of a sequence at most, in place of the model's own limit; None is that one.
     path : the file it came from.
     where : finds ``file:line:col`` of a key.
+    legal_for : whose layouts may be deployed.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Simulation:
     where: Where = field(compare=False, repr=False)
     settings: EngineSettings = DEFAULT
     max_context: int | None = None
+    legal_for: LegalFor = "engine"
 
     @property
     def folder(self) -> Path:

@@ -67,6 +67,7 @@ PAIRS = [
     (f"{{{STAGES}, cpp_chunk: [256, 1024]}}", f"{{{STAGES}, cpp_chunk: [256]}}"),
     (f"{{{STAGES}, cpp_chunk: [1024], cpp_smoothing: 0.8}}", f"{{{STAGES}, cpp_chunk: [1024]}}"),
 ]  # spaces that differ by one key
+EXPERTS = "tp: [4, 8], ep: [1, 4, 8], batch: [1, 8, 64], serving: [colocated]"
 
 
 def answer(folder: Path, changed: dict[str, str]) -> str:
@@ -90,6 +91,19 @@ def test_the_answer_is_another(base: str, tmp_path: Path, changed: dict[str, str
 @pytest.mark.parametrize(("space", "other"), PAIRS, ids=lambda s: s[-40:])
 def test_an_axis_of_prefill_engines_moves_a_number(tmp_path: Path, space: str, other: str) -> None:
     assert answer(tmp_path, {"space": space}) != answer(tmp_path, {"space": other})
+
+
+def test_layouts_that_the_engine_cannot_run_are_designs_only_where_the_scenario_says_so(tmp_path: Path) -> None:
+    experts = {"model": "Qwen/Qwen3-235B-A22B", "space": f"{{{EXPERTS}}}"}
+    anything = experts | {"space": f"{{{EXPERTS}, legal_for: any}}"}
+    assert answer(tmp_path, anything | {"engine": "trtllm"}) == answer(tmp_path, experts | {"engine": "trtllm"})
+    path, designs = tmp_path / "s.yaml", {}
+    for name, keys in {"engine": experts, "any": anything}.items():
+        path.write_text("".join(f"{key}: {value}\n" for key, value in (BASE | keys).items()))
+        designs[name] = ps.sweep(path).summary["designs"]
+    mixes, batches = 2, 3
+    own = {"TP4", "TP4 EP4", "TP8", "TP8 EP8"}
+    assert designs == {"engine": mixes * batches * len(own), "any": mixes * batches * len(own | {"TP8 EP4xMTP2"})}
 
 
 def test_the_name_decides_nothing_but_the_folder(base: str, tmp_path: Path) -> None:

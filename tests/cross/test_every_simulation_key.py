@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import paretosim as ps
+from paretosim.errors import InputError
 from paretosim.report.simulation import requests_frame
 from paretosim.sim.controllers import CONTROLLERS
 from paretosim.sim.routers import ROUTERS
@@ -261,6 +262,7 @@ ELSEWHERE = {
     "serving": "another grammar; its own bases are above",
     "deployment.ep": "needs experts: see test_the_width_of_the_experts",
     "deployment.kv_cache.tiers.name": "for people",
+    "deployment.legal_for": "allows layouts: see test_a_layout_that_the_engine_cannot_run_is_deployed_only_if_said",
 }
 
 
@@ -315,6 +317,16 @@ def test_the_width_of_the_experts_moves_a_number(tmp_path: Path) -> None:
         "model": "Qwen/Qwen3-30B-A3B", "deployment": {"serving": "colocated", "tp": 4, "ep": 1}
     }  # fmt: skip
     assert answer(tmp_path, base) != answer(tmp_path, changed(base, "deployment.ep", 4))
+
+
+def test_a_layout_that_the_engine_cannot_run_is_deployed_only_if_said(tmp_path: Path) -> None:
+    base = SERVED | {
+        "model": "Qwen/Qwen3-30B-A3B", "engine": "vllm", "deployment": {"serving": "colocated", "tp": 4, "ep": 2}
+    }  # fmt: skip
+    with pytest.raises(InputError, match="EP 2 of 4 GPUs: vllm spreads experts over all"):
+        answer(tmp_path, base)
+    hybrid = answer(tmp_path, changed(base, "deployment.legal_for", "any"))
+    assert hybrid != answer(tmp_path, changed(base, "deployment.ep", 4))
 
 
 def test_the_name_decides_nothing(tmp_path: Path) -> None:

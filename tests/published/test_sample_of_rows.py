@@ -1,7 +1,7 @@
 """In any clone: measured deployments, simulated with what is shipped, come out near what their clients saw.
 
-The 60 rows of `tests/data` represent every mode, engine and GPU that was measured; they are part of the tests, so nothing
-here is skipped. `test_served_rows.py` asks twice as many where they are at hand.
+The 60 rows of `tests/data` represent every mode, engine and GPU that was measured; they are part of the tests, so
+nothing here is skipped. `test_served_rows.py` asks twice as many where they are at hand.
 """
 
 from __future__ import annotations

@@ -59,6 +59,24 @@ def test_a_layout_of_experts_is_legal_or_says_why_not(store: Store, layout: Para
     assert found is None if why is None else why in str(found)
 
 
+@pytest.mark.parametrize(
+    ("engine", "layout", "why"),
+    [
+        ("vllm", Parallelism(4, moe_ep=2), "EP 2 of 4 GPUs: vllm spreads experts over all GPUs of a stage"),
+        ("vllm", Parallelism(2, attn_dp=4, moe_ep=4), "EP 4 of 8 GPUs"),
+        ("vllm", Parallelism(4), None),
+        ("vllm", Parallelism(2, 2, attn_dp=4, moe_ep=8), None),
+        ("sglang", Parallelism(4, moe_ep=2), None),
+        ("trtllm", Parallelism(4, moe_ep=2), None),
+    ],
+)
+def test_a_layout_that_an_engine_cannot_run_says_why(
+    store: Store, engine: str, layout: Parallelism, why: str | None
+) -> None:
+    found = store.engine(engine).cannot_run(layout)
+    assert found is None if why is None else why in str(found)
+
+
 def test_a_rack_is_one_domain_where_a_node_is_not(store: Store) -> None:
     r1, layout = load_model("deepseek-ai/DeepSeek-R1"), Parallelism(attn_dp=32)  # experts cut over 32 GPUs
     assert illegal(layout, r1, store.gpu("gb200")) is None
