@@ -14,11 +14,11 @@ import numpy as np
 from ..profiles.grid import Floats
 from ..spec.hardware import GpuSpec
 from ..spec.layers import Attention, GqaAttention, MoeFfn
+from ..spec.layers.answers import cache_share
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Layouts, Parallelism
 from ..spec.precision import BYTES_PER_ELEMENT, Precision
 from .grids import CONTEXTS, Each
-from .layer import kv_share
 from .lookup import doubling_cell, linear
 from .weights import held_layers, weight_bytes
 
@@ -48,7 +48,7 @@ class MemoryFloor:
             if isinstance(group.ffn, MoeFfn) and experts is not None:
                 visited = group.ffn.top_k * group.ffn.expert_params(model.hidden) * BYTES_PER_ELEMENT[experts]
                 read = read + count * visited / (layout.moe_tp * layout.moe_ep)
-            each = kv_share(group.attention, layout.tp) * count / layout.cp * precision.kv_cache_bytes
+            each = cache_share(group.attention, layout.tp) * count / layout.cp * precision.kv_cache_bytes
             cache += np.reshape(each, (-1, 1)) * _elements_read(group.attention)
         return cls(read / gpu.hbm_bytes_per_s, cache / gpu.hbm_bytes_per_s)
 
