@@ -102,8 +102,8 @@ class Sweep:
         summary = self.summary
         found = len(self.result.front_table["mix"])
         return (
-            f"<Sweep {summary['scenario']} ({summary['scenario_id']}): {found} of {summary['designs']:,} designs on the "
-            "frontier>"
+            f"<Sweep {summary['scenario']} ({summary['scenario_id']}): {found} of {summary['designs']:,} designs "
+            "on the frontier>"
         )
 
     def _repr_html_(self) -> str:
