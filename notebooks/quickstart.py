@@ -1,54 +1,64 @@
 # ---
 # jupyter:
 #   jupytext:
+#     formats: ipynb,py:percent
 #     text_representation:
+#       extension: .py
 #       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
 # ---
 
 # %% [markdown]
-# # Prefill and decode GPUs for Llama-3.1-70B
+# # A first frontier
 #
-# Sweep the quickstart scenario, look at what wins where, and ask which kernels decide. Open this file with
-# jupytext (extra `notebooks`), or run it as a script.
+# Which deployments of Llama-3.1-70B are worth buying on H200 or B200? Sweep the quickstart scenario, look at what wins
+# where, and ask which kernels decide.
 
 # %%
+# %matplotlib inline
 from pathlib import Path
 
 import paretosim as ps
-from paretosim.designs.compare import best_gain, mode_front
 
-ROOT = Path(__file__).parents[1] if "__file__" in globals() else Path("..")
+ROOT = Path("..") if Path("../scenarios").is_dir() else Path(".")
 answer = ps.sweep(ROOT / "scenarios" / "quickstart.yaml")
 print(answer)
 
 # %% [markdown]
-# ## Where does disaggregation pay?
-# The frontier is a pandas frame; `fronts` also holds each serving mode and GPU pair apart.
+# The picture, a panel a mix; `answer.plot("frontier.pdf")` writes it.
 
 # %%
-for mix in answer.fronts["mix"].unique():
-    colocated, _ = mode_front(answer.fronts, mix, "colocated")
-    split, rows = mode_front(answer.fronts, mix, "disaggregated")
-    gain = best_gain(colocated, split)
-    if gain is not None:
-        print(f"{mix}: {gain.ratio - 1:+.0%} at {gain.interactivity_tok_s_user:.0f} tok/s/user; ctx:gen ratio from "
-              f"{rows['ctx_gen_ratio'].max():.2f} (relaxed) to {rows['ctx_gen_ratio'].min():.2f} (tight)")  # fmt: skip
+answer.figure
+
+# %% [markdown]
+# ## Where does disaggregation pay?
+# The frontier is a pandas frame; `fronts` also holds each serving mode and GPU pair apart. The ratio of prefill to
+# decode GPUs follows the traffic and the speed that is asked for.
+
+# %%
+split = answer.fronts.query("serving == 'disaggregated' and pareto")
+for mix, rows in split.groupby("mix", sort=False):
+    tight, relaxed = rows.iloc[0], rows.iloc[-1]
+    print(
+        f"{mix:>9}: ctx:gen ratio from {relaxed['ctx_gen_ratio']:.2f} at "
+        f"{relaxed['interactivity_tok_s_user']:.0f} tok/s/user to {tight['ctx_gen_ratio']:.2f} at "
+        f"{tight['interactivity_tok_s_user']:.0f}"
+    )
 
 # %% [markdown]
 # ## What does a decode step spend its time on?
-# A `StepCost` is the compiled cost of one engine; any batch and context can be asked, arrays in, arrays out.
+# `estimate` prices one step of one engine as the sweep does: kernels, and `host`, what the engine's own software adds.
 
 # %%
-from paretosim.cost.compiling import compile_step  # noqa: E402
-from paretosim.cost.kernels import Kernels  # noqa: E402
-from paretosim.spec.parallelism import Parallelism  # noqa: E402
-from paretosim.spec.precision import Precision  # noqa: E402
-
-model = ps.load_model("meta-llama/Llama-3.1-70B")
-step = compile_step(model, Precision.of("fp8"), Kernels.of(ps.Store(), "b200_sxm", "trtllm"), Parallelism(tp=4))
 for batch in (1, 16, 128):
-    parts = step.breakdown("decode", batch, 4096)
-    top = sorted(parts.items(), key=lambda item: -item[1].seconds)[:3]
-    total = step.decode(batch, 4096)
-    print(f"batch {batch:>3}: {total.seconds * 1e3:5.1f} ms, {total.measured:.0%} measured; "
-          + ", ".join(f"{name} {t.seconds * 1e3:.1f}" for name, t in top))  # fmt: skip
+    step = ps.estimate(
+        "meta-llama/Llama-3.1-70B", "b200_sxm", engine="trtllm", precision="fp8", tp=4, batch=batch, context=4096
+    )
+    top = sorted(step.operator_s.items(), key=lambda item: -item[1])[:3]
+    print(
+        f"batch {batch:>3}: {step.step_s * 1e3:5.2f} ms, {step.measured_share:.0%} measured, "
+        f"host {step.operator_s['host'] * 1e3:.2f} ms; " + ", ".join(f"{name} {s * 1e3:.2f}" for name, s in top)
+    )
