@@ -6,7 +6,6 @@ import argparse
 import json
 from dataclasses import dataclass
 from math import ceil, inf
-from typing import get_args
 
 from ..cost.calibrated import CalibratedStep
 from ..cost.compiling import compile_step
@@ -21,7 +20,8 @@ from ..profiles.grid import Timed
 from ..spec.context_length import too_long
 from ..spec.model import deployment_name, load_model, served_format
 from ..spec.parallelism import Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
-from ..spec.precision import Format, Precision
+from ..spec.precision import CACHE_FORMATS, FORMATS, Precision, format_word
+from ..spec.served_formats import decided, formats_text, wrong_word
 from ..spec.settings import LOADS, EngineSettings
 from ..units import GIB, MS
 from . import encode
@@ -35,6 +35,7 @@ class Estimate:
     Attributes
     ----------
     layout : widths of the engine.
+    formats : of weights and KV cache, and who decided them.
     step_s : seconds of the step through all pipeline stages.
     tokens_per_step : tokens that it yields for each sequence.
     operators : by name, all stages together; they add up to `step_s`.
@@ -46,6 +47,7 @@ class Estimate:
     """
 
     layout: Parallelism
+    formats: str
     step_s: float
     tokens_per_step: float
     operators: dict[str, Timed]
@@ -86,9 +88,12 @@ def estimate(args: argparse.Namespace) -> Estimate:
         problems.append(Problem(flag, why))
     if model and (why := too_long(model, args.context or args.isl or 1)) is not None:
         problems.append(Problem("--context" if args.phase == "decode" else "--isl", why))
+    asked = Precision(args.precision, args.kv_cache)
+    if model and (why := wrong_word(asked, model)) is not None:
+        problems.append(Problem("--precision", why))
     if problems or model is None or kernels is None:
         raise InputError(problems)
-    precision, settings = Precision.of(args.precision, args.kv_cache), _settings(args)
+    precision, settings = decided(asked, model, kernels.engine.kv_cache), _settings(args)
     flags = {("moe", "load"): "--expert-load", ("moe", "redundant_experts"): "--redundant-experts",
              ("mla", "cache_expanded"): "--cache-expanded", ("two_batch_overlap",): "--two-batch-overlap",
              ("speculative", "draft_tokens"): "--draft-tokens"}  # fmt: skip
@@ -114,6 +119,7 @@ def estimate(args: argparse.Namespace) -> Estimate:
     deployment = deployment_name(args.gpu, model, precision)
     return Estimate(
         layout=layout,
+        formats=formats_text(asked, model, args.engine, kernels.engine.kv_cache),
         step_s=float(sum(t.seconds for t in operators.values())),
         tokens_per_step=step.tokens_per_step if decode else 1.0,
         operators=operators,
@@ -134,6 +140,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         facts = {
             "step_s": found.step_s,
+            "formats": found.formats,
             "step_lo_s": found.step_s * found.band[0],
             "step_hi_s": found.step_s * found.band[1],
             "operators": {name: float(t.seconds) for name, t in found.operators.items()},
@@ -147,7 +154,8 @@ def run(args: argparse.Namespace) -> None:
         return
     length = f"context {args.context}" if args.phase == "decode" else f"ISL {args.isl}, {args.prefix} of it cached"
     where = f"{args.gpu} {found.layout}, {args.engine}"
-    print(f"{args.model} {args.precision} on {where}: {args.phase}, batch {args.batch}, {length}")
+    print(f"{args.model} on {where}: {args.phase}, batch {args.batch}, {length}")
+    print(f"  in {found.formats}")
     print(f"\n  {'operator':<24} {'ms':>9}  {'share':>6}  {'measured':>8}")
     for name, timed in sorted(found.operators.items(), key=lambda item: -float(item[1].seconds)):
         share = float(timed.seconds) / found.step_s
@@ -196,9 +204,13 @@ def _settings(args: argparse.Namespace) -> EngineSettings:
 def _flags(args: argparse.Namespace) -> list[Problem]:
     """What is wrong with the flags by themselves."""
     problems = []
-    formats = get_args(Format)
-    for flag, value in (("--precision", args.precision), ("--kv-cache", args.kv_cache)):
+    for flag, formats in (("precision", FORMATS), ("kv_cache", CACHE_FORMATS)):
+        value = getattr(args, flag)
+        if value is not None:
+            value = format_word(value)
+            setattr(args, flag, value)
         if value is not None and value not in formats:
+            flag = "--" + flag.replace("_", "-")
             problems.append(
                 Problem(flag, f"{value!r} is not one of {', '.join(formats)}{did_you_mean(value, formats)}")
             )

@@ -19,6 +19,7 @@ from ..profiles.store import Store
 from ..spec.hardware import GpuSpec
 from ..spec.model import deployment_name
 from ..spec.scenario import Scenario, load_scenario
+from ..spec.served_formats import decided, formats_text
 from . import execute
 from .blend import BLEND, blended
 from .certainty import with_bands
@@ -144,6 +145,9 @@ def sweep(
     scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     store = store or Store()
     model = check_names(scenario, store)
+    kv_cache = store.engine(scenario.engine).kv_cache
+    formats = formats_text(scenario.precision, model, scenario.engine, kv_cache)
+    scenario = replace(scenario, precision=decided(scenario.precision, model, kv_cache))
     space = DesignSpace.of(scenario.space, scenario.hardware)
     engines = Engines.of(store, model, scenario.precision, scenario.engine, scenario.hardware.names, scenario.settings)
     check_formats(scenario, engines)
@@ -179,7 +183,8 @@ def sweep(
     found = summary(
         scenario, scenario_id, executor, counts, points, table, spent, rests_on(store, evaluated)
     )  # fmt: skip
-    return SweepResult(scenario, scenario_id, space, points, gpus, table, found | watch.read(spent))
+    found |= {"formats": formats} | watch.read(spent)
+    return SweepResult(scenario, scenario_id, space, points, gpus, table, found)
 
 
 def identify(scenario: Scenario, engines: Engines, store: Store) -> str:
