@@ -55,9 +55,7 @@ def test_what_is_left_open_is_the_checkpoints_and_the_engines(
     assert decided(found, load_model(model), store.engine(engine).kv_cache) == found
 
 
-def test_a_checkpoint_with_scales_of_its_cache_has_an_fp8_cache_everywhere(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_checkpoint_with_scales_of_its_cache_has_an_fp8_cache_everywhere(store: Store, tmp_path: Path) -> None:
     model = load_model(written(tmp_path, FP8 | {"kv_cache_scheme": {"type": "float", "num_bits": 8}}))
     for engine in ("vllm", "sglang", "trtllm"):
         assert decided(OPEN, model, store.engine(engine).kv_cache).kv_cache == "fp8"
