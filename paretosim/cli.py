@@ -68,9 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     estimate.add_argument("--gpu", required=True, help="see `paretosim profile list`")
     estimate.add_argument("--engine", default="trtllm", help="whose kernels (default: trtllm)")
     estimate.add_argument(
-        "--precision", default="bf16", help="of the weights: bf16, fp8, fp8_block, fp4, mxfp4, int8, int4"
+        "--precision", help="of the weights: bf16, fp8, fp8_block, fp4, mxfp4, int8, int4 (default: as stored)"
     )
-    estimate.add_argument("--kv-cache", help="precision of the KV cache (default: follows the weights)")
+    estimate.add_argument("--kv-cache", help="precision of the KV cache (default: the engine's own)")
     estimate.add_argument("--tp", type=_positive, default=1, help="tensor-parallel width")
     estimate.add_argument("--pp", type=_positive, default=1, help="pipeline stages")
     estimate.add_argument("--cp", type=_positive, default=1, help="groups that share a prompt's tokens (prefill)")

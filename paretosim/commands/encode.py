@@ -14,7 +14,7 @@ from ..spec.model import load_model
 from ..units import GIB, MS
 
 _FOREIGN = {"context": None, "isl": None, "prefix": 0, "pp": 1, "attn_dp": 1, "ep": None, "moe_tp": None, "batch": 1,
-            "kv_cache": None, "precision": "bf16", "draft_tokens": 0}  # fmt: skip
+            "kv_cache": None, "precision": None, "draft_tokens": 0}  # fmt: skip
 """Flags that say nothing about an encoder, with their defaults."""
 
 

@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         facts = {
             "step_s": found.step_s,
+            "formats": found.formats,
             "step_lo_s": found.step_s * found.band[0],
             "step_hi_s": found.step_s * found.band[1],
             "operators": found.operator_s,
@@ -35,7 +36,8 @@ def run(args: argparse.Namespace) -> None:
         return
     length = f"context {args.context}" if args.phase == "decode" else f"ISL {args.isl}, {args.prefix} of it cached"
     where = f"{args.gpu} {found.layout}, {args.engine}"
-    print(f"{args.model} {args.precision} on {where}: {args.phase}, batch {args.batch}, {length}")
+    print(f"{args.model} on {where}: {args.phase}, batch {args.batch}, {length}")
+    print(f"  in {found.formats}")
     print(f"\n  {'operator':<24} {'ms':>9}  {'share':>6}  {'measured':>8}")
     for name, timed in sorted(found.operators.items(), key=lambda item: -float(item[1].seconds)):
         share = float(timed.seconds) / found.step_s

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..errors import NotMeasured
 from ..spec.layers import DenseFfn, GqaAttention
 from ..spec.model import ModelSpec
-from ..spec.precision import Precision
+from ..spec.precision import Precision, StoredFormats
 from .kernels import Kernels
 
 
@@ -15,7 +15,8 @@ def format_problems(model: ModelSpec, precision: Precision, kernels: Kernels) ->
     """Every format that this GPU lacks, as (``weights`` or ``kv_cache``, one line that says what it has)."""
     weights, cache = weight_problem(model, precision, kernels), cache_problem(model, precision, kernels)
     problems = [("weights", weights)] if weights is not None else []
-    if cache is not None and not (problems and precision.kv_cache == Precision.of(precision.weights).kv_cache):
+    own = kernels.engine.kv_cache.get(precision.of_checkpoint(model.checkpoints).experts)
+    if cache is not None and not (problems and precision.kv_cache == own):
         problems.append(("kv_cache", cache))
     return problems
 
@@ -36,7 +37,7 @@ def weight_problem(model: ModelSpec, precision: Precision, kernels: Kernels) -> 
         missing = " or ".join(f"{form} {' and '.join(parts)}" for form, parts in lacking.items())
         return _sentence(kernels, missing, have)
     lanes = kernels.engine.moe_lanes
-    asked = lanes.get(wanted.experts or "")
+    asked = lanes.get(wanted.experts)
     if asked is None or not model.experts:
         return None
     # Table by table: where the engine's own has it, no sibling's is loaded.
@@ -66,11 +67,10 @@ def _sentence(kernels: Kernels, missing: str, have: list[str]) -> str:
     )
 
 
-def _matrix_parts(model: ModelSpec, precision: Precision) -> Iterator[tuple[str, str]]:
-    assert precision.projections is not None
-    yield "attention projections", precision.projections
+def _matrix_parts(model: ModelSpec, stored: StoredFormats) -> Iterator[tuple[str, str]]:
+    yield "attention projections", stored.projections
     if any(isinstance(g.ffn, DenseFfn) or g.ffn.shared_inter or g.ffn.latent for g in model.layers):
-        yield "feed-forward blocks", precision.weights
+        yield "feed-forward blocks", stored.weights
 
 
 def _has_gemm(kernels: Kernels, lane: str) -> bool:

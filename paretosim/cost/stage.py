@@ -67,10 +67,9 @@ def check_lanes(model: ModelSpec, precision: Precision, engine: EngineSpec) -> t
     InputError
         The engine lacks a kernel for one of them; names what it has.
     """
-    precision = precision.of_checkpoint(model.checkpoints)
-    assert precision.projections is not None and precision.experts is not None
-    experts = expert_lanes_of(engine, precision.experts) if model.experts else ()
-    return lane_of(engine, precision.projections), lane_of(engine, precision.weights), experts
+    stored = precision.of_checkpoint(model.checkpoints)
+    experts = expert_lanes_of(engine, stored.experts) if model.experts else ()
+    return lane_of(engine, stored.projections), lane_of(engine, stored.weights), experts
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,7 @@ class Stages:
         lanes = check_lanes(model, precision, engine)
         if settings.draft_tokens and model.mtp is None:
             raise InputError(f"{model.name} ships no multi-token-prediction layer to draft with")
+        assert precision.kv_cache is not None
         return cls(model, engine, settings, precision.kv_cache, precision.attention, lanes, precision)
 
     def __call__(self, layout: Parallelism) -> Stage:

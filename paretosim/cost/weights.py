@@ -23,16 +23,15 @@ def weight_bytes(
     of an engine that speculates; embedding and head are the model's own.
     """
     redundant = settings.redundant_experts
-    precision = precision.of_checkpoint(model.checkpoints)
-    assert precision.projections is not None and precision.experts is not None
-    projection, plain = BYTES_PER_ELEMENT[precision.projections], BYTES_PER_ELEMENT[precision.weights]
+    stored = precision.of_checkpoint(model.checkpoints)
+    projection, plain = BYTES_PER_ELEMENT[stored.projections], BYTES_PER_ELEMENT[stored.weights]
     parts: dict[str, Each] = {"attention": 0.0, "ffn": 0.0, "experts": 0.0}
     for group, count in zip(model.layers, held_layers(model, layout.pp), strict=True):
         attention = group.attention.params_per_gpu(model.hidden, layout.tp)
         parts["attention"] += count * attention * projection
         dense, routers, experts = group.ffn.params_per_gpu(model.hidden, layout, redundant)
         parts["ffn"] += count * (dense * plain + routers * PLAIN_BYTES)
-        parts["experts"] += count * experts * BYTES_PER_ELEMENT[precision.experts]
+        parts["experts"] += count * experts * BYTES_PER_ELEMENT[stored.experts]
     table = -(-model.vocab // layout.tp) * model.hidden * PLAIN_BYTES
     parts["head"] = table
     # The first stage holds the input table, the last the head; counted together only where both are one stage.
@@ -48,7 +47,7 @@ def weight_bytes(
             attention * projection
             + dense * plain
             + (routers + 2 * model.hidden**2) * PLAIN_BYTES
-            + experts * BYTES_PER_ELEMENT[precision.experts]
+            + experts * BYTES_PER_ELEMENT[stored.experts]
         )
     return parts
 

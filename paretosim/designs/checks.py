@@ -15,6 +15,7 @@ from ..spec.engine import EngineSpec
 from ..spec.model import ModelSpec, load_model
 from ..spec.parallelism import Layouts, Parallelism, illegal_cp, illegal_experts, illegal_pp, illegal_tp
 from ..spec.scenario import Scenario
+from ..spec.served_formats import decided, wrong_word
 from ..units import GIB
 from .blend import BLEND
 from .engines import Engines
@@ -46,8 +47,11 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
     except InputError as error:
         problems += [p if p.where else scenario.problem(("model",), p.message) for p in error.problems]
     if model is not None and scenario.engine in store.engine_names():
+        if (wrong := wrong_word(scenario.precision, model)) is not None:
+            problems.append(scenario.problem(("precision",), wrong))
+        engine = store.engine(scenario.engine)
         try:
-            check_lanes(model, scenario.precision, store.engine(scenario.engine))
+            check_lanes(model, decided(scenario.precision, model, engine.kv_cache), engine)
         except InputError as error:
             problems += [scenario.problem(("precision",), p.message) for p in error.problems]
     if model is not None:

@@ -21,6 +21,7 @@ from ..profiles.store import Store
 from ..spec.hardware import GpuSpec
 from ..spec.model import deployment_name
 from ..spec.scenario import Scenario, load_scenario
+from ..spec.served_formats import decided, formats_text
 from .blend import BLEND, blended
 from .certainty import with_bands
 from .checks import check_formats, check_memory, check_names
@@ -130,6 +131,9 @@ def sweep(
     scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     store = store or Store()
     model = check_names(scenario, store)
+    kv_cache = store.engine(scenario.engine).kv_cache
+    formats = formats_text(scenario.precision, model, scenario.engine, kv_cache)
+    scenario = replace(scenario, precision=decided(scenario.precision, model, kv_cache))
     space = DesignSpace.of(scenario.space, scenario.hardware)
     engines = Engines.of(store, model, scenario.precision, scenario.engine, scenario.hardware.names, scenario.settings,
                          scenario.space.legal_for)  # fmt: skip
@@ -162,7 +166,8 @@ def sweep(
     found = summary(
         scenario, scenario_id, executor.name, counts, points, table, executor.usage, rests_on(store, evaluated)
     )  # fmt: skip
-    return SweepResult(scenario, scenario_id, space, points, gpus, table, found | watch.read(executor.usage))
+    found |= {"formats": formats} | watch.read(executor.usage)
+    return SweepResult(scenario, scenario_id, space, points, gpus, table, found)
 
 
 def identify(scenario: Scenario, engines: Engines, store: Store) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, inf
-from typing import get_args
 
 from ..cost.calibrated import CalibratedStep
 from ..cost.compiling import compile_step
@@ -19,7 +18,8 @@ from ..profiles.store import Store
 from ..spec.context_length import too_long
 from ..spec.model import ModelSpec, deployment_name, load_model, served_format
 from ..spec.parallelism import LegalFor, Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
-from ..spec.precision import Format, Precision
+from ..spec.precision import CACHE_FORMATS, FORMATS, Precision, format_word
+from ..spec.served_formats import decided, formats_text, wrong_word
 from ..spec.settings import LOADS, EngineSettings
 from .bands import shipped_bands
 
@@ -31,7 +31,7 @@ class Question:
     Attributes
     ----------
     model, gpu, engine : names, or the path of a ``config.json`` for the model.
-    precision, kv_cache : formats of the weights and of the KV cache; None: the cache follows the weights.
+    precision, kv_cache : formats of the weights and of the KV cache; None: the checkpoint's, and the engine's own.
     tp, pp, cp, attn_dp, ep, moe_tp : widths; of ``ep`` and ``moe_tp`` one may be left out.
     phase : ``prefill`` or ``decode``.
     batch : prompts, or running sequences.
@@ -47,7 +47,7 @@ class Question:
     model: str
     gpu: str
     engine: str = "trtllm"
-    precision: str = "bf16"
+    precision: str | None = None
     kv_cache: str | None = None
     tp: int = 1
     pp: int = 1
@@ -72,6 +72,12 @@ class Question:
     def length(self) -> int:
         """Tokens of each sequence."""
         return (self.context if self.phase == "decode" else self.isl) or 0
+
+    @property
+    def asked_precision(self) -> Precision:
+        """Formats as asked for; what is left open is the checkpoint's, or the engine's."""
+        words = (word and format_word(word) for word in (self.precision, self.kv_cache))
+        return Precision(*words)  # type: ignore[arg-type]  # checked with all other values
 
     @property
     def layout(self) -> Parallelism:
@@ -101,6 +107,7 @@ class Estimate:
     Attributes
     ----------
     layout : widths of the engine.
+    formats : of weights and KV cache, and who decided them.
     step_s : seconds of the step through all pipeline stages.
     tokens_per_step : tokens that it yields for each sequence.
     operators : by name, all stages together; they add up to `step_s`.
@@ -112,6 +119,7 @@ class Estimate:
     """
 
     layout: Parallelism
+    formats: str
     step_s: float
     tokens_per_step: float
     operators: dict[str, Timed]
@@ -144,7 +152,8 @@ def estimate(question: Question, store: Store) -> Estimate:
     """
     layout = question.layout
     model, kernels = _checked(question, layout, store)
-    precision, settings = Precision.of(question.precision, question.kv_cache), question.settings
+    asked = question.asked_precision
+    precision, settings = decided(asked, model, kernels.engine.kv_cache), question.settings
     _check_precision_and_settings(question, model, kernels, precision, settings)
     compiled = compile_step(model, precision, kernels, layout, settings)
     fitted = kernels.engine.calibration
@@ -161,6 +170,7 @@ def estimate(question: Question, store: Store) -> Estimate:
     of = "tpot" if decode else "ttft"
     return Estimate(
         layout=layout,
+        formats=formats_text(asked, model, question.engine, kernels.engine.kv_cache),
         step_s=float(sum(t.seconds for t in operators.values())),
         tokens_per_step=step.tokens_per_step if decode else 1.0,
         operators=operators,
@@ -193,6 +203,8 @@ def _checked(question: Question, layout: Parallelism, store: Store) -> tuple[Mod
         problems.append(Problem("ep", why))
     if model and (why := too_long(model, question.length or 1)) is not None:
         problems.append(Problem("context" if question.phase == "decode" else "isl", why))
+    if model and (why := wrong_word(question.asked_precision, model)) is not None:
+        problems.append(Problem("precision", why))
     if problems or model is None or kernels is None:
         raise InputError(problems)
     return model, kernels
@@ -216,9 +228,11 @@ def _check_precision_and_settings(
 def _value_problems(question: Question, layout: Parallelism) -> list[Problem]:
     """What is wrong with the values by themselves."""
     problems = []
-    formats = get_args(Format)
-    for name, value in (("precision", question.precision), ("kv_cache", question.kv_cache)):
-        if value is not None and value not in formats:
+    asked: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
+        ("precision", question.precision, FORMATS), ("kv_cache", question.kv_cache, CACHE_FORMATS),
+    )  # fmt: skip
+    for name, value, formats in asked:
+        if value is not None and format_word(value) not in formats:
             words = f"{value!r} is not one of {', '.join(formats)}{did_you_mean(value, formats)}"
             problems.append(Problem(name, words))
     if question.moe_tp and question.moe_tp * layout.moe_ep != layout.width:

@@ -127,6 +127,8 @@ def simulation_text(result: SimulationResult) -> str:
         f"  {s['throughput_tok_s_gpu']:,.1f} output tok/s/GPU, {s['request_rate_s']:.3g} req/s, goodput "
         f"{s['goodput_req_s_gpu']:.3g} req/s/GPU",
     ]
+    if "formats" in s:
+        lines.insert(1, f"  in {s['formats']}")
     if s["given_up"]:
         lines.append(f"  {s['given_up']:,} of the rejected had lost their work to failures {LOSSES} times")
     if s["unfinished"]:

@@ -29,8 +29,8 @@ def sweep_text(result: SweepResult) -> str:
     """Best designs per mix at a few interactivity levels, gains, and what the answer rests on."""
     summary, scenario = result.summary, result.scenario
     lines = [
-        f"{scenario.name}: {scenario.model} {scenario.precision.weights}, {scenario.engine}, on "
-        f"{', '.join(scenario.hardware.names)}",
+        f"{scenario.name}: {scenario.model}, {scenario.engine}, on {', '.join(scenario.hardware.names)}",
+        f"  in {summary['formats']}",
     ]
     for mix, points in result.points.items():
         why = summary["unreachable_mixes"].get(mix)

@@ -16,6 +16,8 @@ from ..spec.deployment import Pool
 from ..spec.model import ModelSpec, load_model, served_format
 from ..spec.nic import NicSpec
 from ..spec.parallelism import Parallelism
+from ..spec.precision import Precision
+from ..spec.served_formats import decided
 from ..spec.simulation import Simulation
 from ..spec.transfer import TransferSpec
 from .cache import PromptCache
@@ -61,6 +63,12 @@ class Builder:
         if self._model is None:
             self._model = load_model(self.simulation.model, self.simulation.folder)
         return self._model
+
+    @property
+    def precision(self) -> Precision:
+        """Number formats, those decided that the simulation leaves open."""
+        engine = self.store.engine(self.simulation.engine)
+        return decided(self.simulation.precision, self.model, engine.kv_cache)
 
     def cluster(self, requests: Requests, seed: int) -> Cluster:
         """A cluster that has not run yet.
@@ -140,7 +148,7 @@ class Builder:
             return Transfers.of(clock, fabric, spec, lambda tokens: 0.0, 1, allow_plugins=self.allow_plugins)
         if spec.set_up_s is None:
             spec = replace(spec, set_up_s=self.calibration.hand_over_s)
-        cost = HandOverCost(self.model, self.simulation.precision, source.layout, target.layout)
+        cost = HandOverCost(self.model, self.precision, source.layout, target.layout)
         return Transfers.of(
             clock, fabric, spec, lambda tokens: float(cost.sent_bytes(tokens)), self.model.layer_count,
             cost.bytes_per_s(nic.bytes_per_s), self.allow_plugins,
@@ -174,9 +182,9 @@ class Builder:
         simulation = self.simulation
         if simulation.step_time is not None:
             return FormulaSteps(simulation.step_time)
-        step = compile_step(self.model, simulation.precision, self.kernels(kind.gpu), kind.layout, simulation.settings)
+        step = compile_step(self.model, self.precision, self.kernels(kind.gpu), kind.layout, simulation.settings)
         fitted = self.kernels(kind.gpu).engine.calibration
-        scale = fitted.scale(kind.gpu, served_format(self.model, simulation.precision))
+        scale = fitted.scale(kind.gpu, served_format(self.model, self.precision))
         host = fitted.host if simulation.host is None else simulation.host
         return CompiledSteps(step, self.model.layer_count, host, scale, fitted.prompt_scale)
 
@@ -238,6 +246,4 @@ class Builder:
         """Memory of one GPU of one kind of engine."""
         kernels = self.kernels(kind.gpu)
         simulation = self.simulation
-        return MemoryModel.of(
-            self.model, simulation.precision, kernels.engine, kind.layout, kernels.gpu, simulation.settings
-        )
+        return MemoryModel.of(self.model, self.precision, kernels.engine, kind.layout, kernels.gpu, simulation.settings)

@@ -11,6 +11,7 @@ from ..spec.cluster import Policy, ServedPool
 from ..spec.deployment import Pool
 from ..spec.kv_cache import KvCacheSpec
 from ..spec.parallelism import illegal
+from ..spec.served_formats import wrong_word
 from ..spec.yaml_marks import KeyPath
 from .arrivals import hashed_tokens
 from .build import Builder
@@ -42,6 +43,8 @@ def _problems(builder: Builder) -> Iterator[Problem]:
         yield from unknown
         if unknown:
             return
+        if (why := wrong_word(simulation.precision, builder.model)) is not None:
+            yield simulation.problem(("precision",), why)
         for key, why in idle_settings(simulation.settings, builder.model):
             yield simulation.problem(key, why)
     for phase, pool, last in (("prefill", spec.prefill, False), ("decode", spec.decode, True)):

@@ -17,6 +17,7 @@ from ..profiles.store import Store
 from ..spec.arrivals import Trace
 from ..spec.context_length import too_long
 from ..spec.scenario import plain
+from ..spec.served_formats import formats_text
 from ..spec.simulation import Simulation, load_simulation
 from .arrivals import requests_of
 from .build import Builder
@@ -78,6 +79,11 @@ def simulate(
     seed = simulation.workload.seed
     builder = Builder(simulation, store or Store(), allow_plugins)
     requests = _checked(builder)
+    formats = {}
+    if simulation.step_time is None:
+        kv_cache = builder.store.engine(simulation.engine).kv_cache
+        formats = {"formats": formats_text(simulation.precision, builder.model, simulation.engine, kv_cache)}
+        builder.simulation = simulation = replace(simulation, precision=builder.precision)
     cluster = builder.cluster(requests, seed)
     if progress is not None:
         cluster.progress = progress
@@ -91,6 +97,7 @@ def simulate(
         "pools": work_of(outcome, pools),
         **({"kv_transfer": transfers_of(outcome, pools)} if outcome.links is not None else {}),
         **({"kv_cache": cached} if (cached := caches_of(outcome)) else {}),
+        **formats,
         "scenario": simulation.name,
         "seed": seed,
         "events": outcome.events,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .layers import DenseFfn, LayerGroup, MoeFfn, Tokens
-from .precision import Format
+from .precision import CacheFormat, Format
 
 MOST_TILES = 16
 """Tiles that cover one image at most (``max_patches`` of Llama-4's image processor, transformers 4.51)."""
@@ -89,6 +89,8 @@ class ModelSpec:
     vision : the image encoder, if any.
     checkpoints : what a published checkpoint is stored in, by the precision it is called: formats of ``weights`` and,
         where they differ, ``projections`` and ``experts`` (`Precision.of_checkpoint`).
+    stored : which of them, or ``bf16``, the checkpoint of that very name is.
+    cache_scales : formats of the KV cache for which a checkpoint carries scales, by its precision.
     """
 
     name: str
@@ -101,6 +103,8 @@ class ModelSpec:
     mtp: LayerGroup | None = None
     vision: VisionSpec | None = None
     checkpoints: Mapping[str, Mapping[str, Format]] = field(default_factory=dict)
+    stored: Format = "bf16"
+    cache_scales: Mapping[str, CacheFormat] = field(default_factory=dict)
 
     @property
     def layer_count(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Literal, assert_never, get_args
 from ..errors import InputError, Problem, did_you_mean
 from .calibration import NONE, Calibration, load_calibration
 from .parallelism import Parallelism
+from .precision import CacheFormat, Format
 from .yaml_text import load_yaml
 
 ExpertParallel = Literal["all_or_none", "any"]
@@ -30,6 +31,7 @@ class EngineSpec:
     expert_kernels_elsewhere : ``dtype`` of the expert table -> part of the name of those of a sibling's kernels that
         are this engine's own.
     attention_arithmetic : KV-cache precision -> arithmetic of the prefill attention kernel.
+    kv_cache : format of the weights -> format of the KV cache, unless the launch or the checkpoint names one.
     token_budget : tokens of one prefill or mixed step.
     memory_utilization : share of the GPU's memory that the engine uses at all.
     kv_memory_fraction : share of what weights, activations and buffers leave of that which the KV cache gets.
@@ -53,6 +55,7 @@ class EngineSpec:
     moe_lanes: Mapping[str, list[str]]
     expert_kernels_elsewhere: Mapping[str, str]
     attention_arithmetic: Mapping[str, str]
+    kv_cache: Mapping[Format, CacheFormat]
     token_budget: int
     memory_utilization: float
     kv_memory_fraction: float
@@ -85,7 +88,7 @@ class EngineSpec:
 
 
 _KEYS = (
-    "gemm_lanes", "moe_lanes", "expert_kernels_elsewhere", "attention_arithmetic", "token_budget",
+    "gemm_lanes", "moe_lanes", "expert_kernels_elsewhere", "attention_arithmetic", "kv_cache", "token_budget",
     "memory_utilization", "kv_memory_fraction", "kv_output_reserve", "admission_output_share", "absorbed_prompts",
     "second_stream_tokens", "graph_tokens", "scheduler", "buffer_bytes",
     "expert_parallel", "siblings",

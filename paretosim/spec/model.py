@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +12,8 @@ from ..errors import InputError, Problem, did_you_mean
 from .architecture import ModelSpec
 from .context_length import longest_sequence
 from .hf_config import read_config
-from .precision import Format, Precision
+from .precision import Precision
+from .quantization import stored_formats
 
 __all__ = ["ModelSpec", "catalog_name", "catalog_names", "deployment_name", "load_model", "served_format"]
 
@@ -59,13 +59,15 @@ def load_model(name_or_path: str | Path, relative_to: Path | None = None) -> Mod
     if file := _catalog().get(name):
         entry = _read_json(file)
         model = read_config(entry["config"], name, str(file))
-        published = entry.get("checkpoints", {}).items()
+        published = entry.get("checkpoints", {})
         return replace(
             model,
             checkpoints={
-                called: {part: value for part, value in parts.items() if part != "source"}
-                for called, parts in published
+                called: {part: value for part, value in parts.items() if part not in ("source", "kv_cache")}
+                for called, parts in published.items()
             },
+            stored=entry.get("stored", {}).get(name, "bf16"),
+            cache_scales={called: parts["kv_cache"] for called, parts in published.items() if "kv_cache" in parts},
         )
     path = (relative_to or Path()) / Path(name_or_path).expanduser()
     if (path / "config.json").is_file():
@@ -75,20 +77,22 @@ def load_model(name_or_path: str | Path, relative_to: Path | None = None) -> Mod
         raise InputError(f"unknown model '{name}'{hint}: give the path of its config.json or one of {names}")
     config = _read_json(path)
     model = read_config(config, name, str(path))
-    longest = longest_sequence(config, model.max_context)
-    return replace(model, checkpoints=_own_checkpoint(config), max_context=longest)
+    stored = stored_formats(_with_side_file(config, path), model.layer_count, str(path))
+    return replace(
+        model,
+        max_context=longest_sequence(config, model.max_context),
+        checkpoints={stored.name: stored.parts} if stored.parts else {},
+        stored=stored.name,
+        cache_scales={stored.name: stored.kv_cache} if stored.kv_cache else {},
+    )
 
 
-def _own_checkpoint(config: Mapping[str, Any]) -> dict[str, dict[str, Format]]:
-    """What the ``quantization_config`` of a Hugging Face config.json says of block scales and MXFP4 experts."""
-    quantization = config.get("quantization_config")
-    if not isinstance(quantization, dict):
-        return {}
-    if quantization.get("quant_method") == "mxfp4":
-        return {"fp4": {"weights": "bf16", "experts": "mxfp4"}}
-    if quantization.get("quant_method") == "fp8" and quantization.get("weight_block_size"):
-        return {"fp8": {"weights": "fp8_block"}}
-    return {}
+def _with_side_file(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The config with what older ModelOpt checkpoints say of their formats in ``hf_quant_config.json`` beside it."""
+    beside = path.with_name("hf_quant_config.json")
+    if "quantization_config" in config or not beside.is_file():
+        return config
+    return config | {"quantization_config": {"quant_method": "modelopt"} | _read_json(beside).get("quantization", {})}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

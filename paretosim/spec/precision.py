@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 Format = Literal["bf16", "fp8", "fp8_block", "fp4", "mxfp4", "int4", "int8"]
@@ -40,22 +40,40 @@ _KV_CACHE_OF_WEIGHTS: dict[Format, CacheFormat] = {
 }
 
 
+SYNONYMS: dict[str, Format] = {"nvfp4": "fp4", "awq": "int4", "gptq": "int4", "w4a16": "int4", "w8a16": "int8"}
+
+
+def format_word(word: str) -> str:
+    """The name of a format as this package writes it; a word that is none stays as it is."""
+    return SYNONYMS.get(word.lower(), word.lower() if word.lower() in FORMATS else word)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFormats:
+    """Formats of a model's weights: of feed-forward blocks, of attention's projections and of the routed experts."""
+
+    weights: Format
+    projections: Format
+    experts: Format
+
+
 @dataclass(frozen=True, slots=True)
 class Precision:
     """Number formats of one engine.
 
     Attributes
     ----------
-    weights : format of the linear layers' weights.
-    kv_cache : format of the cached keys and values.
+    weights : format of the linear layers' weights; None, only before `spec.served_formats.decided`, is what the model's
+        checkpoint is stored in.
+    kv_cache : format of the cached keys and values; None, only before `decided`, is the engine's own.
     attention : arithmetic of the attention kernel; None is whatever the engine's kernel for that
         KV format computes in.
     projections, experts : format of attention's projections and of the routed experts; None is what the model's
         published checkpoint in `weights` has (`of_checkpoint`).
     """
 
-    weights: Format
-    kv_cache: CacheFormat
+    weights: Format | None
+    kv_cache: CacheFormat | None
     attention: CacheFormat | None = None
     projections: Format | None = None
     experts: Format | None = None
@@ -72,23 +90,24 @@ class Precision:
         """Formats from the weights' alone: quantised floats cache in fp8, weight-only integers in bf16."""
         return cls(weights, kv_cache or _KV_CACHE_OF_WEIGHTS[weights], attention, projections, experts)
 
-    def of_checkpoint(self, checkpoints: Mapping[str, Mapping[str, Format]]) -> Precision:
-        """With every part decided: as asked, else as the published checkpoint of that name has it.
+    def of_checkpoint(self, checkpoints: Mapping[str, Mapping[str, Format]]) -> StoredFormats:
+        """Every part of the weights: as asked, else as the published checkpoint of that name has it.
 
         Parameters
         ----------
         checkpoints : `ModelSpec.checkpoints`; a name that is not there means one format for all linear layers.
         """
+        assert self.weights is not None
         parts = checkpoints.get(self.weights, {})
         weights = parts.get("weights", self.weights)
-        return replace(
-            self,
-            weights=weights,
-            projections=self.projections or parts.get("projections", weights),
-            experts=self.experts or parts.get("experts", weights),
+        return StoredFormats(
+            weights,
+            self.projections or parts.get("projections", weights),
+            self.experts or parts.get("experts", weights),
         )
 
     @property
     def kv_cache_bytes(self) -> float:
         """Storage of one cached element [byte]."""
+        assert self.kv_cache is not None
         return BYTES_PER_ELEMENT[self.kv_cache]

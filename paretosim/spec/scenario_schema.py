@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     PlainValidator,
     TypeAdapter,
@@ -21,7 +22,7 @@ from pydantic import (
 from ..errors import InputError
 from .axis import small_fraction
 from .parallelism import LegalFor
-from .precision import FORMATS, CacheFormat, Format, Precision
+from .precision import FORMATS, CacheFormat, Format, Precision, format_word
 from .scenario import PLAIN, Hardware, Objective, Scenario, Serving, Space
 from .schema_deployment import DeploymentKeys, StepTimeKeys
 from .schema_host_time import HostTimeKeys
@@ -145,21 +146,29 @@ def _hardware(value: Any) -> Hardware:
     raise problem(f"must be a list such as [h200_sxm], or {{prefill: [...], decode: [...]}}, not {shown(value)}")
 
 
+def _format_word(value: Any) -> Any:
+    return format_word(value) if isinstance(value, str) else value
+
+
+_Format = Annotated[Format, BeforeValidator(_format_word)]
+_CacheFormat = Annotated[CacheFormat, BeforeValidator(_format_word)]
+
+
 class _PrecisionByPart(Keys):
-    weights: Format
-    kv_cache: CacheFormat = ABSENT
-    attention: CacheFormat = ABSENT
-    projections: Format = ABSENT
-    experts: Format = ABSENT
+    weights: _Format
+    kv_cache: _CacheFormat = ABSENT
+    attention: _CacheFormat = ABSENT
+    projections: _Format = ABSENT
+    experts: _Format = ABSENT
 
 
 def _precision(value: Any) -> Precision:
     if isinstance(value, dict):
         parts = _PrecisionByPart.model_validate(value)
-        return Precision.of(parts.weights, parts.kv_cache, parts.attention, parts.projections, parts.experts)
+        return Precision(parts.weights, parts.kv_cache, parts.attention, parts.projections, parts.experts)
     for weights in FORMATS:
-        if value == weights:
-            return Precision.of(weights)
+        if _format_word(value) == weights:
+            return Precision(weights, None)
     known = ", ".join(FORMATS)
     parts_of_it = ", ".join(_PrecisionByPart.model_fields)
     raise problem(f"must be one of {known}, or {{{parts_of_it}}} of these, not {shown(value)}")
@@ -198,7 +207,7 @@ class _File(Keys):
 
     name: Annotated[str, AfterValidator(_folder_name)]
     model: Text = ABSENT
-    precision: Annotated[Precision, PlainValidator(_precision)] = Precision.of("bf16")
+    precision: Annotated[Precision, PlainValidator(_precision)] = Precision(None, None)
     engine: Text = "trtllm"
     max_context: Whole = ABSENT
     space: _Space = ABSENT

@@ -25,6 +25,7 @@ from paretosim.designs.cross import PIECE
 from paretosim.designs.engines import Engines
 from paretosim.designs.space import DesignSpace
 from paretosim.designs.tasks import Evaluate, SomeEngines
+from paretosim.spec.served_formats import decided
 
 ROOT = Path(__file__).parents[2]
 QUICK = ROOT / "scenarios" / "quickstart.yaml"
@@ -111,7 +112,8 @@ def engine_points(scenario_file: Path) -> tuple[int, float, float]:
 def _engine_points(scenario_file: Path) -> tuple[int, float, float]:
     scenario, store = load_scenario(scenario_file), Store()
     model, space = check_names(scenario, store), DesignSpace.of(scenario.space, scenario.hardware)
-    engines = Engines.of(store, model, scenario.precision, scenario.engine, scenario.hardware.names, scenario.settings)
+    formats = decided(scenario.precision, model, store.engine(scenario.engine).kv_cache)
+    engines = Engines.of(store, model, formats, scenario.engine, scenario.hardware.names, scenario.settings)
     work = Evaluate(engines, space, scenario.workload.mixes, scenario.workload.prefix_hit_rate, scenario.slo)
     tasks = work.tasks()
     for gpu in dict.fromkeys(task.gpu for task in tasks):

@@ -23,7 +23,7 @@ from paretosim.spec.precision import Precision
 SCENARIO = """\
 name: small
 model: meta-llama/Llama-3.1-8B
-precision: fp8
+precision: {weights: fp8, kv_cache: fp8}
 engine: vllm
 hardware: {prefill: [h100_sxm, h200_sxm], decode: [h200_sxm]}
 workload: {mixes: [{isl: 2048, osl: 256}, {isl: 256, osl: 1024}]}

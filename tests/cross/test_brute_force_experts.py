@@ -27,7 +27,7 @@ TTFT_S, TPOT_S, BUDGET = 1.0, 0.02, 8192
 SCENARIO = f"""\
 name: experts
 model: {MODEL}
-precision: fp8
+precision: {{weights: fp8, kv_cache: fp8}}
 engine: vllm
 hardware: {{prefill: [{GPUS[0]}, {GPUS[1]}], decode: [{GPUS[0]}]}}
 objectives: OBJECTIVES

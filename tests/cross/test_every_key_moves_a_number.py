@@ -21,8 +21,8 @@ BASE = {
 CHANGES = [
     {"model": "Qwen/Qwen3-8B"},
     {"precision": "bf16"},
-    {"precision": "{weights: fp8, kv_cache: bf16}"},
-    {"precision": "{weights: fp8, attention: fp8}", "engine": "sglang"},
+    {"precision": "{weights: fp8, kv_cache: fp8}"},
+    {"precision": "{weights: fp8, kv_cache: fp8, attention: fp8}", "engine": "sglang"},
     {"engine": "trtllm"},
     {"hardware": "[h100_sxm]"},
     {"hardware": "{prefill: [h200_sxm, b200_sxm], decode: [h200_sxm]}"},
@@ -54,7 +54,10 @@ ALONE: dict[str, dict[str, str]] = {
         "hardware": "[h200_sxm, h100_sxm]",
     },
     "[throughput, interactivity, power]": {"hardware": "[h200_sxm, b200_sxm]"},
-    "{weights: fp8, attention: fp8}": {"precision": "{weights: fp8, attention: bf16}", "engine": "sglang"},
+    "{weights: fp8, kv_cache: fp8, attention: fp8}": {
+        "precision": "{weights: fp8, kv_cache: fp8, attention: bf16}",
+        "engine": "sglang",
+    },
     "{draft_tokens: 1, acceptance: 0.8}": {"model": "Qwen/Qwen3.5-27B"},
     "{draft_tokens: 1, acceptance: 0.5}": CHANGES[-3],
     "{draft_tokens: 2, acceptance: 0.8}": CHANGES[-3],

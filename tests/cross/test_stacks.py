@@ -17,6 +17,7 @@ from paretosim.designs.engines import Engines
 from paretosim.designs.points import Points, colocated_points, decode_points, prefill_points
 from paretosim.designs.space import DesignSpace, Pool
 from paretosim.spec.scenario import Scenario
+from paretosim.spec.served_formats import decided
 
 Case = tuple[Scenario, Engines, DesignSpace]
 HEAD = """\
@@ -59,8 +60,9 @@ def case(
                     engine="trtllm" if precision != "fp8_block" else "sglang")
     )  # fmt: skip
     scenario, store = load_scenario(file), Store()
-    engines = Engines.of(store, check_names(scenario, store), scenario.precision, scenario.engine,
-                         scenario.hardware.names, scenario.settings)  # fmt: skip
+    spec = check_names(scenario, store)
+    formats = decided(scenario.precision, spec, store.engine(scenario.engine).kv_cache)
+    engines = Engines.of(store, spec, formats, scenario.engine, scenario.hardware.names, scenario.settings)
     return scenario, engines, DesignSpace.of(scenario.space, scenario.hardware)
 
 

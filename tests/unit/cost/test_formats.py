@@ -55,7 +55,8 @@ def test_the_cache_format_is_a_problem_of_its_own(store: Store) -> None:
     assert why == "a100_sxm has no kernels for attention over a KV cache in fp8 under vllm or its siblings; it has bf16"
     assert not format_problems(llama, Precision.of("bf16"), ampere)
     # A cache format that only follows the weights' is no second problem; one of its own is.
-    assert [part for part, _ in format_problems(llama, Precision.of("fp8"), ampere)] == ["weights"]
+    trtllm = Kernels.of(store, "a100_sxm", "trtllm")
+    assert [part for part, _ in format_problems(llama, Precision.of("fp8"), trtllm)] == ["weights"]
     hopper = Kernels.of(store, "h100_sxm", "vllm")
     assert [part for part, _ in format_problems(llama, Precision.of("int4", "fp8"), hopper)] == ["weights"]
     assert [part for part, _ in format_problems(llama, Precision.of("fp8", "bf16"), ampere)] == ["weights"]

@@ -36,8 +36,8 @@ def test_what_is_asked_for_a_part_wins_over_the_checkpoint() -> None:
     ("quantization", "checkpoints"),
     [
         ({"quant_method": "fp8", "weight_block_size": [128, 128]}, {"fp8": {"weights": "fp8_block"}}),
-        ({"quant_method": "mxfp4"}, {"fp4": {"weights": "bf16", "experts": "mxfp4"}}),
-        ({"quant_method": "awq"}, {}),
+        ({"quant_method": "mxfp4"}, {}),  # of experts, and this one has none
+        ({"quant_method": "awq", "bits": 4}, {"int4": {"weights": "int4"}}),
         (None, {}),
     ],
 )
@@ -50,3 +50,4 @@ def test_a_config_of_ones_own_says_what_its_checkpoint_holds(tmp_path, quantizat
         json.dumps(config | ({"quantization_config": quantization} if quantization else {}))
     )
     assert load_model(tmp_path).checkpoints == checkpoints
+    assert load_model(tmp_path).stored == next(iter(checkpoints), "bf16")
