@@ -6,8 +6,8 @@ import numpy as np
 
 from ..designs.blend import BLEND
 from ..designs.compare import best_gain, curve, levels, mode_rows
+from ..designs.deployment import of_row
 from ..designs.run import SweepResult
-from ..designs.table import deployment
 
 
 def sweep_text(result: SweepResult) -> str:
@@ -65,7 +65,7 @@ def _mix_lines(result: SweepResult, mix: str) -> list[str]:
             )
             lines.append(
                 f"  {level:>13g}  {mode:<13}  {value:>9.0f}  {row['ttft_s']:>6.2f}  {ratio:>7}  "
-                f"{'' if np.isnan(gain) else _percent(gain):>6}  {deployment(row)}"
+                f"{'' if np.isnan(gain) else _percent(gain):>6}  {of_row(row)}"
             )
     if both and (gain_at := best_gain(sides["colocated"][0], sides["disaggregated"][0])):
         verb = "wins at most" if gain_at.ratio > 1 else "loses at least"

@@ -1,4 +1,4 @@
-"""What is a simulation: one cluster, its traffic and its targets, checked, with its defaults filled in."""
+"""What is a simulation: one deployment, its traffic and its targets, checked, with its defaults filled in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import Problem
-from .cluster import HostTime, ServedCluster, StepFormula
+from .cluster import HostTime, StepFormula
+from .deployment import Deployment
 from .precision import Precision
 from .settings import DEFAULT, EngineSettings
 from .workload import Slo, Workload
@@ -20,7 +21,7 @@ class Simulation:
     Attributes
     ----------
     name : for people and folder names; decides nothing.
-    cluster : what serves.
+    deployment : what serves.
     workload, slo : traffic, targets.
     step_time : formula for the time of a step; None asks the cost model for `model` on the pools' GPUs.
     model, precision, engine, settings : what is served, in which formats, by whose kernels, and how.
@@ -30,7 +31,7 @@ class Simulation:
     """
 
     name: str
-    cluster: ServedCluster
+    deployment: Deployment
     workload: Workload
     slo: Slo
     step_time: StepFormula | None

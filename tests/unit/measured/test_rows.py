@@ -22,10 +22,10 @@ def test_a_row_becomes_its_deployment_under_its_client(tmp_path: Path, store: St
     assert [row.mode for row in rows] == ["aggregated"] * 3 + ["disaggregated"]
     engine = store.engine("trtllm")
     simulation = simulation_of(rows[3], load_model(LLAMA), engine, launch_of(rows[3], engine))
-    assert simulation.cluster.prefill is not None
-    assert simulation.cluster.prefill.engines[0].workers == 1
-    assert simulation.cluster.decode.engines[0].workers == 2
-    assert simulation.cluster.decode.engines[0].layout.tp == 4
+    assert simulation.deployment.prefill is not None
+    assert simulation.deployment.prefill.engines[0].count == 1
+    assert simulation.deployment.decode.engines[0].count == 2
+    assert simulation.deployment.decode.engines[0].layout.tp == 4
     workload = simulation.workload
     assert isinstance(workload.arrivals, ClosedLoop)
     assert (workload.arrivals.concurrency, workload.requests) == (8, 40)  # five a client: the harness of such pairs
@@ -79,7 +79,7 @@ def test_places_of_a_decode_pool_are_those_of_the_recipe_with_that_many_clients(
 
     def places(clients: int) -> int:
         launch = launch_of(pair, engine, [{"decode_places": {clients: 2}}])
-        decode = simulation_of(pair, load_model(LLAMA), engine, launch).cluster.decode
+        decode = simulation_of(pair, load_model(LLAMA), engine, launch).deployment.decode
         return int(decode.scheduler.options["max_sequences"])
 
     assert places(pair.concurrency) == 2
@@ -106,10 +106,10 @@ def test_a_recipe_says_the_prefill_budget_and_outranks_a_label(tmp_path: Path, s
 
     def pools(**said: object) -> list[tuple[int, int, int]]:
         rule = {"for": {"disaggregated": True, "prefill_attn_dp": [4], "attn_dp": [4]}, "prefill_tokens": 16384} | said
-        cluster = simulation_of(pair, model, engine, launch_of(pair, engine, [rule])).cluster
-        assert cluster.prefill is not None
-        assert cluster.prefill.scheduler.options["max_batch_tokens"] == 16384
-        layouts = [pool.engines[0].layout for pool in (cluster.prefill, cluster.decode)]
+        deployment = simulation_of(pair, model, engine, launch_of(pair, engine, [rule])).deployment
+        assert deployment.prefill is not None
+        assert deployment.prefill.scheduler.options["max_batch_tokens"] == 16384
+        layouts = [pool.engines[0].layout for pool in (deployment.prefill, deployment.decode)]
         return [(layout.tp, layout.attn_dp, layout.moe_ep) for layout in layouts]
 
     assert pools() == [(1, 4, 4), (1, 4, 4)]
