@@ -69,9 +69,9 @@ for rate_req_s in (2.0, 4.0, 5.0, 6.0, 7.0):
 # A policy is named in the scenario; one of your own is `module:Class` and `simulate(..., allow_plugins=True)`.
 
 # %%
-prefill = scenario.cluster.prefill
+prefill = scenario.deployment.prefill
 assert prefill is not None
 for name in ("round_robin", "power_of_two", "least_loaded"):
-    cluster = replace(scenario.cluster, prefill=replace(prefill, router=Policy(name)))
-    summary = ps.simulate(replace(scenario, cluster=cluster)).summary
+    deployment = replace(scenario.deployment, prefill=replace(prefill, router=Policy(name)))
+    summary = ps.simulate(replace(scenario, deployment=deployment)).summary
     print(f"{name:>12}: TTFT mean {summary['ttft_s']['mean']:.3f} s, p99 {summary['ttft_s']['p99']:.3f} s")

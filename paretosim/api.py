@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -267,8 +267,7 @@ def simulate(
 
     store = _store(profiles)
     result = run_simulation(scenario, store, seed, allow_plugins, progress)
-    result.summary.update(banded(result, store))
-    return Simulated(result)
+    return Simulated(replace(result, summary=result.summary | banded(result, store)))
 
 
 def estimate(model: str, gpu: str, profiles: Iterable[str | Path] | Store = (), **asked: Any) -> Estimate:

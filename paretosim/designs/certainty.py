@@ -8,11 +8,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ..measured.bands import Bands
+from ..measured.bands import MODES, Bands
 from .space import Ints
 from .table import Columns
 
-MODES = {"colocated": "aggregated", "disaggregated": "disaggregated"}
 X, Y = "interactivity_tok_s_user", "throughput_tok_s_gpu"
 COLUMNS = (*(f"{of}_{end}" for of in (X, Y, "tpot_s", "ttft_s") for end in ("lo", "hi")), "alike")
 

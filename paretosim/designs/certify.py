@@ -7,7 +7,7 @@ of the rate that the frontier promises, up to all of it, and is measured in its 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..profiles.store import Store
 from ..sim.arrivals import requests_of
 from ..sim.build import Builder
 from ..sim.run import seen_by_client
+from ..sim.sources import Sources
 from ..sim.steady import Steady, steady
 from ..spec.arrivals import ClosedLoop
 from ..spec.scenario import Scenario
@@ -64,23 +65,19 @@ class Replay:
         return f"{self.mix.label} {self.row['design_id']}"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Certify:
     """Work: replay designs. Step costs are compiled once for every engine that designs share.
 
     Attributes
     ----------
-    scenario, store : the question, and where kernels come from.
+    scenario, sources : the question, and what clusters are built from.
     seed : of lengths and arrivals; each load has its own.
     """
 
     scenario: Scenario
-    store: Store
+    sources: Sources
     seed: int = 0
-    _builder: Builder | None = field(default=None, repr=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_builder": None}  # compiled steps stay where they were made
 
     def __call__(self, task: Replay) -> np.ndarray:
         """One row a load under `COLUMNS`."""
@@ -101,15 +98,11 @@ class Certify:
         in_flight = rate * residence_s
         count = int(np.clip((WARM + MEASURED) * in_flight, LEAST, MOST))
         arrivals = at_rate(self.scenario.workload.arrivals, rate, round(in_flight))
-        budget = self.store.engine(self.scenario.engine).token_budget
-        simulation = simulation_of(self.scenario, row, mix, arrivals, count, budget)
-        if self._builder is None:
-            self._builder = Builder(simulation, self.store)
-        self._builder.simulation = simulation
+        simulation = simulation_of(self.scenario, row, mix, arrivals, count)
+        builder = Builder(simulation, self.sources)
         seed = self.seed * len(LOADS) + place
         requests = requests_of(simulation.workload, seed, simulation.folder)
-        lag_s = self._builder.calibration.client_lag_s
-        outcome = seen_by_client(self._builder.cluster(requests, seed).run(), lag_s)
+        outcome = seen_by_client(builder.cluster(requests, seed).run(), builder.calibration.client_lag_s)
         arrived = outcome.log.column("arrival_s")
         last_s = float(np.nanmax(arrived))
         end_s = outcome.end_s if isinstance(arrivals, ClosedLoop) else last_s
@@ -131,7 +124,7 @@ def certify(
     """
     scenario = result.scenario
     tasks = candidates(result.fronts, scenario.workload.mixes)
-    work = Certify(scenario, store, scenario.workload.seed)
+    work = Certify(scenario, Sources(store), scenario.workload.seed)
     with open_executor(how or How(), result.scenario_id, SECONDS * len(tasks), progress) as executor:
         if executor.name == "ray":
             for gpu in result.gpus:

@@ -49,9 +49,9 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
     if model is not None and scenario.engine in store.engine_names():
         if (wrong := wrong_word(scenario.precision, model)) is not None:
             problems.append(scenario.problem(("precision",), wrong))
-        engine = store.engine(scenario.engine)
+        served_by = store.engine(scenario.engine)
         try:
-            check_lanes(model, decided(scenario.precision, model, engine.kv_cache), engine)
+            check_lanes(model, decided(scenario.precision, model, served_by.kv_cache), served_by)
         except InputError as error:
             problems += [scenario.problem(("precision",), p.message) for p in error.problems]
     if model is not None:
@@ -134,18 +134,14 @@ def check_formats(scenario: Scenario, engines: Engines) -> None:
 
 
 def _mix_problems(scenario: Scenario) -> Iterator[Problem]:
-    """A sweep computes with mean lengths, and tells mixes apart by their labels."""
+    """A sweep computes with typical lengths, and has a name for all mixes together."""
     mixes = scenario.workload.mixes
     if not mixes:
         yield scenario.problem(
             ("workload", "mixes"), "is required to sweep, which reads no trace: give typical lengths"
         )
-    labels = [mix.label for mix in mixes]
-    for i, label in enumerate(labels):
-        if (same := labels.index(label)) < i:
-            message = f"is called {label}, as mixes.{same} is: give one of them another 'name', or merge them"
-            yield scenario.problem(("workload", "mixes", i), message)
-        if label == BLEND and len(labels) > 1:
+    for i, mix in enumerate(mixes):
+        if mix.label == BLEND and len(mixes) > 1:
             message = f"{BLEND!r} is what a sweep calls all mixes together: choose another name"
             yield scenario.problem(("workload", "mixes", i, "name"), message)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,12 +80,8 @@ class _Filling:
     """Points being filled in, layout by layout; what no layout reaches stays illegal."""
 
     def __init__(self, size: int):
-        self.number = {
-            name: np.full(size, np.nan)
-            for name in ("rate_req_s", "ttft_s", "tpot_s", "memory_bytes", "kv_bytes_per_s", "measured")
-        }
-        self.flag = {name: np.zeros(size, bool) for name in ("legal", "fits", "in_time", "carried")}
-        self.count = {name: np.zeros(size, np.int64) for name in ("mixing_kind", "mixing_size")}
+        empty: list[Any] = [*np.full((6, size), np.nan), *np.zeros((4, size), bool), *np.zeros((2, size), np.int64), 0]
+        self.points = Points(*empty)
         self.evaluations = 0
 
     @classmethod
@@ -94,10 +90,10 @@ class _Filling:
 
     def put(self, to: Ints, **values: np.ndarray | bool) -> None:
         for name, value in values.items():
-            next(of for of in (self.number, self.flag, self.count) if name in of)[name][to] = value
+            getattr(self.points, name)[to] = value
 
     def done(self) -> Points:
-        return Points(**self.number, **self.flag, **self.count, evaluations=self.evaluations)
+        return replace(self.points, evaluations=self.evaluations)
 
 
 POINTS_AT_ONCE = 1 << 13

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from ..analytic.rate_match import served_req_s
 from ..profiles.grid import Floats
-from ..spec.deployment import Deployment
-from ..spec.deployment import Pool as DeployedPool
 from ..spec.hardware import GpuSpec
-from ..spec.parallelism import Parallelism
 from ..spec.scheduling import texts_of
 from ..units import GB, GIB
 from .cross import workers_of
 from .points import Points
-from .space import WIDTHS, DesignSpace, Ints, Pool
+from .space import DesignSpace, Ints, Pool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,20 +90,6 @@ def framed(columns: Columns) -> pd.DataFrame:
 def taken(columns: Columns, rows: np.ndarray) -> Columns:
     """Some rows, in the order asked for."""
     return {name: values[rows] for name, values in columns.items()}
-
-
-def deployment(row: Mapping[str, Any] | pd.Series[Any]) -> Deployment:
-    """The deployment that one row of `describe` stands for."""
-    decode = _row_pool(row, "decode")
-    if row["serving"] == "colocated":
-        return Deployment(decode, scheduler=str(row["scheduler"]))
-    return Deployment(decode, _row_pool(row, "prefill"))
-
-
-def _row_pool(row: Mapping[str, Any] | pd.Series[Any], name: str) -> DeployedPool:
-    layout = Parallelism(**{width: int(row[f"{name}_{width}"]) for width in WIDTHS if f"{name}_{width}" in row})
-    chunk = int(row.get(f"{name}_cpp_chunk", 0))
-    return DeployedPool(str(row[f"{name}_gpu"]), layout, int(row[f"{name}_batch"]), int(row[f"{name}_workers"]), chunk)
 
 
 def _colocated(

@@ -41,6 +41,9 @@ FEWEST = 30
 FEWEST_DEPLOYMENTS = 3
 """Deployments that an engine needs for bands of its own with rows given; with fewer those of any engine answer."""
 
+MODES = {"colocated": "aggregated", "disaggregated": "disaggregated"}
+"""What measured rows call each way of serving."""
+
 Deployment = tuple[str, ...]
 Regime = tuple[str, str, str, str]
 """Mode, engine, load, quantity."""

@@ -7,8 +7,8 @@ from math import ceil
 from pathlib import Path
 
 from ..spec.arrivals import ClosedLoop
-from ..spec.cluster import Policy, ServedCluster, ServedPool
-from ..spec.deployment import Pool
+from ..spec.cluster import Policy
+from ..spec.deployment import Deployment, EngineGroup, Pool
 from ..spec.engine import EngineSpec
 from ..spec.lengths import Uniform
 from ..spec.model import ModelSpec
@@ -48,6 +48,22 @@ def layout_of(engines: Engines, model: ModelSpec, launch: Launch) -> Parallelism
     return Parallelism(tp, pp, attn_dp=ranks, moe_ep=min(spread, tp * ranks))
 
 
+def deployment_of(row: Row, model: ModelSpec, engine: EngineSpec, launch: Launch) -> Deployment:
+    """What served the row."""
+    groups = [EngineGroup(row.gpu, layout_of(e, model, launch), e.workers) for e in row.pools]
+    if len(groups) == 1:
+        # Options alone, without a name, adjust the scheduler that is the engine's own.
+        return Deployment(Pool((groups[0],), Policy("", launch.options)))
+    budget = {"max_batch_tokens": launch.prefill_tokens or max(engine.token_budget, row.isl)}
+    # The time of a transfer hardly matters on such rows, its set-up does: one flow a prompt is enough.
+    return Deployment(
+        Pool((groups[1],), Policy("", {"max_sequences": launch.decode_places or 1 << 14})),
+        Pool((groups[0],), Policy("fcfs", budget)),
+        "place",
+        transfer=TransferSpec("bulk"),
+    )
+
+
 def simulation_of(
     row: Row, model: ModelSpec, engine: EngineSpec, launch: Launch, prompts_per_slot: int | None = None
 ) -> Simulation:
@@ -57,19 +73,6 @@ def simulation_of(
     ----------
     prompts_per_slot : in place of what the launch scripts say.
     """
-    shapes = [Pool(row.gpu, layout_of(e, model, launch), 1, e.workers) for e in row.pools]
-    # Options alone, without a name, adjust the scheduler that is the engine's own.
-    decode = ServedPool((shapes[-1],), Policy("", launch.options))
-    cluster = ServedCluster(decode)
-    if len(shapes) == 2:
-        budget = {"max_batch_tokens": launch.prefill_tokens or max(engine.token_budget, row.isl)}
-        # The time of a transfer hardly matters on such rows, its set-up does: one flow a prompt is enough.
-        cluster = ServedCluster(
-            ServedPool((shapes[1],), Policy("", {"max_sequences": launch.decode_places or 1 << 14})),
-            ServedPool((shapes[0],), Policy("fcfs", budget)),
-            "place",
-            transfer=TransferSpec("bulk"),
-        )
     lengths = [Uniform(ceil(SHORTEST * nominal), nominal) for nominal in (row.isl, row.osl)]
     mix = Mix(round(lengths[0].mean), round(lengths[1].mean), isl_lengths=lengths[0], osl_lengths=lengths[1])
     # Graphs and speculation are what the launch command says; the rest of the host's time is the engine's own.
@@ -80,7 +83,8 @@ def simulation_of(
     per_slot = prompts_per_slot or launch.prompts_per_slot
     workload = Workload((mix,), arrivals=ClosedLoop(row.concurrency), requests=max(per_slot * row.concurrency, 8))
     return Simulation(
-        name=f"row {row.place}", cluster=cluster, workload=workload, slo=Slo(), step_time=None, model=row.model,
+        name=f"row {row.place}", deployment=deployment_of(row, model, engine, launch), workload=workload, slo=Slo(),
+        step_time=None, model=row.model,
         precision=precision_of(row, launch), engine=row.engine, host=host, path=Path(), where=Where("", {}),
         settings=launch.settings,
     )  # fmt: skip

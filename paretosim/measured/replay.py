@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,10 +14,11 @@ from ..sim.arrivals import requests_of
 from ..sim.build import Builder
 from ..sim.metrics import Latencies
 from ..sim.run import seen_by_client
+from ..sim.sources import Sources
 from ..spec.calibration import lane_of_deployment
-from ..spec.cluster import ServedPool
-from ..spec.model import ModelSpec, deployment_name, load_model
-from .deployment import layout_of, simulation_of
+from ..spec.deployment import Pool
+from ..spec.model import deployment_name
+from .deployment import simulation_of
 from .launch import launch_of
 from .recipes import Recipes, shipped_recipes
 from .refusals import refuse_row
@@ -63,15 +63,7 @@ class Replayer:
     def __init__(self, store: Store, prompts_per_slot: int | None = None, recipes: Recipes | None = None):
         self._store, self._per_slot = store, prompts_per_slot
         self._recipes = shipped_recipes(store) if recipes is None else recipes
-        self._models: dict[str, ModelSpec] = {}
-        self._builders: dict[tuple[str, ...], Builder] = {}
-        self._kernels: dict[str, dict[str, Any]] = {}
-
-    def model(self, name: str) -> ModelSpec:
-        """A model, read once."""
-        if name not in self._models:
-            self._models[name] = load_model(name)
-        return self._models[name]
+        self._sources = Sources(store)
 
     def run(self, row: Row) -> Replay:
         """Simulate a row.
@@ -81,32 +73,28 @@ class Replayer:
         InputError
             The row's deployment cannot be built.
         """
-        engine, model = self._store.engine(row.engine), self.model(row.model)
+        engine, model = self._store.engine(row.engine), self._sources.model(row.model, Path())
         launch = launch_of(row, engine, self._recipes)
         simulation = simulation_of(row, model, engine, launch, self._per_slot)
-        layouts = [layout_of(engines, model, launch) for engines in row.pools]
+        layouts = [pool.engines[0].layout for _, pool in simulation.deployment.pools()]
         refuse_row(row, layouts, model, self._store.gpu(row.gpu), engine, simulation.workload.requests)
-        key = (row.model, row.engine, *map(str, (simulation.precision, simulation.host, simulation.settings)))
-        if key not in self._builders:
-            kernels = self._kernels.setdefault(row.engine, {})
-            self._builders[key] = Builder(simulation, self._store, _kernels=kernels, _model=model)
-        builder = with_room(replace(self._builders[key], simulation=simulation))
+        builder = with_room(Builder(simulation, self._sources))
         requests = requests_of(simulation.workload, 0, Path())
         outcome = builder.cluster(requests, 0).run()
         ttft_terms = tpot_terms = np.zeros(0)
         launches = 0
         if len(row.pools) == 1 and len(outcome.engines) == 1:
-            kind = simulation.cluster.decode.engines[0]
+            group = simulation.deployment.decode.engines[0]
             graphs = (simulation.host or builder.calibration.host).graph_tokens
-            ranks = kind.layout.attn_dp
+            ranks = group.layout.attn_dp
             ttft_terms, tpot_terms = terms_of(outcome, model.layer_count, ranks, graphs, launch.sequence_s)
-            launches = builder.launches(kind)
+            launches = builder.launches(group)
         if not np.isfinite(outcome.log.column("finish_s")).any():
             raise InputError("no request of the row fits the memory of its engines")
         outcome = seen_by_client(outcome, builder.calibration.client_lag_s)
         seen = Latencies.of(outcome)
         tokens = requests.osl[seen.request].sum()
-        gpus = simulation.cluster.gpus
+        gpus = simulation.deployment.gpus
         return Replay(
             float(seen.ttft_s.mean()), float(np.nanmean(seen.tpot_s)), float(tokens / outcome.end_s / gpus),
             ttft_terms, tpot_terms, launches, deployment_name(row.gpu, model, simulation.precision),
@@ -115,19 +103,19 @@ class Replayer:
 
 def with_room(builder: Builder) -> Builder:
     """The builder, with the least room for a cache where weights seem to leave less: the deployment did run."""
-    cluster = builder.simulation.cluster
-    prefill = _with_room(builder, cluster.prefill) if cluster.prefill else None
-    cluster = replace(cluster, decode=_with_room(builder, cluster.decode), prefill=prefill)
-    return replace(builder, simulation=replace(builder.simulation, cluster=cluster))
+    deployment = builder.simulation.deployment
+    prefill = _with_room(builder, deployment.prefill) if deployment.prefill else None
+    deployment = replace(deployment, decode=_with_room(builder, deployment.decode), prefill=prefill)
+    return replace(builder, simulation=replace(builder.simulation, deployment=deployment))
 
 
-def _with_room(builder: Builder, pool: ServedPool) -> ServedPool:
-    kind = pool.engines[0]
-    memory = builder.memory_model(kind)
+def _with_room(builder: Builder, pool: Pool) -> Pool:
+    group = pool.engines[0]
+    memory = builder.memory_model(group)
     least = LEAST_CACHE * memory.hbm_bytes
-    if memory.kv_capacity_bytes(builder.kernels(kind.gpu).engine.token_budget, 0) >= least:
+    if memory.kv_capacity_bytes(builder.kernels(group.gpu).engine.token_budget, 0) >= least:
         return pool
     mix = builder.simulation.workload.mixes[0]
     held = mix.isl + mix.osl / 2
-    tokens = least / (memory.kv_bytes(held) / held) * kind.layout.attn_dp
-    return replace(pool, kv_blocks=int(tokens // builder.simulation.cluster.block_tokens))
+    tokens = least / (memory.kv_bytes(held) / held) * group.layout.attn_dp
+    return replace(pool, kv_blocks=int(tokens // builder.simulation.deployment.block_tokens))

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from ..cost.compiling import compile_step
 from ..cost.kernels import Kernels
 from ..cost.memory import MemoryModel
 from ..cost.pairing import HandOverCost
 from ..profiles.store import Store
 from ..spec.calibration import NONE, Calibration
-from ..spec.cluster import Policy, ServedPool
-from ..spec.deployment import Pool
-from ..spec.model import ModelSpec, load_model, served_format
+from ..spec.cluster import Policy
+from ..spec.deployment import EngineGroup, Pool
+from ..spec.model import ModelSpec
 from ..spec.nic import NicSpec
-from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
-from ..spec.served_formats import decided
 from ..spec.simulation import Simulation
 from ..spec.transfer import TransferSpec
 from .cache import PromptCache
@@ -33,42 +30,42 @@ from .policies import make
 from .prefill import PrefillEngine
 from .requests import Requests
 from .routers import ROUTERS
-from .schedulers import SCHEDULERS
-from .steps import CompiledSteps, FormulaSteps, Steps
+from .schedulers import SCHEDULERS, policy_of
+from .sources import Sources
+from .steps import CompiledSteps, Steps
 from .streams import stream
 from .transfer import Transfers
 
 
-@dataclass
+@dataclass(frozen=True)
 class Builder:
-    """Builds clusters of one simulation; what costs time to prepare is kept between them.
+    """Builds clusters of one simulation.
 
     Attributes
     ----------
     simulation : what to build.
-    store : where kernels come from; not read with a formula for step times.
+    sources : what to build it from, which other builders may share.
     allow_plugins : whether policies may be a user's own code.
     """
 
     simulation: Simulation
-    store: Store
+    sources: Sources
     allow_plugins: bool = False
-    _steps: dict[tuple[str, Parallelism], Steps] = field(default_factory=dict, repr=False)
-    _kernels: dict[str, Kernels] = field(default_factory=dict, repr=False)
-    _model: ModelSpec | None = field(default=None, repr=False)
+
+    @property
+    def store(self) -> Store:
+        """Where kernels come from."""
+        return self.sources.store
 
     @property
     def model(self) -> ModelSpec:
         """What is served."""
-        if self._model is None:
-            self._model = load_model(self.simulation.model, self.simulation.folder)
-        return self._model
+        return self.sources.model(self.simulation.model, self.simulation.folder)
 
     @property
     def precision(self) -> Precision:
         """Number formats, those decided that the simulation leaves open."""
-        engine = self.store.engine(self.simulation.engine)
-        return decided(self.simulation.precision, self.model, engine.kv_cache)
+        return self.sources.precision(self.simulation)
 
     def cluster(self, requests: Requests, seed: int) -> Cluster:
         """A cluster that has not run yet.
@@ -77,17 +74,15 @@ class Builder:
         ----------
         seed : of the cluster's own random choices, a stream for each router.
         """
-        spec, clock = self.simulation.cluster, Clock()
+        spec, clock = self.simulation.deployment, Clock()
         cluster = Cluster(clock, requests, spec.first_token_after)
-        pools = [pool for pool in (spec.prefill, spec.decode) if pool is not None]
-        kinds: dict[int, Pool] = {}
-        for place, pool in enumerate(pools):
-            last = place == len(pools) - 1
+        kinds: dict[int, EngineGroup] = {}
+        for place, (_, pool) in enumerate(spec.pools()):
             engines: list[Intake] = []
-            for kind in pool.engines:
-                for _ in range(kind.workers):
-                    engines.append(self._engine(len(kinds), cluster, pool, kind, requests, last))
-                    kinds[len(kinds)] = kind
+            for group in pool.engines:
+                for _ in range(group.count):
+                    engines.append(self._engine(len(kinds), cluster, pool, group, requests, pool is spec.decode))
+                    kinds[len(kinds)] = group
             router = make("router", pool.router, ROUTERS, self.allow_plugins)
             router.seeded(stream(seed, f"router {place}"))
             cluster.add_stage(Stage(engines, router))
@@ -99,9 +94,9 @@ class Builder:
             controller.start(cluster, stream(seed, f"controller {place}"))
         return cluster
 
-    def _give_caches(self, cluster: Cluster, requests: Requests, kinds: Mapping[int, Pool]) -> None:
+    def _give_caches(self, cluster: Cluster, requests: Requests, kinds: Mapping[int, EngineGroup]) -> None:
         """Caches for the engines that compute prompts, where prompts are hashed."""
-        kept = self.simulation.cluster.kv_cache
+        kept = self.simulation.deployment.kv_cache
         if kept is None or not kept.prefix_caching or not requests.block_tokens:
             return
         engines = cluster.stages[0].engines
@@ -116,9 +111,9 @@ class Builder:
         ):
             engine.cache = PromptCache(blocks, requests, engine.memory, merged)
 
-    def _connect(self, cluster: Cluster, requests: Requests, kinds: Mapping[int, Pool]) -> None:
+    def _connect(self, cluster: Cluster, requests: Requests, kinds: Mapping[int, EngineGroup]) -> None:
         """The network between the pools, unless the hand-over takes no time."""
-        spec, formula = self.simulation.cluster.transfer, self.simulation.step_time is not None
+        spec, formula = self.simulation.deployment.transfer, self.simulation.step_time is not None
         if (spec is None and formula) or (spec is not None and spec.mode == "none"):
             return
         spec = spec or TransferSpec()
@@ -129,7 +124,7 @@ class Builder:
             kind = kinds[engine.number]
             nics[engine.number] = nic = spec.nic or NicSpec(self.store.gpu(kind.gpu).nic_bytes_per_s)
             cluster.endpoints[engine.number] = fabric.endpoint(nic, kind.layout.gpus)
-        made: dict[tuple[Pool, Pool], Transfers] = {}
+        made: dict[tuple[EngineGroup, EngineGroup], Transfers] = {}
 
         def transfers(source: Intake, target: Intake) -> Transfers:
             pair = kinds[source.number], kinds[target.number]
@@ -142,7 +137,7 @@ class Builder:
             engine.watched = True
 
     def _transfers(
-        self, clock: Clock, fabric: Fabric, spec: TransferSpec, source: Pool, target: Pool, nic: NicSpec
+        self, clock: Clock, fabric: Fabric, spec: TransferSpec, source: EngineGroup, target: EngineGroup, nic: NicSpec
     ) -> Transfers:
         if self.simulation.step_time is not None:
             return Transfers.of(clock, fabric, spec, lambda tokens: 0.0, 1, allow_plugins=self.allow_plugins)
@@ -154,39 +149,18 @@ class Builder:
             cost.bytes_per_s(nic.bytes_per_s), self.allow_plugins,
         )  # fmt: skip
 
-    def steps(self, kind: Pool) -> Steps:
+    def steps(self, group: EngineGroup) -> Steps:
         """Step times of one kind of engine."""
-        key = kind.gpu, kind.layout
-        if key not in self._steps:
-            self._steps[key] = self._make_steps(kind)
-        return self._steps[key]
+        return self.sources.steps(self.simulation, group.gpu, group.layout)
 
     def kernels(self, gpu: str) -> Kernels:
         """Kernels of a GPU under the simulation's engine."""
-        if gpu not in self._kernels:
-            self._kernels[gpu] = Kernels.of(self.store, gpu, self.simulation.engine)
-        return self._kernels[gpu]
+        return self.sources.kernels(gpu, self.simulation.engine)
 
-    def tables(self) -> list[str]:
-        """Facts and table hashes of the GPUs behind the steps made so far, in a fixed order."""
-        used = {(gpu, *key): p for gpu, kernels in self._kernels.items() for key, p in kernels.used.items()}
-        gpus = [repr(self.store.gpu(gpu)) for gpu in sorted(self._kernels)]
-        return gpus + [used[key].table_sha256 for key in sorted(used)]
-
-    def launches(self, kind: Pool) -> int:
+    def launches(self, group: EngineGroup) -> int:
         """Operations of a step with prompts of one kind of engine, all stages together."""
-        steps = self.steps(kind)
+        steps = self.steps(group)
         return steps.launches if isinstance(steps, CompiledSteps) else 0
-
-    def _make_steps(self, kind: Pool) -> Steps:
-        simulation = self.simulation
-        if simulation.step_time is not None:
-            return FormulaSteps(simulation.step_time)
-        step = compile_step(self.model, self.precision, self.kernels(kind.gpu), kind.layout, simulation.settings)
-        fitted = self.kernels(kind.gpu).engine.calibration
-        scale = fitted.scale(kind.gpu, served_format(self.model, self.precision))
-        host = fitted.host if simulation.host is None else simulation.host
-        return CompiledSteps(step, self.model.layer_count, host, scale, fitted.prompt_scale)
 
     @property
     def calibration(self) -> Calibration:
@@ -194,18 +168,22 @@ class Builder:
         return NONE if self.simulation.step_time is not None else self.store.engine(self.simulation.engine).calibration
 
     def _engine(
-        self, number: int, cluster: Cluster, pool: ServedPool, kind: Pool, requests: Requests, last: bool
+        self, number: int, cluster: Cluster, pool: Pool, group: EngineGroup, requests: Requests, last: bool
     ) -> Intake:
-        scheduler = make("scheduler", self.scheduler(pool, last), SCHEDULERS, self.allow_plugins)
-        memory = self._memory(pool, kind, requests, scheduler)
-        intake = (number, cluster.clock, self.steps(kind), scheduler, memory, None, cluster.log, cluster)
+        scheduler = make("scheduler", self.scheduler(pool, group, last), SCHEDULERS, self.allow_plugins)
+        memory = self._memory(pool, group, requests, scheduler)
+        intake = (number, cluster.clock, self.steps(group), scheduler, memory, None, cluster.log, cluster)
         if not last:
-            return PrefillEngine(*intake, stages=kind.layout.pp)
-        swap = self._token_bytes(kind, requests) / pool.host_bytes_per_s if pool.preemption == "swap" else None
+            return PrefillEngine(*intake, stages=group.layout.pp)
+        swap = self._token_bytes(group, requests) / pool.host_bytes_per_s if pool.preemption == "swap" else None
         return Engine(*intake, swap_s_per_token=swap)
 
-    def scheduler(self, pool: ServedPool, last: bool) -> Policy:
-        """The pool's scheduler, the engine's own where it does not name one."""
+    def scheduler(self, pool: Pool, group: EngineGroup, last: bool) -> Policy:
+        """What schedules one kind of engine of a pool; the engine's own where neither name nor design says it."""
+        if not isinstance(pool.scheduler, Policy):
+            assert pool.batch is not None
+            budget = self.store.engine(self.simulation.engine).token_budget
+            return policy_of(pool.scheduler, pool.batch, group.layout, budget)
         if pool.scheduler.name:
             return pool.scheduler
         if self.simulation.step_time is not None:
@@ -213,37 +191,39 @@ class Builder:
         own = dict(self.store.engine(self.simulation.engine).scheduler)
         return Policy(own.pop("policy"), own | dict(pool.scheduler.options))
 
-    def output_share(self, pool: ServedPool) -> float:
+    def output_share(self, pool: Pool) -> float:
         """Share of a request's output for which a pool sets blocks aside at admission."""
         if pool.output_share is not None:
             return pool.output_share
         formula = self.simulation.step_time is not None
         return 0.0 if formula else self.store.engine(self.simulation.engine).admission_output_share
 
-    def _memory(self, pool: ServedPool, kind: Pool, requests: Requests, scheduler: object) -> KvMemory | None:
+    def _memory(self, pool: Pool, group: EngineGroup, requests: Requests, scheduler: object) -> KvMemory | None:
         formula = self.simulation.step_time is not None
-        size = self.simulation.cluster.block_tokens
+        size = self.simulation.deployment.block_tokens
         share = self.output_share(pool)
         if pool.kv_blocks is not None:
             return KvMemory(pool.kv_blocks, size, share)
         if formula:
             return None
-        budget = getattr(scheduler, "token_budget", self.kernels(kind.gpu).engine.token_budget)
+        budget = getattr(scheduler, "token_budget", self.kernels(group.gpu).engine.token_budget)
         # Expanded latents of the prompt in work, where they are kept, take room of their own.
-        memory = self.memory_model(kind)
+        memory = self.memory_model(group)
         if pool.kv_fraction is not None:
             memory = replace(memory, kv_memory_fraction=pool.kv_fraction)
         room = float(memory.kv_capacity_bytes(budget, 0, int(requests.isl.max())))
-        tokens = max(0.0, room) / self._token_bytes(kind, requests) * kind.layout.attn_dp
+        tokens = max(0.0, room) / self._token_bytes(group, requests) * group.layout.attn_dp
         return KvMemory(int(tokens // size), size, share)
 
-    def _token_bytes(self, kind: Pool, requests: Requests) -> float:
+    def _token_bytes(self, group: EngineGroup, requests: Requests) -> float:
         """Bytes of cache of one token on one GPU, for a request of mean length: windows and states make it fall."""
         held = float((requests.isl + requests.osl / 2).mean())
-        return float(self.memory_model(kind).kv_bytes(held)) / held
+        return float(self.memory_model(group).kv_bytes(held)) / held
 
-    def memory_model(self, kind: Pool) -> MemoryModel:
+    def memory_model(self, group: EngineGroup) -> MemoryModel:
         """Memory of one GPU of one kind of engine."""
-        kernels = self.kernels(kind.gpu)
+        kernels = self.kernels(group.gpu)
         simulation = self.simulation
-        return MemoryModel.of(self.model, self.precision, kernels.engine, kind.layout, kernels.gpu, simulation.settings)
+        return MemoryModel.of(
+            self.model, self.precision, kernels.engine, group.layout, kernels.gpu, simulation.settings
+        )

@@ -7,8 +7,8 @@ from dataclasses import fields, is_dataclass
 
 from ..cost.idle import idle_settings
 from ..errors import InputError, Problem
-from ..spec.cluster import Policy, ServedPool
-from ..spec.deployment import Pool
+from ..spec.cluster import Policy
+from ..spec.deployment import EngineGroup, Pool
 from ..spec.kv_cache import KvCacheSpec
 from ..spec.parallelism import illegal
 from ..spec.served_formats import wrong_word
@@ -36,7 +36,7 @@ def check(builder: Builder) -> None:
 
 
 def _problems(builder: Builder) -> Iterator[Problem]:
-    simulation, spec = builder.simulation, builder.simulation.cluster
+    simulation, spec = builder.simulation, builder.simulation.deployment
     has_model = simulation.step_time is None
     if has_model:
         unknown = list(_unknown_names(builder))
@@ -47,24 +47,23 @@ def _problems(builder: Builder) -> Iterator[Problem]:
             yield simulation.problem(("precision",), why)
         for key, why in idle_settings(simulation.settings, builder.model):
             yield simulation.problem(key, why)
-    for phase, pool, last in (("prefill", spec.prefill, False), ("decode", spec.decode, True)):
-        if pool is None:
-            continue
-        where: tuple[str, ...] = ("deployment", phase) if spec.prefill else ("deployment",)
-        yield from _tried(builder, (*where, "scheduler"), "scheduler", builder.scheduler(pool, last), SCHEDULERS)
-        yield from _idle_options(builder, where, pool, last)
+    for phase, pool in spec.pools():
+        where: tuple[str, ...] = ("deployment",) if phase == "colocated" else ("deployment", phase)
+        for scheduler in [builder.scheduler(pool, group, pool is spec.decode) for group in pool.engines]:
+            yield from _tried(builder, (*where, "scheduler"), "scheduler", scheduler, SCHEDULERS)
+        yield from _idle_options(builder, where, pool, pool is spec.decode)
         yield from _tried(builder, (*where, "router"), "router", pool.router, ROUTERS)
         if not has_model and pool.preemption == "swap":
             yield simulation.problem((*where, "preemption"), "swap needs a model: bytes of cache are unknown here")
-        for kind in pool.engines:
-            yield from _illegal(builder, where, kind) if has_model else _idle_keys(builder, where, pool, kind)
+        for group in pool.engines:
+            yield from _illegal(builder, where, group) if has_model else _idle_keys(builder, where, pool, group)
     yield from _hand_over_problems(builder, has_model)
     for i, policy in enumerate(spec.controllers):
         yield from _tried(builder, ("deployment", "controllers", i), "controller", policy, CONTROLLERS)
 
 
 def _hand_over_problems(builder: Builder, has_model: bool) -> Iterator[Problem]:
-    spec, where = builder.simulation.cluster, ("deployment", "kv_transfer")
+    spec, where = builder.simulation.deployment, ("deployment", "kv_transfer")
     if spec.transfer is not None:
         try:
             named("transfer mode", spec.transfer.mode, MODES, builder.allow_plugins)
@@ -96,11 +95,11 @@ def _cache_problems(builder: Builder, kept: KvCacheSpec) -> Iterator[Problem]:
         yield builder.simulation.problem((*where, "block_tokens"), message)
 
 
-def _idle_keys(builder: Builder, where: tuple[str, ...], pool: ServedPool, kind: Pool) -> Iterator[Problem]:
+def _idle_keys(builder: Builder, where: tuple[str, ...], pool: Pool, group: EngineGroup) -> Iterator[Problem]:
     """Keys of a pool that a formula for step times does not look at."""
-    if kind.gpu:
+    if group.gpu:
         yield builder.simulation.problem((*where, "gpu"), "changes nothing: 'step_time' holds all of a step")
-    if kind.layout.moe_ep > 1:
+    if group.layout.moe_ep > 1:
         yield builder.simulation.problem((*where, "ep"), "changes nothing: a formula knows no experts")
     if pool.kv_fraction is not None:
         yield builder.simulation.problem((*where, "kv_fraction"), "changes nothing: a formula knows no memory")
@@ -108,10 +107,13 @@ def _idle_keys(builder: Builder, where: tuple[str, ...], pool: ServedPool, kind:
         yield builder.simulation.problem((*where, "output_share"), "changes nothing without 'kv_blocks'")
 
 
-def _idle_options(builder: Builder, where: tuple[str, ...], pool: ServedPool, last: bool) -> Iterator[Problem]:
+def _idle_options(builder: Builder, where: tuple[str, ...], pool: Pool, last: bool) -> Iterator[Problem]:
     """Options of a scheduler that change nothing, because the pool's engines never do what they are about."""
+    if not isinstance(pool.scheduler, Policy):
+        return
     try:
-        found = named("scheduler", builder.scheduler(pool, last).name, SCHEDULERS, builder.allow_plugins)
+        scheduler = builder.scheduler(pool, pool.engines[0], last)
+        found = named("scheduler", scheduler.name, SCHEDULERS, builder.allow_plugins)
     except InputError:
         return  # said already
     work = _work_of(builder, pool, last)
@@ -126,11 +128,11 @@ def _idle_options(builder: Builder, where: tuple[str, ...], pool: ServedPool, la
             yield builder.simulation.problem((*where, "scheduler", name), f"changes nothing: {why}")
 
 
-def _work_of(builder: Builder, pool: ServedPool, last: bool) -> Work:
+def _work_of(builder: Builder, pool: Pool, last: bool) -> Work:
     """What the engines of a pool ever do; those that only decode compute prompts where they preempt."""
     if not last:
         return Work.PROMPTS
-    if builder.simulation.cluster.prefill is None:
+    if builder.simulation.deployment.prefill is None:
         return Work.PROMPTS | Work.SEQUENCES
     limited = builder.simulation.step_time is None or pool.kv_blocks is not None
     preempts = limited and pool.preemption == "recompute" and builder.output_share(pool) < 1
@@ -146,13 +148,12 @@ def _tried(builder: Builder, where: KeyPath, kind: str, policy: Policy, known: M
 
 
 def _unknown_names(builder: Builder) -> Iterator[Problem]:
-    simulation, spec = builder.simulation, builder.simulation.cluster
+    simulation, spec = builder.simulation, builder.simulation.deployment
     attempts: list[tuple[str, Callable[[], object]]] = [
         ("model", lambda: builder.model),
         ("engine", lambda: builder.store.engine(simulation.engine)),
     ]
-    pools = [pool for pool in (spec.prefill, spec.decode) if pool is not None]
-    for gpu in dict.fromkeys(kind.gpu for pool in pools for kind in pool.engines):
+    for gpu in dict.fromkeys(group.gpu for _, pool in spec.pools() for group in pool.engines):
         attempts.append(("hardware", lambda gpu=gpu: builder.store.gpu(gpu)))  # type: ignore[misc]
     for key, attempt in attempts:
         try:
@@ -162,22 +163,23 @@ def _unknown_names(builder: Builder) -> Iterator[Problem]:
                 yield p if p.where else simulation.problem((key,), p.message)
 
 
-def _illegal(builder: Builder, where: tuple[str, ...], kind: Pool) -> Iterator[Problem]:
-    gpu = builder.store.gpu(kind.gpu)
+def _illegal(builder: Builder, where: tuple[str, ...], group: EngineGroup) -> Iterator[Problem]:
+    gpu = builder.store.gpu(group.gpu)
     redundant = builder.simulation.settings.redundant_experts
-    reason = illegal(kind.layout, builder.model, gpu, redundant)
+    reason = illegal(group.layout, builder.model, gpu, redundant)
     if reason is None and builder.simulation.legal_for == "engine":
-        reason = builder.store.engine(builder.simulation.engine).cannot_run(kind.layout)
+        reason = builder.store.engine(builder.simulation.engine).cannot_run(group.layout)
     if reason is not None:
         yield builder.simulation.problem(where, reason)
         return
     try:
-        builder.steps(kind)
+        builder.steps(group)
     except InputError as error:
         yield from (builder.simulation.problem(where, p.message) for p in error.problems)
         return
-    memory = builder.memory_model(kind)
+    memory = builder.memory_model(group)
     if memory.weight_bytes + memory.buffer_bytes >= memory.usable_bytes:
         yield builder.simulation.problem(
-            where, f"{builder.model.name} does not fit {kind.layout} on {kind.gpu}; widen tp or pp, or lower precision"
+            where,
+            f"{builder.model.name} does not fit {group.layout} on {group.gpu}; widen tp or pp, or lower precision",
         )

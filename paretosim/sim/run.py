@@ -25,6 +25,7 @@ from .checks import check
 from .log import Outcome
 from .metrics import summarize
 from .requests import Requests
+from .sources import Sources
 from .traffic import caches_of, transfers_of, work_of
 
 Progress = Callable[[int, int, str], None]
@@ -77,23 +78,24 @@ def simulate(
     if seed is not None:
         simulation = replace(simulation, workload=replace(simulation.workload, seed=seed))
     seed = simulation.workload.seed
-    builder = Builder(simulation, store or Store(), allow_plugins)
+    builder = Builder(simulation, Sources(store or Store()), allow_plugins)
     requests = _checked(builder)
     formats = {}
     if simulation.step_time is None:
         kv_cache = builder.store.engine(simulation.engine).kv_cache
         formats = {"formats": formats_text(simulation.precision, builder.model, simulation.engine, kv_cache)}
-        builder.simulation = simulation = replace(simulation, precision=builder.precision)
+        simulation = replace(simulation, precision=builder.precision)
+        builder = replace(builder, simulation=simulation)
     cluster = builder.cluster(requests, seed)
     if progress is not None:
         cluster.progress = progress
-    names = ("prefill", "decode") if len(cluster.stages) == 2 else ("colocated",)
+    names: list[str] = [name for name, _ in simulation.deployment.pools()]
     # Before the run: at its end some may be out of service.
     pools = {name: tuple(e.number for e in stage.engines) for name, stage in zip(names, cluster.stages, strict=True)}
     began = time.process_time()
     outcome = seen_by_client(cluster.run(), builder.calibration.client_lag_s)
     cpu_s = time.process_time() - began
-    summary = summarize(outcome, simulation.cluster.gpus, simulation.slo) | {
+    summary = summarize(outcome, simulation.deployment.gpus, simulation.slo) | {
         "pools": work_of(outcome, pools),
         **({"kv_transfer": transfers_of(outcome, pools)} if outcome.links is not None else {}),
         **({"kv_cache": cached} if (cached := caches_of(outcome)) else {}),
@@ -119,7 +121,7 @@ def identify(simulation: Simulation, builder: Builder) -> str:
     facts = [json.dumps(plain({name: getattr(simulation, name) for name in decisive}), sort_keys=True), __version__]
     if simulation.step_time is None:
         facts += [repr(builder.model), repr(builder.store.engine(simulation.engine))]
-        facts += builder.tables()
+        facts += builder.sources.tables()
     if isinstance(simulation.workload.arrivals, Trace):
         facts.append(hashlib.sha256((simulation.folder / simulation.workload.arrivals.path).read_bytes()).hexdigest())
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]

@@ -9,8 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import islice
 from math import ceil, inf
-from typing import Protocol
+from typing import Protocol, assert_never
 
+from ..errors import InputError, Problem
+from ..spec.cluster import Policy
+from ..spec.parallelism import Parallelism
+from ..spec.scheduling import Chunked, DecodeOnly, PerMix, PromptBatches, Scheduling
+from ..spec.scheduling import InFlight as InFlightPrompts
 from .intake import Intake
 from .policies import UNLIMITED, Work, option
 
@@ -223,6 +228,42 @@ class Fcfs:
             room -= part
             places -= 1
         return chunks, not chunks
+
+
+def policy_of(scheduling: Scheduling, batch: int, layout: Parallelism, token_budget: int) -> Policy:
+    """The scheduler that runs an engine as the analytic evaluator takes it to run.
+
+    Parameters
+    ----------
+    batch : prompts of a step, or running sequences, of one engine at most.
+    layout : widths of the engine.
+    token_budget : tokens of one step of a rank at most.
+
+    Raises
+    ------
+    InputError
+        Each mix has a setting of its own.
+    """
+    match scheduling:
+        case InFlightPrompts(prompts):
+            options = {"token_budget": token_budget, "max_sequences": batch, "group": prompts}
+            return Policy("prefill_first", options)
+        case Chunked(chunk_tokens):
+            # A step carries the whole batch and a chunk beside it.
+            budget = ceil(batch / layout.attn_dp) + chunk_tokens
+            return Policy("chunked_prefill", {"token_budget": budget, "max_sequences": batch})
+        case PromptBatches(chunk_tokens):
+            chunk = chunk_tokens or token_budget
+            # Whole prompts of a batch spread over the stages, each a micro-batch; chunks follow each other anyway.
+            prompts = batch if chunk_tokens else ceil(batch / layout.pp)
+            return Policy("fcfs", {"max_batch_tokens": chunk, "chunk_tokens": chunk, "max_batch": prompts})
+        case DecodeOnly():
+            return Policy("chunked_prefill", {"token_budget": token_budget, "max_sequences": batch})
+        case PerMix():
+            message = "each mix has a setting of its own: simulate one mix, with the setting of that mix's own row"
+            raise InputError(Problem("scheduler", message))
+        case _:
+            assert_never(scheduling)
 
 
 SCHEDULERS = {

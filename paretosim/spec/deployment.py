@@ -1,66 +1,132 @@
-"""What is a deployment? One pool of engines that does both phases, or a prefill and a decode pool."""
+"""What is a deployment? Pools of engines: one that does both phases, or one that prefills and one that decodes.
+
+A design of a sweep, a scenario and a measured row each become one; simulator, certification and reports read it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
+from .cluster import Policy
+from .kv_cache import KvCacheSpec
 from .parallelism import Parallelism
+from .scheduling import Mixing, PromptBatches, Scheduling
+from .transfer import TransferSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class EngineGroup:
     """Engines of one kind.
 
     Attributes
     ----------
     gpu : GPU name.
     layout : widths of one engine.
-    batch : prompts, or running sequences, of one engine.
-    workers : engines.
-    cpp_chunk : tokens of the chunks that a prefill engine pipelines over its stages; 0 is the engine's token budget.
+    count : engines.
     """
 
     gpu: str
     layout: Parallelism
-    batch: int
-    workers: int
-    cpp_chunk: int = 0
+    count: int = 1
 
     @property
     def gpus(self) -> int:
         """GPUs of all engines."""
-        return self.workers * self.layout.gpus
+        return self.count * self.layout.gpus
 
     def __str__(self) -> str:
-        return f"{self.workers}x {self.gpu.removesuffix('_sxm').upper()} {self.layout} b{self.batch}" + (
-            f" CPP{self.cpp_chunk}" if self.cpp_chunk else ""
-        )
+        return f"{self.count}x {self.gpu.removesuffix('_sxm').upper()} {self.layout}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Engines that share their work.
+
+    Attributes
+    ----------
+    engines : what they are; several groups for a pool of several GPU types or layouts.
+    scheduler : what a step carries: a policy by name (an empty name is the engine's own), or what a design says.
+    batch : prompts of a step, or running sequences, of one engine at most; None leaves it to the policy's options.
+    router : which engine a request goes to.
+    preemption : what happens to a sequence for which memory runs out: ``recompute`` or ``swap``.
+    host_bytes_per_s : between a GPU and its host, for swapping [byte/s].
+    kv_blocks : blocks of the KV cache of one engine; None is what its memory holds, or no limit with a formula.
+    output_share : share of the output for which blocks are set aside at admission; None is the engine's own.
+    kv_fraction : share of the memory that weights and buffers leave which becomes cache; None is the engine's own.
+
+    Raises
+    ------
+    ValueError
+        A batch beside a policy by name, whose options say it, or none beside what a design says.
+    """
+
+    engines: tuple[EngineGroup, ...]
+    scheduler: Policy | Scheduling = Policy("")
+    batch: int | None = None
+    router: Policy = Policy("least_loaded")
+    preemption: Literal["recompute", "swap"] = "recompute"
+    host_bytes_per_s: float = 50e9
+    kv_blocks: int | None = None
+    output_share: float | None = None
+    kv_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.scheduler, Policy) != (self.batch is None):
+            raise ValueError(f"batch {self.batch} does not go with {self.scheduler}")
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all engines."""
+        return sum(group.gpus for group in self.engines)
+
+    def __str__(self) -> str:
+        batch = "" if self.batch is None else f" b{self.batch}"
+        chunk = self.scheduler.chunk_tokens if isinstance(self.scheduler, PromptBatches) else 0
+        return " + ".join(map(str, self.engines)) + batch + (f" CPP{chunk}" if chunk else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Everything one serves with.
+    """Everything that serves.
 
     Attributes
     ----------
-    decode : the decode pool, or the one that does both phases.
+    decode : the pool that decodes, or the one that does both phases.
     prefill : the prefill pool; None when colocated.
-    scheduler : how a colocated pool mixes the phases; empty otherwise.
+    first_token_after : the client has the first token after the ``prefill``, after the ``hand_over`` to the engine that
+        decodes, or only when its sequence has its ``place`` in a batch there.
+    block_tokens : tokens of one block of the KV cache.
+    transfer : how the cache of a prompt gets from pool to pool; None is layer by layer over the GPUs' own NICs, or
+        without any time where step times are a formula.
+    kv_cache : what is kept of finished prompts; None is nothing.
+    controllers : what changes the cluster while it runs.
     """
 
     decode: Pool
     prefill: Pool | None = None
-    scheduler: str = ""
+    first_token_after: Literal["prefill", "hand_over", "place"] = "prefill"
+    block_tokens: int = 16
+    transfer: TransferSpec | None = None
+    kv_cache: KvCacheSpec | None = None
+    controllers: tuple[Policy, ...] = ()
 
     @property
-    def serving(self) -> str:
-        """``colocated`` or ``disaggregated``."""
+    def serving(self) -> Literal["colocated", "disaggregated"]:
+        """How the phases are spread over pools."""
         return "colocated" if self.prefill is None else "disaggregated"
+
+    def pools(self) -> Iterator[tuple[Literal["prefill", "decode", "colocated"], Pool]]:
+        """Each pool by what it does, in the order in which a request sees them."""
+        if self.prefill is not None:
+            yield "prefill", self.prefill
+        yield "colocated" if self.prefill is None else "decode", self.decode
 
     @property
     def gpus(self) -> int:
-        """GPUs of both pools."""
-        return self.decode.gpus + (self.prefill.gpus if self.prefill else 0)
+        """GPUs of all pools."""
+        return sum(pool.gpus for _, pool in self.pools())
 
     @property
     def ctx_gen_ratio(self) -> float | None:
@@ -68,6 +134,6 @@ class Deployment:
         return self.prefill.gpus / self.decode.gpus if self.prefill else None
 
     def __str__(self) -> str:
-        if self.prefill is None:
-            return f"{self.decode}, {self.scheduler}" if self.scheduler else str(self.decode)
-        return f"{self.prefill} -> {self.decode}"
+        pools = " -> ".join(str(pool) for _, pool in self.pools())
+        mixing = self.decode.scheduler
+        return f"{pools}, {mixing}" if isinstance(mixing, Mixing) else pools

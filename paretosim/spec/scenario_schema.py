@@ -357,21 +357,21 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
             return ""
         return names[0]
 
-    cluster = found.deployment.cluster(gpu_of)
-    limited = any(pool is not None and pool.kv_blocks for pool in (cluster.prefill, cluster.decode))
+    deployment = found.deployment.deployment(gpu_of)
+    limited = any(pool.kv_blocks for _, pool in deployment.pools())
     if formula is not None and found.deployment.block_tokens is not None and not limited:
         why = "changes nothing: no pool has 'kv_blocks'"
         problems.append(marked.where.problem(("deployment", "block_tokens"), why))
-    for phase, pool in (("prefill", cluster.prefill), ("decode", cluster.decode)):
-        if formula is None and found.hardware and pool and not all(kind.gpu for kind in pool.engines):
-            where = ("deployment", phase) if cluster.prefill else ("deployment",)
-            several = ", ".join(getattr(found.hardware, phase))
+    for phase, pool in deployment.pools():
+        if formula is None and found.hardware and not all(group.gpu for group in pool.engines):
+            where = ("deployment",) if phase == "colocated" else ("deployment", phase)
+            several = ", ".join(found.hardware.decode if phase == "colocated" else getattr(found.hardware, phase))
             problems.append(marked.where.problem(where, f"needs 'gpu', since 'hardware' has several: {several}"))
     if problems:
         raise InputError(problems)
     return Simulation(
         name=found.name,
-        cluster=cluster,
+        deployment=deployment,
         workload=found.workload.workload(),
         slo=found.slo.slo(),
         step_time=formula,

@@ -1,6 +1,7 @@
-"""How does an engine that prefills and decodes mix the two phases?
+"""What does a step of an engine of a design carry, and how does a colocated one mix prefill and decode?
 
-Arrays hold a setting as two whole numbers, its kind (a place in `KINDS`) and its size; tables hold its text.
+Arrays hold how an engine mixes the phases as two whole numbers, its kind (`IN_FLIGHT`, ...) and its size; tables hold
+it as text.
 """
 
 from __future__ import annotations
@@ -52,16 +53,32 @@ class PerMix:
         return "each mix's own"
 
 
+@dataclass(frozen=True, slots=True)
+class PromptBatches:
+    """Prompts alone, in a pool that only prefills.
+
+    Attributes
+    ----------
+    chunk_tokens : of the chunks that flow through pipeline stages, one for each rank; 0 is the engine's token budget.
+    """
+
+    chunk_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOnly:
+    """Running sequences alone, in a pool that only decodes."""
+
+
 Mixing: TypeAlias = InFlight | Chunked | PerMix
-KINDS: tuple[type[InFlight] | type[Chunked] | type[PerMix] | None, ...] = (None, InFlight, Chunked, PerMix)
-"""What the codes of a kind stand for; None is an engine of one phase."""
-IN_FLIGHT, CHUNKED, PER_MIX = (KINDS.index(kind) for kind in (InFlight, Chunked, PerMix))
+Scheduling: TypeAlias = Mixing | PromptBatches | DecodeOnly
+ONE_PHASE, IN_FLIGHT, CHUNKED, PER_MIX = range(4)
+"""Kinds of mixing in an array; the first is that of engines that mix nothing."""
 
 
 def mixing_of(kind: int, size: int) -> Mixing | None:
     """A setting from its two numbers; None for an engine of one phase."""
-    found = KINDS[kind]
-    return None if found is None else PerMix() if found is PerMix else found(size)
+    return (None, InFlight(size), Chunked(size), PerMix())[kind]
 
 
 def texts_of(kind: NDArray[np.int64], size: NDArray[np.int64]) -> np.ndarray:

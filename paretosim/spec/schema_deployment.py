@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
 from ..units import GB
-from .cluster import Policy, ServedCluster, ServedPool, StepFormula
-from .deployment import Pool
+from .cluster import Policy, StepFormula
+from .deployment import Deployment, EngineGroup, Pool
 from .parallelism import LegalFor, Parallelism
 from .schema_kv_cache import KvCacheKeys
 from .schema_messages import shown
@@ -72,9 +72,9 @@ class _Engines(Keys):
     attn_dp: Whole = 1
     ep: Whole = 1
 
-    def pool(self, gpu: str) -> Pool:
+    def group(self, gpu: str) -> EngineGroup:
         layout = Parallelism(self.tp, self.pp, self.cp, self.attn_dp, self.ep)
-        return Pool(self.gpu or gpu, layout, 1, self.workers)
+        return EngineGroup(self.gpu or gpu, layout, self.workers)
 
 
 class _Pool(_Engines):
@@ -93,10 +93,10 @@ class _Pool(_Engines):
             raise problem("changes nothing beside 'kv_blocks'")
         return kv_fraction
 
-    def served(self, gpu: str, router: Policy | None) -> ServedPool:
-        pools = tuple(e.pool(gpu) for e in self.engines) if self.engines else (self.pool(gpu),)
+    def pool(self, gpu: str, router: Policy | None) -> Pool:
+        groups = tuple(e.group(gpu) for e in self.engines) if self.engines else (self.group(gpu),)
         router = self.router or router or Policy("least_loaded")
-        return ServedPool(pools, self.scheduler, router, kv_blocks=self.kv_blocks, kv_fraction=self.kv_fraction)
+        return Pool(groups, self.scheduler, None, router, kv_blocks=self.kv_blocks, kv_fraction=self.kv_fraction)
 
 
 class _DecodingPool(_Pool):
@@ -111,8 +111,8 @@ class _DecodingPool(_Pool):
             raise problem("changes nothing without 'preemption: swap'")
         return host_gb_s
 
-    def served(self, gpu: str, router: Policy | None) -> ServedPool:
-        pool = replace(super().served(gpu, router), preemption=self.preemption, output_share=self.output_share)
+    def pool(self, gpu: str, router: Policy | None) -> Pool:
+        pool = replace(super().pool(gpu, router), preemption=self.preemption, output_share=self.output_share)
         return pool if self.host_gb_s is None else replace(pool, host_bytes_per_s=self.host_gb_s * GB)
 
 
@@ -134,12 +134,12 @@ class Colocated(_DecodingPool):
     kv_cache: KvCacheKeys = ABSENT
     controllers: list[PolicyKeys] = []  # noqa: RUF012
 
-    def cluster(self, gpu_of: Callable[[str], str]) -> ServedCluster:
+    def deployment(self, gpu_of: Callable[[str], str]) -> Deployment:
         """As the package speaks of it; `gpu_of` names the GPU of a phase whose pool does not."""
         _one_way_to_say_engines(self)
         kept = self.kv_cache.kv_cache() if self.kv_cache else None
-        return ServedCluster(
-            self.served(gpu_of("decode"), None), block_tokens=self.block_tokens or 16, kv_cache=kept,
+        return Deployment(
+            self.pool(gpu_of("decode"), None), block_tokens=self.block_tokens or 16, kv_cache=kept,
             controllers=tuple(self.controllers),
         )  # fmt: skip
 
@@ -158,15 +158,15 @@ class Disaggregated(Keys):
     kv_cache: KvCacheKeys = ABSENT
     controllers: list[PolicyKeys] = []  # noqa: RUF012
 
-    def cluster(self, gpu_of: Callable[[str], str]) -> ServedCluster:
+    def deployment(self, gpu_of: Callable[[str], str]) -> Deployment:
         """As the package speaks of it; `gpu_of` names the GPU of a phase whose pool does not."""
         prefill, decode = (
-            pool.served(gpu_of(phase), self.router)
+            pool.pool(gpu_of(phase), self.router)
             for phase, pool in (("prefill", self.prefill), ("decode", self.decode))
         )
         transfer = self.kv_transfer.transfer() if self.kv_transfer else None
         kept = self.kv_cache.kv_cache() if self.kv_cache else None
-        return ServedCluster(
+        return Deployment(
             decode, prefill, self.first_token_after, self.block_tokens or 16, transfer, kept, tuple(self.controllers)
         )
 

@@ -1,4 +1,4 @@
-"""What is a simulation: one cluster, its traffic and its targets, checked, with its defaults filled in."""
+"""What is a simulation: one deployment, its traffic and its targets, checked, with its defaults filled in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import Problem
-from .cluster import ServedCluster, StepFormula
+from .cluster import StepFormula
+from .deployment import Deployment
 from .host_time import HostTime
 from .parallelism import LegalFor
 from .precision import Precision
@@ -22,7 +23,7 @@ class Simulation:
     Attributes
     ----------
     name : for people and folder names; decides nothing.
-    cluster : what serves.
+    deployment : what serves.
     workload, slo : traffic, targets.
     step_time : formula for the time of a step; None asks the cost model for `model` on the pools' GPUs.
     model, precision, engine, settings : what is served, in which formats, by whose kernels, and how.
@@ -34,7 +35,7 @@ class Simulation:
     """
 
     name: str
-    cluster: ServedCluster
+    deployment: Deployment
     workload: Workload
     slo: Slo
     step_time: StepFormula | None

@@ -19,6 +19,7 @@ from pathlib import Path
 from paretosim.profiles.store import Store
 from paretosim.sim.arrivals import requests_of
 from paretosim.sim.build import Builder
+from paretosim.sim.sources import Sources
 from paretosim.spec.simulation import load_simulation
 
 LINEAR = """
@@ -84,7 +85,7 @@ JOBS = {
 def measured(path: Path) -> dict[str, float]:
     """One run in this process; a short job runs once before, for it would mostly pay for cold code."""
     simulation = load_simulation(path)
-    builder = Builder(simulation, Store())
+    builder = Builder(simulation, Sources(Store()))
     requests = requests_of(simulation.workload, 0, simulation.folder)
     if len(requests) <= 10_000:
         builder.cluster(requests, 0).run()

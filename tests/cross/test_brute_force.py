@@ -101,27 +101,33 @@ class Slow:
         for chunk in (128, 256, 512, 1024, 2048, 4096):
             share = per_step * isl / chunk
             mixed_s = max(float(step.mixed(running, isl + osl / 2, chunk / isl, isl).seconds), decode_s)
-            tpot = share * mixed_s + (1 - share) * decode_s
-            ttft = 0.5 * tpot + max(1.0, isl / chunk) * mixed_s
+            slot_s = share * mixed_s + (1 - share) * decode_s
+            own = (1 - share) / running  # of the chunks that a place sees, those of its own prompt
+            tpot = decode_s + share * max(0.0, 1 - own) * (mixed_s - decode_s)
+            waits = min(1.0, running - 1) * 0.5 * slot_s
+            ttft = waits + max(1.0, isl / chunk) * mixed_s
             if share <= 1 and running + chunk <= BUDGET:
-                found.append((tpot, ttft, running + chunk, max(1.0, chunk / isl)))
+                found.append((tpot, ttft, running + chunk, max(1.0, chunk / isl), slot_s))
         for group in (1, 2, 4, 8, 16, 32):
             if group * isl <= BUDGET and group <= running:
                 group_s = float(step.prefill(group, isl).seconds)
-                tpot = decode_s + per_step * group_s / group
-                ttft = (group - 1) / 2 * tpot / per_step + 0.5 * decode_s + group_s
-                found.append((tpot, ttft, group * isl, group))
+                slot_s = decode_s + per_step * group_s / group
+                # The others' groups, one after each of their answers.
+                tpot = decode_s + (running - group) / group * group_s / (osl - 1)
+                waits = min(1.0, running - group) * 0.5 * decode_s
+                ttft = (group - 1) / 2 * slot_s / per_step + waits + group_s
+                found.append((tpot, ttft, group * isl, group, slot_s))
         allowed = []
-        for tpot, ttft, tokens, prompts in found:
-            tpot, ttft = tpot * layout.pp, ttft * layout.pp
+        for tpot, ttft, tokens, prompts, slot_s in found:
+            tpot, ttft, slot_s = tpot * layout.pp, ttft * layout.pp, slot_s * layout.pp
             fits = bool(memory.fits(tokens, batch + prompts * isl / held, held))
             if fits and ttft <= TTFT_S and tpot <= TPOT_S:
-                allowed.append((tpot, ttft))
+                allowed.append((tpot, ttft, slot_s))
         if not allowed:
             return None
-        best = min(tpot for tpot, _ in allowed)
-        tpot, _ = min(((t, f) for t, f in allowed if t <= 1.01 * best), key=lambda pair: pair[1])
-        return batch / (tpot * (osl - 1)), tpot
+        best = min(tpot for tpot, _, _ in allowed)
+        tpot, _, slot_s = min((one for one in allowed if one[0] <= 1.01 * best), key=lambda one: one[1])
+        return batch / (slot_s * (osl - 1)), tpot
 
 
 def layouts() -> Iterator[Parallelism]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import paretosim as ps
-from paretosim.designs.table import deployment
+from paretosim.designs.deployment import of_row
+from paretosim.spec.scheduling import PromptBatches
 
 SCENARIO = """\
 name: small
@@ -50,9 +51,10 @@ def test_a_row_says_its_whole_deployment(swept) -> None:
     rows = answer.fronts[answer.fronts["serving"] == "disaggregated"]
     assert len(rows)
     for _, row in rows.iterrows():
-        found = deployment(row)
+        found = of_row(row)
         assert found.prefill is not None
-        assert (found.prefill.layout.cp, found.prefill.cpp_chunk, found.decode.layout.cp) == (2, 2048, 1)
+        assert found.prefill.scheduler == PromptBatches(2048)
+        assert [pool.engines[0].layout.cp for _, pool in found.pools()] == [2, 1]
         assert found.gpus == row["gpus"]
         assert "CP2" in str(found.prefill) and "CPP2048" in str(found.prefill)
 

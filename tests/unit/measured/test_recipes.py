@@ -119,7 +119,7 @@ def test_the_largest_batch_of_a_decode_pool_is_that_of_its_recipe(pair: Row, sto
 
     def places(launch: Launch) -> int:
         return int(
-            simulation_of(pair, load_model(LLAMA), engine, launch).cluster.decode.scheduler.options["max_sequences"]
+            simulation_of(pair, load_model(LLAMA), engine, launch).deployment.decode.scheduler.options["max_sequences"]
         )
 
     assert places(launch_of(pair, engine, recipes)) == 2

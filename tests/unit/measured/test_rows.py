@@ -21,10 +21,10 @@ def test_a_row_becomes_its_deployment_under_its_client(tmp_path: Path, store: St
     assert [row.mode for row in rows] == ["aggregated"] * 3 + ["disaggregated"]
     engine = store.engine("trtllm")
     simulation = simulation_of(rows[3], load_model(LLAMA), engine, Launch(prompts_per_slot=5))
-    assert simulation.cluster.prefill is not None
-    assert simulation.cluster.prefill.engines[0].workers == 1
-    assert simulation.cluster.decode.engines[0].workers == 2
-    assert simulation.cluster.decode.engines[0].layout.tp == 4
+    assert simulation.deployment.prefill is not None
+    assert simulation.deployment.prefill.engines[0].count == 1
+    assert simulation.deployment.decode.engines[0].count == 2
+    assert simulation.deployment.decode.engines[0].layout.tp == 4
     workload = simulation.workload
     assert isinstance(workload.arrivals, ClosedLoop)
     assert (workload.arrivals.concurrency, workload.requests) == (8, 40)  # five a client: the harness of such pairs
