@@ -72,9 +72,9 @@ def repair_rows(store: Store) -> Iterator[str]:
     yield "|---|---|---:|---:|---|"
     for gpu in store.gpus():
         for engine in ("trtllm", "vllm", "sglang"):
-            _, kernels = lane_errors(store, gpu, engine)
+            _, mended = lane_errors(store, gpu, engine)
             by_table: dict[tuple[str, str], list[Repair]] = {}
-            for r in dict.fromkeys(kernels.repairs):
+            for r in dict.fromkeys(mended):
                 by_table.setdefault((r.rule, r.table), []).append(r)
             for (rule, table), repairs in by_table.items():
                 rows = sum(r.rows for r in repairs)

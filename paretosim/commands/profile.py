@@ -68,8 +68,8 @@ def _print_facts(gpu: GpuSpec) -> None:
 
 def _print_errors(store: Store, gpu: str, engine: str) -> None:
     if engine in store.engine_names():
-        errors, kernels = lane_errors(store, gpu, engine)
-        repairs = dict.fromkeys(map(str, kernels.repairs))
+        errors, mended = lane_errors(store, gpu, engine)
+        repairs = dict.fromkeys(map(str, mended))
     else:
         errors, repairs = plain_errors(store, gpu, engine), {}
     if errors:

@@ -9,16 +9,18 @@ import numpy as np
 
 from ..errors import NotMeasured
 from ..profiles.grid import Floats
+from ..profiles.hygiene import Repair
 from ..profiles.store import Store, Table
 from .block_tables import BLOCKS, measured_blocks
 from .kernels import Kernels
 from .moe import EXPERT_FORMATS, MoeTimes
 from .roofline import FORMATS
 
+PHASES = ("prefill", "decode")
 MODELLED = (
     "gemm", "attention_prefill", "attention_decode", "attention_encoder", "allreduce", "collectives", "elementwise",
     "moe", "gated_delta", "kimi_delta", "deepep_low_latency", "deepep_normal", "nvlink_alltoall",
-    *(f"{stem}_{phase}" for stem in BLOCKS for phase in ("prefill", "decode")),
+    *(f"{stem}_{phase}" for stem in BLOCKS for phase in PHASES),
 )  # fmt: skip
 
 
@@ -55,16 +57,22 @@ def plain_errors(store: Store, gpu: str, library: str) -> list[LaneErrors]:
     return [e for table in tables for e in _plain_errors(table) if len(e.errors)]
 
 
-def lane_errors(store: Store, gpu: str, engine: str) -> tuple[list[LaneErrors], Kernels]:
+def lane_errors(store: Store, gpu: str, engine: str) -> tuple[list[LaneErrors], tuple[Repair, ...]]:
     """Errors of every lane of an engine's own tables, mended as the cost model mends them.
 
     Returns
     -------
-    errors, kernels
-        ``kernels.repairs`` says what was mended.
+    errors, repairs
+        What was mended comes second.
     """
     kernels = Kernels.of(store, gpu, engine)
-    return [e for e in _errors(store, kernels) if len(e.errors)], kernels
+    errors = [e for e in _errors(store, kernels) if len(e.errors)]
+    blocks = [each for phase in PHASES for each in measured_blocks(kernels.tables, phase)]
+    for op, located in blocks:
+        block = located.times
+        lane = f"{block.kernel.lane}, kv {block.kernel.kv_dtype}"
+        errors += [LaneErrors(op, lane, axis, e) for axis, e in block.leave_one_out().items() if len(e)]
+    return errors, (*kernels.repairs, *(repair for _, located in blocks for repair in located.repairs))
 
 
 def _errors(store: Store, kernels: Kernels) -> Iterator[LaneErrors]:
@@ -79,7 +87,7 @@ def _errors(store: Store, kernels: Kernels) -> Iterator[LaneErrors]:
                 continue  # a lane that hygiene set aside and nobody replaces cannot be asked
             for axis, errors in times.leave_one_out().items():
                 yield LaneErrors("gemm", lane, axis, errors)
-    for phase in ("prefill", "decode"):
+    for phase in PHASES:
         if not store.has(gpu, engine, f"attention_{phase}"):
             continue
         table = store.table(gpu, engine, f"attention_{phase}")
@@ -98,10 +106,7 @@ def _errors(store: Store, kernels: Kernels) -> Iterator[LaneErrors]:
                 curves = MoeTimes.of(kernels.gpu, lane, load, experts.where(dtype=lane, distribution=load))
                 for axis, errors in curves.leave_one_out().items():
                     yield LaneErrors("moe", f"{lane}, {load}", axis, errors)
-    for phase in ("prefill", "decode"):
-        for op, block in measured_blocks(kernels, phase):
-            for axis, errors in block.leave_one_out().items():
-                yield LaneErrors(op, f"{block.kernel.lane}, kv {block.kernel.kv_dtype}", axis, errors)
+    for phase in PHASES:
         for op in ("gated_delta", "kimi_delta"):
             if store.has(gpu, engine, op):
                 try:

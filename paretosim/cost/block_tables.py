@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError, NotMeasured
+from ..profiles.grid import Floats
 from ..profiles.hygiene import Repair, gaps_s
 from ..profiles.store import Table
 from ..spec.layers import BlockAttention
 from ..spec.model import ModelSpec, load_model
 from .block_work import Block
 from .blocks import BlockTimes, LatentParts
-
-if TYPE_CHECKING:
-    from .kernels import Kernels
+from .gemm import GemmTimes
+from .kernel_tables import KernelTables, Located, Search
 
 BLOCKS = ("mla_module", "mla", "dsa", "csa", "hca")
 """Stems of the tables that time attention blocks."""
@@ -26,38 +24,36 @@ DEEPSEEK = "deepseek-ai/DeepSeek-V3"
 """The attention kernels of tables without a model column were timed with this model's dimensions."""
 
 
-def build_block(kernels: Kernels, phase: str, block: Block) -> BlockTimes | LatentParts:
-    """Times for a block: of this engine before its siblings, whole before in parts.
-
-    Raises
-    ------
-    ProfileError
-        Nobody measured such blocks on this GPU.
-    """
+def locate_block(
+    tables: KernelTables, gemm: Callable[[str], GemmTimes], phase: str, block: Block
+) -> Located[BlockTimes | LatentParts]:
+    """Times for a block: of this engine before its siblings, whole before in parts, whose projections are `gemm`'s."""
+    search = Search(tables)
     whole = f"{block.op}_module_{phase}" if block.op == "mla" else f"{block.op}_{phase}"
-    for engine in (kernels.engine.name, *kernels.engine.siblings):
-        if kernels.store.has(kernels.gpu.name, engine, whole):
-            return _whole(kernels, engine, whole, phase, block)
-        if block.op == "mla" and kernels.store.has(kernels.gpu.name, engine, f"mla_{phase}"):
-            return _in_parts(kernels, engine, f"mla_{phase}", phase, block)
-    raise NotMeasured(
-        f"no {phase} attention blocks of the kind '{block.op}' were measured on {kernels.gpu.name} under "
-        f"{kernels.engine.name} or its siblings"
+    for engine in tables.engines:
+        if tables.has(engine, whole):
+            return search.found(_whole(search, engine, whole, phase, block))
+        if block.op == "mla" and tables.has(engine, f"mla_{phase}"):
+            core = _core(search, engine, f"mla_{phase}", phase, block)
+            return search.found(LatentParts(core, gemm(block.lane), _absorption(search, engine, phase)))
+    return search.nothing(
+        f"no {phase} attention blocks of the kind '{block.op}' were measured on {tables.gpu.name} under "
+        f"{tables.engine.name} or its siblings"
     )
 
 
-def measured_blocks(kernels: Kernels, phase: str) -> Iterator[tuple[str, BlockTimes]]:
+def measured_blocks(tables: KernelTables, phase: str) -> Iterator[tuple[str, Located[BlockTimes]]]:
     """Every block that this engine was timed with on this GPU, with the name of its table."""
-    engine = kernels.engine.name
+    engine = tables.engine.name
     for stem in BLOCKS:
         op = f"{stem}_{phase}"
-        if not kernels.store.has(kernels.gpu.name, engine, op):
+        if not tables.has(engine, op):
             continue
-        table = kernels.table(engine, op)
+        table = Search(tables).table(engine, op)
         if stem == "mla":
             for kv_dtype in table.distinct("kv_dtype"):
-                block = next(_known(load_model(DEEPSEEK), "mla"))
-                yield op, _in_parts(kernels, engine, op, phase, replace(block, kv_dtype=kv_dtype)).core
+                block, search = next(_known(load_model(DEEPSEEK), "mla")), Search(tables)
+                yield op, search.found(_core(search, engine, op, phase, replace(block, kv_dtype=kv_dtype)))
             continue
         blocks = {
             (b.kind, b.hidden): b
@@ -67,20 +63,20 @@ def measured_blocks(kernels: Kernels, phase: str) -> Iterator[tuple[str, BlockTi
         for block in blocks.values():
             for gemm_dtype in table.distinct("gemm_dtype"):
                 for kv_dtype in table.where(gemm_dtype=gemm_dtype).distinct("kv_dtype"):
-                    asked = replace(block, lane=gemm_dtype, kv_dtype=kv_dtype)
-                    yield op, _whole(kernels, engine, op, phase, asked)
+                    asked, search = replace(block, lane=gemm_dtype, kv_dtype=kv_dtype), Search(tables)
+                    yield op, search.found(_whole(search, engine, op, phase, asked))
 
 
-def _whole(kernels: Kernels, engine: str, op: str, phase: str, block: Block) -> BlockTimes:
-    rows, like = _of_kind(kernels.table(engine, op), block)
+def _whole(search: Search, engine: str, op: str, phase: str, block: Block) -> BlockTimes:
+    rows, like = _of_kind(search.table(engine, op), block)
     rows, wanted = _closest(rows, {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
     rows = _with_indexer(rows)
     if phase == "prefill":
         rows = rows.where(prefix=0)
     else:
-        rows = _without_gaps(kernels, engine, op, rows, wanted, like)
+        rows = _without_gaps(search, engine, op, rows, wanted, like)
     timed = replace(like, lane=wanted["gemm_dtype"], kv_dtype=wanted["kv_dtype"])
-    return _built(kernels, engine, op, phase, block, timed, rows)
+    return _built(search, engine, op, phase, block, timed, rows)
 
 
 def _with_indexer(rows: Table) -> Table:
@@ -89,33 +85,37 @@ def _with_indexer(rows: Table) -> Table:
     return rows.where(indexer="computed") if some else rows
 
 
-def _without_gaps(kernels: Kernels, engine: str, op: str, rows: Table, lane: dict[str, str], block: Block) -> Table:
+def _without_gaps(search: Search, engine: str, op: str, rows: Table, lane: dict[str, str], block: Block) -> Table:
     """Rule ``host_gaps``: take out what a sibling's blocks of this kind and lane do not have, whatever their batch."""
-    for other in kernels.engine.siblings if engine == kernels.engine.name else ():
-        if not kernels.store.has(kernels.gpu.name, other, op):
+    tables = search.tables
+    for other in tables.engine.siblings if engine == tables.engine.name else ():
+        if not tables.has(other, op):
             continue
-        theirs, like = _of_kind(kernels.table(other, op), block)
+        theirs, like = _of_kind(search.table(other, op), block)
         if (like.kind, like.hidden) != (block.kind, block.hidden):
             continue
         gap = gaps_s(rows, _with_indexer(theirs.where(**lane)))
         if gap:
             note = f"{gap * 1e6:.0f} us longer than {other}'s whatever the batch: gaps between kernels, taken out"
-            kernels.repairs.append(
-                Repair("host_gaps", kernels.path(engine, op), ", ".join(lane.values()), len(rows), note)
-            )
+            search.note(Repair("host_gaps", tables.path(engine, op), ", ".join(lane.values()), len(rows), note))
             return Table(rows.schema, rows.provenance, {**rows.columns, "latency_s": rows.columns["latency_s"] - gap})
     return rows
 
 
-def _in_parts(kernels: Kernels, engine: str, op: str, phase: str, block: Block) -> LatentParts:
-    rows, wanted = _closest(kernels.table(engine, op), {"kv_dtype": block.kv_dtype})
+def _core(search: Search, engine: str, op: str, phase: str, block: Block) -> BlockTimes:
+    """The attention kernel alone."""
+    rows, wanted = _closest(search.table(engine, op), {"kv_dtype": block.kv_dtype})
     like = next(_known(load_model(DEEPSEEK), "mla"))
-    absorbed = kernels.store.engine(engine).absorbed_prompts
+    absorbed = search.tables.store.engine(engine).absorbed_prompts
     timed = replace(like, lane=block.lane, kv_dtype=wanted["kv_dtype"], core=True, absorbed=absorbed)
-    core = _built(kernels, engine, op, phase, replace(block, core=True, absorbed=absorbed), timed, rows)
-    absorb = {}
-    if phase == "decode" and kernels.store.has(kernels.gpu.name, engine, "mla_bmm"):
-        c = kernels.table(engine, "mla_bmm").where(dtype="bf16").columns
+    return _built(search, engine, op, phase, replace(block, core=True, absorbed=absorbed), timed, rows)
+
+
+def _absorption(search: Search, engine: str, phase: str) -> dict[int, tuple[Floats, Floats]]:
+    """Curves of the two products that absorb the expansion of latents in decode, by heads."""
+    absorb: dict[int, tuple[Floats, Floats]] = {}
+    if phase == "decode" and search.tables.has(engine, "mla_bmm"):
+        c = search.table(engine, "mla_bmm").where(dtype="bf16").columns
         for heads in np.unique(c["heads"]):
             at = np.unique(c["tokens"][c["heads"] == heads])
             both = np.zeros(len(at))
@@ -126,22 +126,18 @@ def _in_parts(kernels: Kernels, engine: str, op: str, phase: str, block: Block) 
                 both += fastest
             known = np.isfinite(both)
             absorb[int(heads)] = (at[known].astype(float), both[known])
-    return LatentParts(core, kernels.gemm(block.lane), absorb)
+    return absorb
 
 
-def _built(kernels: Kernels, engine: str, op: str, phase: str, block: Block, timed: Block, rows: Table) -> BlockTimes:
-    lane = f"{timed.lane}, kv {timed.kv_dtype}"
-    if engine != kernels.engine.name or timed.kind != block.kind or (timed.lane, timed.kv_dtype) != (
-        block.lane, block.kv_dtype
-    ):  # fmt: skip
-        note = (
-            f"efficiency of {engine}'s {lane} stands in for {kernels.engine.name}'s {block.lane}, kv {block.kv_dtype}"
-        )
-        if timed.kind != block.kind:
-            note += "; the block timed has other dimensions"
-        kernels.repairs.append(Repair("borrowed", kernels.path(engine, op), lane, len(rows), note))
-    times = BlockTimes.of(kernels.gpu, phase, timed, rows)
-    kernels.note_mended(engine, op, lane, times.mended)
+def _built(search: Search, engine: str, op: str, phase: str, block: Block, timed: Block, rows: Table) -> BlockTimes:
+    lane, own = f"{timed.lane}, kv {timed.kv_dtype}", search.tables.engine.name
+    note = f"efficiency of {engine}'s {lane} stands in for {own}'s {block.lane}, kv {block.kv_dtype}"
+    if timed.kind != block.kind:
+        note += "; the block timed has other dimensions"
+    alike = (timed.kind, timed.lane, timed.kv_dtype) == (block.kind, block.lane, block.kv_dtype)
+    search.borrow(engine, op, lane, len(rows), note, alike)
+    times = BlockTimes.of(search.tables.gpu, phase, timed, rows)
+    search.mended(engine, op, lane, times.mended)
     return times
 
 
@@ -158,7 +154,6 @@ def _of_kind(table: Table, block: Block) -> tuple[Table, Block]:
     return Table(table.schema, table.provenance, {c: v[keep] for c, v in table.columns.items()}), like
 
 
-@cache
 def _attention(model: str, op: str) -> Block | None:
     """A model's block of one kind; None if model or kind is unknown."""
     try:

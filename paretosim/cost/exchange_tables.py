@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +10,7 @@ from ..profiles.grid import Floats
 from ..profiles.hygiene import FLOOR_SECONDS, Repair, pad_up
 from ..profiles.mending import Mended
 from .exchange import Curve, ExchangeShape, ExchangeTimes, Family
-
-if TYPE_CHECKING:
-    from .kernels import Kernels
+from .kernel_tables import KernelTables, Located, Search
 
 EXCHANGES = ("deepep_low_latency", "deepep_normal", "moe_alltoall", "nvlink_alltoall")
 """Tables that time an exchange of tokens."""
@@ -21,71 +18,69 @@ LAW = (Family("low latency", 1.0, {}), Family("normal", 1.0, {}))
 FP8, FP4_DTYPE = 1.0, "nvfp4"
 
 
-def build_exchange(kernels: Kernels, element_bytes: float) -> ExchangeTimes:
+def locate_exchange(tables: KernelTables, element_bytes: float) -> Located[ExchangeTimes]:
     """The engine's exchange: all-to-all over NVLink where it has kernels for that, else DeepEP's two families.
 
     Widths that nobody measured, or only in a larger link domain, are answered by the law of DeepEP's kernels.
     """
-    own, gpu = kernels.engine.name, kernels.gpu
-    if kernels.store.has(gpu.name, own, "nvlink_alltoall"):
+    search, own, gpu = Search(tables), tables.engine.name, tables.gpu
+    if tables.has(own, "nvlink_alltoall"):
         dtype = "bf16" if element_bytes > FP8 else "fp8" if element_bytes == FP8 else FP4_DTYPE
-        family = _over_nvlink(kernels, dtype, element_bytes)
-        return ExchangeTimes(gpu, element_bytes, (family,))
-    for engine in (own, *kernels.engine.siblings):
-        families = tuple(_families(kernels, engine))
+        family = _over_nvlink(search, dtype, element_bytes)
+        return search.found(ExchangeTimes(gpu, element_bytes, (family,)))
+    for engine in tables.engines:
+        families = tuple(_families(search, engine))
         if families:
-            if engine != own:
-                op = f"{kernels.path(engine, 'deepep')}*"
-                rows = sum(len(at) for family in families for at, _ in family.curves.values())
-                note = f"exchange kernels of {engine} stand in for {own}"
-                kernels.repairs.append(Repair("borrowed", op, "dispatch and combine", rows, note))
-            return ExchangeTimes(gpu, element_bytes, families)
-    return ExchangeTimes(gpu, element_bytes, LAW)
+            rows = sum(len(at) for family in families for at, _ in family.curves.values())
+            note = f"exchange kernels of {engine} stand in for {own}"
+            search.borrow(engine, "deepep*", "dispatch and combine", rows, note)
+            return search.found(ExchangeTimes(gpu, element_bytes, families))
+    return search.found(ExchangeTimes(gpu, element_bytes, LAW))
 
 
-def _families(kernels: Kernels, engine: str) -> Iterator[Family]:
-    has = kernels.store.has
-    if has(kernels.gpu.name, engine, "deepep_low_latency"):
-        yield _deepep(kernels, engine, "low latency", "deepep_low_latency")
-    if has(kernels.gpu.name, engine, "deepep_normal"):
-        yield _deepep(kernels, engine, "normal", "deepep_normal")
-    if has(kernels.gpu.name, engine, "moe_alltoall"):
-        yield from _by_phase(kernels, engine)
+def _families(search: Search, engine: str) -> Iterator[Family]:
+    has = search.tables.has
+    if has(engine, "deepep_low_latency"):
+        yield _deepep(search, engine, "low latency", "deepep_low_latency")
+    if has(engine, "deepep_normal"):
+        yield _deepep(search, engine, "normal", "deepep_normal")
+    if has(engine, "moe_alltoall"):
+        yield from _by_phase(search, engine)
 
 
-def _deepep(kernels: Kernels, engine: str, name: str, op: str) -> Family:
+def _deepep(search: Search, engine: str, name: str, op: str) -> Family:
     """DeepEP's kernels by themselves, at the number of SMs that is fastest; fp8 out, bf16 back.
 
     Where dispatch was timed slower than a combine of twice the bytes over the same paths, it is lowered to it.
     """
-    c = kernels.table(engine, op).columns
+    c = search.table(engine, op).columns
     out, back = c["dispatch_s"].astype(np.float64), c["combine_s"].astype(np.float64)
     if name == "normal":
         out, back = out + c["dispatch_notify_s"], back + c["combine_notify_s"]
         slow = out > 1.15 * back
         if slow.any():
             note = f"dispatch in fp8 costs over 1.15 times combine in bf16 at {slow.sum():,} points; lowered to it"
-            kernels.repairs.append(Repair("pad_up", kernels.path(engine, op), "dispatch", int(slow.sum()), note))
+            search.note(Repair("pad_up", search.tables.path(engine, op), "dispatch", int(slow.sum()), note))
         out = np.where(slow, back, out)
-    ep = c["nodes"] * kernels.gpu.gpus_per_node
-    return _family(kernels, engine, op, name, FP8, (ep, c["hidden"], c["top_k"], c["experts"]), c["tokens"], out + back)
+    ep = c["nodes"] * search.tables.gpu.gpus_per_node
+    return _family(search, engine, op, name, FP8, (ep, c["hidden"], c["top_k"], c["experts"]), c["tokens"], out + back)
 
 
-def _by_phase(kernels: Kernels, engine: str) -> Iterator[Family]:
+def _by_phase(search: Search, engine: str) -> Iterator[Family]:
     """Kernels timed through an engine's own layer, unless its low-latency ones show that the host was timed.
 
     Such a kernel inside a node takes 20 us for one token; one that takes over `FLOOR_SECONDS` each way, and as long
     for sixteen tokens, waited for launches that an engine's CUDA graph saves. All rows of such a table are set aside.
     """
-    table = kernels.table(engine, "moe_alltoall")
+    table = search.table(engine, "moe_alltoall")
     c = table.columns
     fast = np.char.endswith(c["backend"].astype(str), "_ll")
     first = fast & (c["tokens"] == c["tokens"][fast].min(initial=np.iinfo(np.int64).max)) & (c["nodes"] == 1)
     floor = sum(float(np.median(c["latency_s"][first & (c["phase"] == way)])) for way in ("dispatch", "combine"))
     if floor > 2 * FLOOR_SECONDS:
         note = f"{floor * 1e6:.0f} us for a token there and back: the host's launches, not the kernels; set aside"
-        path = kernels.path(engine, "moe_alltoall")
-        kernels.repairs.append(Repair("launch_floor", path, "dispatch and combine", len(table), note))
+        path = search.tables.path(engine, "moe_alltoall")
+        search.note(Repair("launch_floor", path, "dispatch and combine", len(table), note))
         return
     for name, mine in (("low latency", fast), ("normal", ~fast)):
         rows = {way: mine & (c["phase"] == way) & _dtype(c["dtype"], way) for way in ("dispatch", "combine")}
@@ -101,10 +96,10 @@ def _dtype(dtype: np.ndarray, way: str) -> np.ndarray:
     return np.isin(dtype, ("default", "fp8" if way == "dispatch" else "bf16"))
 
 
-def _over_nvlink(kernels: Kernels, dtype: str, element_bytes: float) -> Family:
+def _over_nvlink(search: Search, dtype: str, element_bytes: float) -> Family:
     """TensorRT-LLM's all-to-all inside a link domain: preparation, dispatch and combine, one- or two-sided."""
-    op, engine = "nvlink_alltoall", kernels.engine.name
-    rows = kernels.table(engine, op).where(dtype=dtype)
+    op, engine = "nvlink_alltoall", search.tables.engine.name
+    rows = search.table(engine, op).where(dtype=dtype)
     points: list[tuple[float, ...]] = []
     for kernel in rows.distinct("kernel"):
         total: dict[ExchangeShape, Curve] | None = None
@@ -116,20 +111,20 @@ def _over_nvlink(kernels: Kernels, dtype: str, element_bytes: float) -> Family:
             total = found if total is None else {s: _sum(total[s], found[s]) for s in total if s in found}
         for shape, curve in (total or {}).items():
             points += [(shape.ep, *shape.layer, *point) for point in zip(*curve, strict=True)]
-    inside = [point for point in points if point[0] <= kernels.gpu.gpus_per_domain]
+    inside = [point for point in points if point[0] <= search.tables.gpu.gpus_per_domain]
     *key, tokens, seconds = np.array(inside).reshape(-1, 6).T
-    return _family(kernels, engine, op, "normal", element_bytes, tuple(key), tokens, seconds)
+    return _family(search, engine, op, "normal", element_bytes, tuple(key), tokens, seconds)
 
 
 def _family(
-    kernels: Kernels, engine: str, op: str, name: str, element_bytes: float, shape: tuple[np.ndarray, ...],
+    search: Search, engine: str, op: str, name: str, element_bytes: float, shape: tuple[np.ndarray, ...],
     tokens: np.ndarray, seconds: Floats,
 ) -> Family:  # fmt: skip
     curves, lowered, rows = {}, 0, 0
     for key, (at, raw) in _fastest(shape, tokens, seconds).items():
         mended, changed = pad_up(raw, axes=(0,))
         curves[key], lowered, rows = (at, mended), lowered + int(changed.sum()), rows + len(at)
-    kernels.note_mended(engine, op, name, Mended(rows, lowered))
+    search.mended(engine, op, name, Mended(rows, lowered))
     return Family(name, element_bytes, curves, op)
 
 

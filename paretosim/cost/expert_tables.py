@@ -2,90 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import NotMeasured
 from ..profiles.hygiene import Repair, without_host_floor
 from ..profiles.store import Table
+from .kernel_tables import KernelTables, Located, Search
 from .moe import ExpertShape, MoeTimes
 
-if TYPE_CHECKING:
-    from .kernels import Kernels
+Lanes = Mapping[str, Table]
+"""Rows of an expert table under one load, by dtype."""
+LanesOf = Callable[[str, str, str], Lanes]
+"""Those of an engine, an operator and a load; asked once for each."""
 
 
-def find_experts(
-    kernels: Kernels, lanes: tuple[str, ...], loads: tuple[tuple[str, str], ...], shape: ExpertShape
-) -> MoeTimes:
+class ExpertLane(NamedTuple):
+    """Where the times of experts come from."""
+
+    engine: str
+    op: str
+    load: str
+    dtype: str
+
+
+def locate_lanes(tables: KernelTables, engine: str, op: str, load: str) -> Located[Lanes]:
+    """Rows by dtype of an engine's expert table under a load; none where it has no table."""
+    search = Search(tables)
+    if not tables.has(engine, op):
+        return search.found({})
+    rows = search.table(engine, op).where(distribution=load)
+    return search.found({dtype: rows.where(dtype=dtype) for dtype in rows.distinct("dtype")})
+
+
+def choose_lane(
+    tables: KernelTables, lanes_of: LanesOf, dtypes: tuple[str, ...], loads: tuple[tuple[str, str], ...],
+    shape: ExpertShape,
+) -> ExpertLane:  # fmt: skip
     """Of the lane that this engine has, the first table of this very layer, if need be a sibling's.
+
+    Parameters
+    ----------
+    dtypes : that can serve, preferred first.
+    loads : tables and the load of experts to take from them, preferred first.
 
     Raises
     ------
-    ProfileError
+    NotMeasured
         Neither the engine nor a sibling measured any of the lanes on this GPU; names those that exist.
     """
     layer = {"hidden": shape.hidden, "inter": shape.inter, "top_k": shape.top_k, "experts": shape.experts}
-    mine = kernels.engine.name
-    engines = (mine, *kernels.engine.siblings)
-    seen: set[str] = set()
-    other: list[tuple[str, str, str, str]] = []
+    engines, seen, other = tables.engines, set[str](), list[ExpertLane]()
     for op, load in loads:
-        own = kernels.kept(_lanes, mine, op, load)
-        for lane, engine in product(sorted(lanes, key=lambda lane: lane not in own), engines):
-            there = kernels.kept(_lanes, engine, op, load)
+        own = lanes_of(tables.engine.name, op, load)
+        for dtype, engine in product(sorted(dtypes, key=lambda dtype: dtype not in own), engines):
+            there = lanes_of(engine, op, load)
             seen |= {f"{engine}: {name}" for name in there}
-            if lane in there:
-                if len(there[lane].where(**layer)):
-                    return kernels.kept(_times, engine, op, load, lane)
-                other.append((engine, op, load, lane))
+            if dtype in there:
+                if len(there[dtype].where(**layer)):
+                    return ExpertLane(engine, op, load, dtype)
+                other.append(ExpertLane(engine, op, load, dtype))
     if not other:
         raise NotMeasured(
-            f"no {' or '.join(lanes)} experts for {kernels.gpu.name} under {mine} or its siblings; "
+            f"no {' or '.join(dtypes)} experts for {tables.gpu.name} under {tables.engine.name} or its siblings; "
             f"measured: {', '.join(sorted(seen)) or 'none'}"
         )
-    return kernels.kept(_times, *min(other, key=lambda found: engines.index(found[0])))
+    return min(other, key=lambda found: engines.index(found.engine))
 
 
-def _lanes(kernels: Kernels, engine: str, op: str, load: str) -> dict[str, Table]:
-    """Rows by dtype of an engine's expert table under a load."""
-    if not kernels.store.has(kernels.gpu.name, engine, op):
-        return {}
-    rows = kernels.table(engine, op).where(distribution=load)
-    return {lane: rows.where(dtype=lane) for lane in rows.distinct("dtype")}
-
-
-def _times(kernels: Kernels, engine: str, op: str, load: str, lane: str) -> MoeTimes:
-    rows = kernels.kept(_lanes, engine, op, load)[lane]
-    if engine != kernels.engine.name:
-        note = f"lane of {engine} stands in for {kernels.engine.name}"
-        kernels.repairs.append(Repair("borrowed", kernels.path(engine, op), lane, len(rows), note))
+def locate_experts(tables: KernelTables, lanes_of: LanesOf, lane: ExpertLane) -> Located[MoeTimes]:
+    """Times of a lane, mended."""
+    search, (engine, op, load, dtype) = Search(tables), lane
+    rows = lanes_of(engine, op, load)[dtype]
+    search.borrow(engine, op, dtype, len(rows), f"lane of {engine} stands in for {tables.engine.name}")
     if op == "wideep_moe":
-        rows, floored = without_host_floor(rows, lane)
-        kernels.repairs.extend(floored)
-    elif engine == kernels.engine.name:
-        rows = _with_kernels_elsewhere(kernels, rows, load, lane)
-    times = MoeTimes.of(kernels.gpu, lane, load, rows)
-    kernels.note_mended(engine, op, f"{lane}, {load}", times.mended)
-    return times
+        rows, floored = without_host_floor(rows, dtype)
+        search.note(*floored)
+    elif engine == tables.engine.name:
+        rows = _with_kernels_elsewhere(search, lanes_of, rows, lane)
+    times = MoeTimes.of(tables.gpu, dtype, load, rows)
+    search.mended(engine, op, f"{dtype}, {load}", times.mended)
+    return search.found(times)
 
 
-def _with_kernels_elsewhere(kernels: Kernels, rows: Table, load: str, lane: str) -> Table:
+def _with_kernels_elsewhere(search: Search, lanes_of: LanesOf, rows: Table, lane: ExpertLane) -> Table:
     """Rule ``own_kernels``: beside an engine's own rows those of its kernels that a sibling's collector timed.
 
     Of several kernels of one shape and as many tokens the fastest counts, as a launch command chooses it.
     """
-    engine = kernels.engine
-    part = engine.expert_kernels_elsewhere.get(lane, "")
+    tables, engine = search.tables, search.tables.engine
+    part = engine.expert_kernels_elsewhere.get(lane.dtype, "")
     for sibling in engine.siblings if part else ():
-        there = kernels.kept(_lanes, sibling, "moe", load).get(lane)
+        there = lanes_of(sibling, "moe", lane.load).get(lane.dtype)
         if there is None:
             continue
         mine = np.array([part in str(name) for name in there.columns["kernel"]])
         if mine.any():
             note = f"kernels of {engine.name} that {sibling}'s table holds: beside its own, the fastest stays"
-            kernels.repairs.append(Repair("own_kernels", kernels.path(sibling, "moe"), lane, int(mine.sum()), note))
+            search.note(Repair("own_kernels", tables.path(sibling, "moe"), lane.dtype, int(mine.sum()), note))
             both = {c: np.concatenate([v, there.columns[c][mine]]) for c, v in rows.columns.items()}
             return Table(rows.schema, rows.provenance, both)
     return rows

@@ -41,9 +41,9 @@ def weight_problem(model: ModelSpec, precision: Precision, kernels: Kernels) -> 
     if asked is None or not model.experts:
         return None
     # Table by table: where the engine's own has it, no sibling's is loaded.
-    if any(not there.isdisjoint(asked) for there in _measured(kernels, "moe", "dtype")):
+    if any(not there.isdisjoint(asked) for there in kernels.measured.tables.words("moe", "dtype")):
         return None
-    measured = set().union(*_measured(kernels, "moe", "dtype"))
+    measured = set().union(*kernels.measured.tables.words("moe", "dtype"))
     have = [form for form, of in lanes.items() if measured.intersection(of)]
     return _sentence(kernels, f"{wanted.experts} experts", have)
 
@@ -52,9 +52,9 @@ def cache_problem(model: ModelSpec, precision: Precision, kernels: Kernels) -> s
     """Why this GPU cannot attend over a cache in that format, or None; blocks take the nearest format measured."""
     if not any(isinstance(g.attention, GqaAttention) for g in model.layers):
         return None
-    if any(precision.kv_cache in there for there in _measured(kernels, "attention_decode", "kv_dtype")):
+    if any(precision.kv_cache in there for there in kernels.measured.tables.words("attention_decode", "kv_dtype")):
         return None
-    have: set[str] = set().union(*_measured(kernels, "attention_decode", "kv_dtype"))
+    have: set[str] = set().union(*kernels.measured.tables.words("attention_decode", "kv_dtype"))
     if not have:
         return None
     return _sentence(kernels, f"attention over a KV cache in {precision.kv_cache}", sorted(have))
@@ -79,11 +79,3 @@ def _has_gemm(kernels: Kernels, lane: str) -> bool:
     except NotMeasured:
         return False
     return True
-
-
-def _measured(kernels: Kernels, op: str, column: str) -> Iterator[set[str]]:
-    """What a column holds in the engine's table, then in each sibling's."""
-    engines = (kernels.engine.name, *kernels.engine.siblings)
-    gpu = (kernels.basis or kernels).gpu.name
-    tables = (kernels.store.table(gpu, e, op) for e in engines if kernels.store.has(gpu, e, op))
-    return (set(table.distinct(column)) for table in tables)

@@ -61,7 +61,8 @@ def test_two_streams_take_no_less_than_the_work_of_both_on_one_gpu(store: Store)
 
 def test_an_engine_without_a_second_stream_runs_one_after_the_other(store: Store) -> None:
     kernels = Kernels.of(store, "h200_sxm", "sglang")
-    plain = replace(kernels, engine=replace(kernels.engine, second_stream_tokens=0), _built={})
+    engine = replace(kernels.engine, second_stream_tokens=0)
+    plain = Kernels(replace(kernels.tables, engine=engine))
     assert not streams(plain, Parallelism(8))
     slow, fast = (compile_step(DEEPSEEK, FP8, each, Parallelism(8)) for each in (plain, kernels))
     assert {"shared expert up", "shared expert down"} <= set(slow.breakdown("decode", 8, 1000))

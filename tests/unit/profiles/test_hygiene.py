@@ -10,6 +10,7 @@ import pytest
 from paretosim.cost.attention import Heads
 from paretosim.cost.block_tables import measured_blocks
 from paretosim.cost.block_work import Block
+from paretosim.cost.kernel_tables import KernelTables
 from paretosim.cost.kernels import Kernels
 from paretosim.errors import ProfileError
 from paretosim.profiles.hygiene import PAD_UP_FACTOR, TUNED_LANES, Repair, fastest_kernel, launch_floor_s, pad_up
@@ -51,7 +52,7 @@ def test_a_floored_lane_without_a_sound_sibling_is_an_error_that_says_why(store:
     engine = store.engine("vllm")
     alone = type(engine)(**{f: getattr(engine, f) for f in engine.__slots__} | {"siblings": ()})
     with pytest.raises(ProfileError, match=r"no usable fp8_block GEMM lane .* launch, not the kernel"):
-        Kernels(store, store.gpu("h200_sxm"), alone).gemm("fp8_block")
+        Kernels(KernelTables(store, store.gpu("h200_sxm"), alone)).gemm("fp8_block")
 
 
 def test_lanes_that_nobody_tuned_are_replaced_and_no_others(store: Store) -> None:
@@ -95,8 +96,8 @@ def test_a_sibling_that_took_its_choice_from_an_earlier_layer_shows_no_gaps(stor
 def test_no_block_is_left_without_time(store: Store) -> None:
     for gpu in ("h100_sxm", "h200_sxm", "b200_sxm", "gb200"):
         for engine in ("trtllm", "vllm"):
-            for op, times in measured_blocks(Kernels.of(store, gpu, engine), "decode"):
-                assert all(np.nanmin(seconds) > 0 for _, _, seconds in times.grids.values()), (gpu, engine, op)
+            for op, found in measured_blocks(Kernels.of(store, gpu, engine).tables, "decode"):
+                assert all(np.nanmin(seconds) > 0 for _, _, seconds in found.times.grids.values()), (gpu, engine, op)
 
 
 def _repairs(store: Store, gpu: str, attention: MlaAttention) -> list[Repair]:
