@@ -1,4 +1,7 @@
-"""What does a Hugging Face config.json say? Families are told apart by the keys they have, not by their names."""
+"""What does a Hugging Face config.json say?
+
+Families are told apart by the keys they have; by their names only where a file leaves facts out.
+"""
 
 from __future__ import annotations
 

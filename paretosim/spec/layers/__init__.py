@@ -19,24 +19,10 @@ from .lightning import LightningAttention
 from .mamba2 import Mamba2
 
 __all__ = [
-    "ATTENTION_KINDS",
-    "FFN_KINDS",
-    "Attention",
-    "BlockAttention",
-    "CompressedAttention",
-    "DenseFfn",
-    "Ffn",
-    "GatedDeltaNet",
-    "GqaAttention",
-    "Indexer",
-    "KimiDeltaAttention",
-    "LayerGroup",
-    "LightningAttention",
-    "Mamba2",
-    "MlaAttention",
-    "MoeFfn",
-    "Tokens",
-]
+    "ATTENTION_KINDS", "FFN_KINDS", "Attention", "BlockAttention", "CompressedAttention", "DenseFfn", "Ffn",
+    "GatedDeltaNet", "GqaAttention", "Indexer", "KimiDeltaAttention", "LayerGroup", "LightningAttention", "Mamba2",
+    "MlaAttention", "MoeFfn", "Tokens",
+]  # fmt: skip
 
 Attention: TypeAlias = (
     CompressedAttention | KimiDeltaAttention | LightningAttention | GatedDeltaNet | Mamba2 | MlaAttention | GqaAttention
