@@ -202,7 +202,7 @@ class CompiledSteps:
         share = max(tokens / side_by_side, longest)
         if self._scalar.step.overlap is None:
             new = (share / self._shape.cp, min(share * ranks, tokens), len(chunks) / side_by_side)
-            rows = self._scalar.row_seconds((0.0, 0.0), new)
+            rows = self._scalar.row_seconds(None, new)
             rows += self._scalar.prompts(chunks, side_by_side)
         else:
             rows = float(self._scalar.step.prefill(len(chunks) / parts, *_alike(chunks)).seconds)

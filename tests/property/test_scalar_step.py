@@ -20,13 +20,16 @@ from paretosim.spec.host_time import HostTime
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism
 from paretosim.spec.precision import Precision
+from paretosim.spec.settings import DEFAULT, EngineSettings
 
+DRAFTING = EngineSettings(draft_tokens=3, acceptance=0.7)
 CASES = {
     "dense": ("meta-llama/Llama-3.1-8B", "bf16", "h100_sxm", "vllm", Parallelism()),
     "dense, tp": ("meta-llama/Llama-3.1-70B", "fp8", "h200_sxm", "trtllm", Parallelism(4)),
     "dense, tp and pp": ("meta-llama/Llama-3.1-70B", "fp8", "h200_sxm", "trtllm", Parallelism(2, 4)),
     "experts, dp and ep": ("openai/gpt-oss-120b", "fp4", "h100_sxm", "vllm", Parallelism(1, 1, attn_dp=4, moe_ep=4)),
     "latent, tp": ("deepseek-ai/DeepSeek-V3", "fp8", "h200_sxm", "trtllm", Parallelism(8)),
+    "drafting": ("deepseek-ai/DeepSeek-V3", "fp8", "h200_sxm", "trtllm", Parallelism(8)),
     "latent, dp and ep": ("deepseek-ai/DeepSeek-V3", "fp8", "h200_sxm", "trtllm", Parallelism(1, attn_dp=8, moe_ep=8)),
 }
 
@@ -35,7 +38,8 @@ CASES = {
 def compiled(case: str) -> tuple[StepCost, ScalarStep, CompiledSteps]:
     model, weights, gpu, engine, layout = CASES[case]
     spec = load_model(model)
-    step = compile_step(spec, Precision.of(weights), Kernels.of(Store(), gpu, engine), layout)  # type: ignore[arg-type]
+    how = DRAFTING if case == "drafting" else DEFAULT
+    step = compile_step(spec, Precision.of(weights), Kernels.of(Store(), gpu, engine), layout, how)  # type: ignore[arg-type]
     return step, ScalarStep(step), CompiledSteps(step, spec.layer_count, HostTime())
 
 
