@@ -44,8 +44,8 @@ def _own(args: argparse.Namespace, rows: list[Row], store: Store, jobs: int, bar
         raise InputError(f"the rows are of several engines: choose one with --engine ({', '.join(engines)})")
     found = own_rows(rows, engine, store, jobs, bar)
     out = args.out or Path(f"{engine}.calibration.yaml")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(file_text(engine, found, _source(args)))
+    with appearing_in(out.parent) as stage:
+        (stage / out.name).write_text(file_text(engine, found, _source(args)))
     print(calibrated_text(found))
     print(f"\n{'calibration':<17} {out}")
 
@@ -55,10 +55,12 @@ def _everything(args: argparse.Namespace, rows: list[Row], store: Store, jobs: i
     if missing := [str(path) for path in paths.values() if not path.is_file()]:
         raise InputError(f"--into needs the engines' files: {', '.join(sorted(missing))}")
     found = study(rows, store, jobs, bar)
-    for engine, calibrated in found.engines.items():
-        calibration_file(paths[engine]).write_text(file_text(engine, calibrated, _source(args)))
+    with appearing_in(args.into / "engines") as stage:
+        for engine, calibrated in found.engines.items():
+            (stage / calibration_file(paths[engine]).name).write_text(file_text(engine, calibrated, _source(args)))
     facts = {"source": _source(args), "rows": len(found.rows), "rows_sha256": rows_hash(found.rows)}
-    (args.into / FILE).write_text(bands_yaml(found.bands, facts))
+    with appearing_in(args.into) as stage:
+        (stage / FILE).write_text(bands_yaml(found.bands, facts))
     print(study_text(found))
     if args.out is not None:
         with appearing_in(args.out) as stage:
