@@ -1,16 +1,16 @@
-"""Rewrite the tables of docs/accuracy.md: ``python docs/accuracy.py [--rows FILE] [--requests FILE]``.
+"""Rewrite docs/accuracy/*.csv and the short tables of docs/accuracy.md: ``python docs/accuracy.py [--rows FILE] ...``.
 
-With ``--rows`` (a file with the columns of the published serving samples) the table of raw decode steps is
-rewritten too, with ``--requests`` (recorded requests of real runs) only that of predicted requests; without them,
-these tables stay as they are. ``--left-out`` and ``--predictions`` (with ``--rows``) rewrite the tables of measured
-serving, ``--learning-curve`` (with ``--rows``) that of rows of one's own, and nothing else.
+Without options: errors of kernels, and repairs. With ``--rows`` (measured rows, docs/rows.md) raw steps too. With
+``--requests`` (recorded requests of real runs), ``--left-out``, ``--predictions`` or ``--learning-curve`` only what
+these give; the last two need ``--rows``.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +29,15 @@ from paretosim.measured.deployment import layout_of, precision_of
 from paretosim.measured.launch import launch_of
 from paretosim.measured.leave_out import COUNTS, given_some, learning_curve
 from paretosim.measured.recipes import shipped_recipes
-from paretosim.measured.rows import read_frame, rows_of
+from paretosim.measured.rows import MODES, read_frame, rows_of
 from paretosim.measured.validation import tables_of
 from paretosim.profiles.hygiene import Repair
-from paretosim.report.validation import markdown_tables
 
 PAGE = Path(__file__).with_name("accuracy.md")
+FOLDER = Path(__file__).with_name("accuracy")
+"""Of the long tables."""
+Line = Iterable[object]
+"""Cells of one line; the first line of a table is its head."""
 FAMILIES = {
     "gemm": "GEMM", "attention_prefill": "prefill attention", "attention_decode": "decode attention",
     "attention_encoder": "image encoder attention",
@@ -52,24 +55,22 @@ MARKS = {
 }
 
 
-def kernel_rows(store: Store) -> Iterator[str]:
+def kernel_rows(store: Store) -> Iterator[Line]:
     """One line a GPU, engine and operator: held-out points, median and 90th percentile of the error."""
-    yield "| GPU | engine | operator | held out | points | median | p90 |"
-    yield "|---|---|---|---|---:|---:|---:|"
+    yield "gpu", "engine", "operator", "held_out", "points", "median", "p90"
     for gpu in store.gpus():
         for engine in ("trtllm", "vllm", "sglang"):
             errors, _ = lane_errors(store, gpu, engine)
             for op, name in FAMILIES.items():
                 for axis in dict.fromkeys(e.axis for e in errors if e.op == op):
                     pooled = np.concatenate([e.errors for e in errors if (e.op, e.axis) == (op, axis)])
-                    shares = f"{np.median(pooled):.1%} | {np.quantile(pooled, 0.9):.1%}"
-                    yield f"| {gpu} | {engine} | {name} | {axis} | {len(pooled):,} | {shares} |"
+                    shares = (f"{x:.3f}" for x in (np.median(pooled), np.quantile(pooled, 0.9)))
+                    yield gpu, engine, name, axis, len(pooled), *shares
 
 
-def repair_rows(store: Store) -> Iterator[str]:
-    """Repairs of every table that the cost model reads, lanes of one table together."""
-    yield "| rule | table | lanes | rows | what was seen and done (first lane) |"
-    yield "|---|---|---:|---:|---|"
+def repair_rows(store: Store) -> Iterator[Line]:
+    """Repairs of every table that the cost model reads, lanes of one table together; the first lane's note."""
+    yield "rule", "table", "lanes", "rows", "first_lane", "note"
     for gpu in store.gpus():
         for engine in ("trtllm", "vllm", "sglang"):
             _, mended = lane_errors(store, gpu, engine)
@@ -77,11 +78,10 @@ def repair_rows(store: Store) -> Iterator[str]:
             for r in dict.fromkeys(mended):
                 by_table.setdefault((r.rule, r.table), []).append(r)
             for (rule, table), repairs in by_table.items():
-                rows = sum(r.rows for r in repairs)
-                yield f"| {rule} | {table} | {len(repairs)} | {rows:,} | {repairs[0].lane}: {repairs[0].note} |"
+                yield rule, table, len(repairs), sum(r.rows for r in repairs), repairs[0].lane, repairs[0].note
 
 
-def step_rows(store: Store, path: Path) -> Iterator[str]:
+def step_rows(store: Store, path: Path) -> Iterator[Line]:
     """Raw decode step (plus, colocated, its share of prefill) over measured TPOT, by concurrency."""
     rows = [row for row in rows_of(read_frame(path), str(path)) if not row.speculative]
     models = {name: load_model(name) for name in {row.model for row in rows}}
@@ -106,61 +106,50 @@ def step_rows(store: Store, path: Path) -> Iterator[str]:
         ratios.append((row.mode, client, *key[:3], precision.weights, row.concurrency, tpot_s / row.tpot_s))
     names = ["mode", "client", "model", "gpu", "engine", "weights", "concurrency", "ratio"]
     frame = pd.DataFrame(ratios, columns=names)
-    yield (
-        "| mode | client | model | GPU | engine | weights | rows | median error | "
-        + " | ".join(f"C {low} to {high}" for low, high in BANDS)
-        + " |"
-    )
-    yield "|---|---|---|---|---|---|---:|---:|" + "---:|" * len(BANDS)
+    yield *names[:6], "rows", "median_error", *(f"bias_c{low}_to_{high}" for low, high in BANDS)
     for key, group in frame.groupby(names[:6]):
         cells = []
         for low, high in BANDS:
             part = group.loc[group["concurrency"].between(low, high), "ratio"]
             cells.append(f"{part.median():.2f}" if len(part) else "")
-        error = (group["ratio"] - 1).abs().median()
-        yield f"| {' | '.join(key)} | {len(group)} | {error:.1%} | {' | '.join(cells)} |"
+        yield *key, len(group), f"{(group['ratio'] - 1).abs().median():.3f}", *cells
     for key, group in frame.groupby(["mode", "client"]):
         error = (group["ratio"] - 1).abs().median()
-        yield f"| {' | '.join(key)} | all | | | | {len(group)} | {error:.1%} |" + " |" * len(BANDS)
+        yield *key, "all", "", "", "", len(group), f"{error:.3f}", *("" for _ in BANDS)
 
 
-def request_rows(path: Path) -> Iterator[str]:
-    """One line a recorded run and metric: error of the half that was not looked at; then the fitted formula."""
-    yield "| run | metric | " + " | ".join(SHARES) + " |"
-    yield "|---|---|" + "---:|" * len(SHARES)
-    fitted = ["| run | step | prompt token | sequence | context token | KV blocks | delay |", "|---|" + "---:|" * 6]
+def request_rows(path: Path) -> tuple[list[Line], list[Line]]:
+    """Error of the half that was not looked at, by recorded run and metric; and the formula fitted to the other."""
+    errors_of: list[Line] = [("run", "metric", *SHARES)]
+    formulas: list[Line] = [
+        ("run", "step_ms", "prompt_token_us", "sequence_us", "context_token_us", "kv_blocks", "delay")
+    ]
     for case, rows in runs(path):
         mine, others = halves(rows)
         found = fit(rows, mine, KV_BLOCKS.get(case, (None,)))
         off = errors(rows, simulated(rows, found.formula, found.blocks, found.delay), others)
         for name in METRICS:
             label = name.removesuffix("_ms").upper()
-            yield f"| {case} | {label} | " + " | ".join(f"{value:+.1%}" for value in off[name].values()) + " |"
+            errors_of.append((case, label, *(f"{value:+.3f}" for value in off[name].values())))
         step, *rest = found.formula
-        fitted.append(
-            f"| {case} | {1e3 * step:.1f} ms | "
-            + " | ".join(f"{1e6 * value:.3g} us" for value in rest)
-            + f" | {found.blocks or ''} | {found.delay} |"
-        )
-    yield ""
-    yield from fitted
+        micro = (f"{1e6 * value:.3g}" for value in rest)
+        formulas.append((case, f"{1e3 * step:.1f}", *micro, found.blocks or "", found.delay))
+    return errors_of, formulas
 
 
-def left_out_rows(folder: Path) -> Iterator[str]:
+def left_out_rows(folder: Path) -> Iterator[Line]:
     """Errors of groups that were left out of the fit: by engine, then each group whose flags are those simulated."""
-    heads = ["mode", "rows of", "group", "rows", "TTFT error", "TTFT bias", "TPOT error", "TPOT bias"]
-    yield "| " + " | ".join(heads) + " |"
-    yield "|---|---|---|" + "---:|" * 5
+    yield "mode", "rows_of", "group", "rows", "ttft_error", "ttft_bias", "tpot_error", "tpot_bias"
     for name, keys in (("engines", ["engine"]), ("groups", ["model", "gpu", "engine", "weights"])):
         for row in pd.read_csv(folder / f"left_out_{name}.csv").to_dict("records"):
             if name == "groups" and row["kind"] != "plain":
                 continue
             group = ", ".join(str(row[key]) for key in keys)
-            errors = f"{row['ttft_ape']:.1%} | {row['ttft_bias']:.2f} | {row['tpot_ape']:.1%} | {row['tpot_bias']:.2f}"
-            yield f"| {row['mode']} | {row['kind']} | {group} | {row['rows']} | {errors} |"
+            figures = [f"{row[f'{of}_ape']:.3f} {row[f'{of}_bias']:.2f}" for of in ("ttft", "tpot")]
+            yield row["mode"], row["kind"], group, row["rows"], *" ".join(figures).split()
 
 
-def mark_rows(folder: Path) -> Iterator[str]:
+def mark_rows(folder: Path) -> Iterator[Line]:
     """What was asked for, and what groups left out of the fit got."""
     rows = pd.read_csv(folder / "left_out_rows.csv")
     plain = rows[rows["kind"] == "plain"]
@@ -170,18 +159,17 @@ def mark_rows(folder: Path) -> Iterator[str]:
         "all, vendor sweeps and speculative rows too": rows,
         **{f"{engine}, both modes": plain[plain["engine"] == engine] for engine in ("vllm", "trtllm", "sglang")},
     }
-    yield "| rows, left out of their fit | rows | TTFT error (mark) | bias | TPOT error (mark) | bias |"
-    yield "|---|---:|---:|---:|---:|---:|"
+    yield "rows, left out of their fit", "rows", "TTFT error (mark)", "bias", "TPOT error (mark)", "bias"
     for name, cut in cuts.items():
-        parts = []
+        cells = []
         for of in ("ttft", "tpot"):
             ratio = cut[of].dropna()
             mark = f" ({MARKS[name][of]})" if name in MARKS else ""
-            parts.append(f"{(ratio - 1).abs().median():.1%}{mark} | {ratio.median():.2f}")
-        yield f"| {name} | {len(cut):,} | {' | '.join(parts)} |"
+            cells += [f"{(ratio - 1).abs().median():.1%}{mark}", f"{ratio.median():.2f}"]
+        yield name, f"{len(cut):,}", *cells
 
 
-def curve_rows(path: Path) -> Iterator[str]:
+def curve_rows(path: Path) -> Iterator[Line]:
     """Error on the rest of a deployment by how many of its rows were given, for each engine."""
     asked = [row for row in rows_of(read_frame(path), str(path)) if len(row.pools) == 1 and row.fitted]
     with replay_executor(asked, Store(), ExecutionOptions()) as executor:
@@ -190,19 +178,57 @@ def curve_rows(path: Path) -> Iterator[str]:
     for engine in ("vllm", "trtllm", "sglang"):
         mine = [i for i, row in enumerate(kept) if row.engine == engine]
         curves[engine] = learning_curve(given_some([kept[i] for i in mine], [replays[i] for i in mine]))
-    yield "| rows given | " + " | ".join(f"{engine} TTFT | TPOT" for engine in curves) + " |"
-    yield "|---:|" + "---:|---:|" * len(curves)
+    yield "rows given", *(f"{engine} {of}" for engine in curves for of in ("TTFT", "TPOT"))
     for count in COUNTS:
-        yield f"| {count} | " + " | ".join("{:.1%} | {:.1%}".format(*curve[count]) for curve in curves.values()) + " |"
+        yield count, *(f"{error:.1%}" for curve in curves.values() for error in curve[count][:2])
 
 
-def serving_rows(rows: Path, predictions: Path) -> Iterator[str]:
-    """The tables of `paretosim validate`, from the predictions that it wrote."""
+def serving_rows(rows: Path, predictions: Path) -> Iterator[Line]:
+    """Errors by each way to split the rows, from the predictions that `paretosim validate` wrote."""
+    figures = [f"{of}_{key}" for of in ("ttft", "tpot") for key in ("median_ape", "bias", "within_20", "band_coverage")]
+    yield "mode", "cut", "value", "rows", "predicted", *figures
+    for cut, table in tables_of(rows_of(read_frame(rows), str(rows)), pd.read_csv(predictions)).items():
+        for line in table.to_dict("records"):
+            told = ("" if line[key] is None else f"{line[key]:.3f}" for key in figures)
+            yield line["mode"], cut, line[cut], line["rows"], line["predicted"], *told
+
+
+def default_rows(rows: Path, predictions: Path, by_default: Path) -> Iterator[Line]:
+    """The error with the benchmark's recipes and with the engines' defaults, of rows that a fit may see."""
     measured = rows_of(read_frame(rows), str(rows))
-    yield from markdown_tables(tables_of(measured, pd.read_csv(predictions)))
+    told, plain = (
+        {"recipes": pd.read_csv(predictions), "defaults": pd.read_csv(by_default)},
+        [r.fitted for r in measured],
+    )
+    cuts = {mode: [r.mode == mode for r in measured] for mode in MODES}
+    cuts |= {f"{e}, both modes": [r.engine == e for r in measured] for e in ("vllm", "trtllm", "sglang")}
+    yield "rows", "rows", *(f"{of} error, {by} | bias" for by in told for of in ("TTFT", "TPOT"))
+    for name, cut in cuts.items():
+        answered = np.logical_and.reduce([cut, plain, *(frame["pred_tpot_ms"].notna() for frame in told.values())])
+        cells = [name, f"{answered.sum():,}"]
+        for frame in told.values():
+            for of in ("ttft", "tpot"):
+                ratio = frame.loc[answered, f"pred_{of}_ms"] / frame.loc[answered, f"{of}_ms"]
+                cells.append(f"{(ratio - 1).abs().median():.1%} | {ratio.median():.2f}")
+        yield cells
 
 
-def replaced(page: str, name: str, lines: Iterator[str]) -> str:
+def written(name: str, lines: Iterable[Line]) -> None:
+    """A long table as docs/accuracy/<name>.csv."""
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / f"{name}.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)
+
+
+def markdown(lines: Iterable[Line]) -> Iterator[str]:
+    """A short table for the page; its first column is text."""
+    head, *rest = (" | ".join(map(str, line)) for line in lines)
+    yield f"| {head} |"
+    yield f"|---|{'---:|' * head.count('|')}"
+    yield from (f"| {line} |" for line in rest)
+
+
+def replaced(page: str, name: str, lines: Iterable[str]) -> str:
     """The page with the block between ``<!-- name -->`` and ``<!-- /name -->`` rewritten."""
     block = "\n".join([f"<!-- {name} -->", "", *lines, "", f"<!-- /{name} -->"])
     return re.sub(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _: block, page, flags=re.DOTALL)
@@ -212,32 +238,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=Path, help="measured serving rows")
     parser.add_argument("--requests", type=Path, help="recorded requests of real runs")
-    parser.add_argument(
-        "--left-out", type=Path, metavar="DIR", help="what `paretosim calibrate --into --out DIR` wrote"
-    )
-    parser.add_argument("--learning-curve", action="store_true", help="with --rows: rows of one's own")
+    parser.add_argument("--left-out", type=Path, metavar="DIR", help="what `calibrate --into --out DIR` wrote")
+    parser.add_argument("--learning-curve", action="store_true", help="rows of one's own")
     parser.add_argument("--predictions", type=Path, help="what `paretosim validate` wrote for the rows")
+    parser.add_argument("--by-default", type=Path, help="the same with `--recipes none`; needs --predictions")
     args = parser.parse_args()
     if (args.predictions or args.learning_curve) and not args.rows:
         parser.error("--predictions and --learning-curve need --rows")
     page = PAGE.read_text()
-    if args.requests or args.left_out or args.predictions or args.learning_curve:
-        if args.learning_curve:
-            page = replaced(page, "curve", curve_rows(args.rows))
-        if args.requests:
-            page = replaced(page, "requests", request_rows(args.requests))
-        if args.left_out:
-            page = replaced(page, "left out", left_out_rows(args.left_out))
-            page = replaced(page, "marks", mark_rows(args.left_out))
-        if args.predictions:
-            page = replaced(page, "serving", serving_rows(args.rows, args.predictions))
-        PAGE.write_text(page)
-        return
-    store = Store()
-    page = replaced(page, "kernels", kernel_rows(store))
-    page = replaced(page, "repairs", repair_rows(store))
-    if args.rows:
-        page = replaced(page, "steps", step_rows(store, args.rows))
+    if args.learning_curve:
+        page = replaced(page, "curve", markdown(curve_rows(args.rows)))
+    if args.requests:
+        off, formulas = request_rows(args.requests)
+        written("requests", off)
+        written("formulas", formulas)
+    if args.left_out:
+        written("left_out", left_out_rows(args.left_out))
+        page = replaced(page, "marks", markdown(mark_rows(args.left_out)))
+    if args.predictions:
+        written("serving", serving_rows(args.rows, args.predictions))
+        if args.by_default:
+            twice = default_rows(args.rows, args.predictions, args.by_default)
+            page = replaced(page, "defaults", markdown(twice))
+    if not (args.requests or args.left_out or args.predictions or args.learning_curve):
+        store = Store()
+        written("kernels", kernel_rows(store))
+        written("repairs", repair_rows(store))
+        if args.rows:
+            written("steps", step_rows(store, args.rows))
     PAGE.write_text(page)
 
 

@@ -52,7 +52,7 @@ def published_frame() -> pd.DataFrame:
 
 
 def as_rows(sample: pd.DataFrame) -> pd.DataFrame:
-    """The sample under the columns of a measured file; rows without latencies or concurrency are left out."""
+    """The sample under the columns of a measured file; rows without latencies, clients or TPOT are left out."""
     source = sample["silicon_data_source"].astype(str)
     columns: dict[str, Any] = {ours: sample[theirs] for theirs, ours in _NAMES.items()}
     columns["disagg"] = disagg = sample["mode"] == "disagg"
@@ -65,7 +65,7 @@ def as_rows(sample: pd.DataFrame) -> pd.DataFrame:
     columns["client"] = dated.map({True: "benchmark_dashboard", False: "unknown"}).where(~sweep, "vendor_sweep")
     frame = type(sample)(columns)
     frame["spec_decode_inferred"] = _speculative(frame)
-    whole = frame[["isl", "osl", "concurrency", "ttft_ms", "tpot_ms"]].gt(0).all(axis=1)
+    whole = frame[["isl", "osl", "concurrency", "ttft_ms", "tpot_ms"]].gt(0).all(axis=1) & frame["osl"].gt(1)
     return frame[whole].reset_index(drop=True)
 
 

@@ -170,10 +170,9 @@ def _wrong(record: dict[Any, Any]) -> Iterator[tuple[str, str]]:
     for key, flag in flags.items():
         if flag is None:
             yield key, f"must be true or false, not {record[key]!r}"
-    for key in LABELS:
-        if _given(record, key) and record[key] not in _WEIGHTS:
-            near, known = did_you_mean(record[key], _WEIGHTS), ", ".join(_WEIGHTS)
-            yield key, f"unknown format {record[key]!r}{near}; known: {known}"
+    if (key := _label(record)) and record[key] not in _WEIGHTS:
+        near, known = did_you_mean(record[key], _WEIGHTS), ", ".join(_WEIGHTS)
+        yield key, f"unknown format {record[key]!r}{near}; known: {known}"
     prefixes = _PAIR if flags["disagg"] else ("",)
     for key in (prefix + name for prefix in prefixes for name in _WIDTHS if (prefix, name) != ("", "workers")):
         value = _number(record.get(key))
@@ -185,11 +184,11 @@ def _wrong(record: dict[Any, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _row(place: int, record: dict[Any, Any]) -> Row:
-    label = next((record[key] for key in LABELS if _given(record, key)), "bf16")
+    key = _label(record)
     pools = [_engines(record, prefix) for prefix in (_PAIR if _flag(record.get("disagg")) else ("",))]
     return Row(
         place, record["framework"], str(record.get("version", "")), record["model"], record["hardware"],
-        _WEIGHTS[label],
+        _WEIGHTS[record[key]] if key else "bf16",
         int(float(record["isl"])), int(float(record["osl"])), int(float(record["concurrency"])), tuple(pools),
         float(record["ttft_ms"]) / 1e3, float(record["tpot_ms"]) / 1e3, str(record.get("client", "")),
         bool(_flag(record.get("spec_decode_inferred"))),
@@ -199,6 +198,11 @@ def _row(place: int, record: dict[Any, Any]) -> Row:
 def _engines(record: dict[Any, Any], prefix: str) -> Engines:
     *widths, workers = (int(_number(record.get(prefix + name)) or 0) for name in _WIDTHS)
     return Engines(*widths, workers=workers or 1)
+
+
+def _label(record: dict[Any, Any]) -> str | None:
+    """The column that says how weights are stored; None where none does."""
+    return next((key for key in LABELS if _given(record, key)), None)
 
 
 def _given(record: dict[Any, Any], key: str) -> bool:

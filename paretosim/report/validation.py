@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..atomic_write import written_together
 from ..measured.validation import Validation
 from .errors_figure import draw_errors
 from .simulation import plain_json
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FILES = {"predictions": "predictions.csv", "picture": "errors.png", "summary": "summary.json"}
 _HEAD = ("rows", "TTFT err", "bias", "<20 %", "band", "TPOT err", "bias", "<20 %", "band")
@@ -37,15 +34,6 @@ def validation_text(result: Validation) -> str:
             lines.append(f"{row['mode'][:6]:<8}{str(row[name])[:33]:<34}" + "".join(f"{c:>9}" for c in _cells(row)))
         lines.append("")
     return "\n".join(lines).rstrip()
-
-
-def markdown_tables(tables: dict[str, pd.DataFrame]) -> list[str]:
-    """The same tables as lines of a page."""
-    lines = ["| mode | cut | " + " | ".join(_HEAD) + " |", "|---|---|" + "---:|" * len(_HEAD)]
-    for name, table in tables.items():
-        for row in table.to_dict("records"):
-            lines.append(f"| {row['mode']} | {name}: {row[name]} | " + " | ".join(_cells(row)) + " |")
-    return lines
 
 
 def _cells(row: dict[Any, Any]) -> list[str]:
