@@ -276,8 +276,8 @@ class StepCost:
 
         A prefix of ``p`` in ``s`` tokens leaves ``1 - p/s`` of the work on tokens and ``(s^2 - p^2)/s^2`` of the
         causal pairs. Work on keys is done anew for all earlier ones in every chunk: with ``1/part`` chunks, ``(1 +
-        part)/2`` of the new ones on average beside the prefix (papers.md 2.4). Where it is kept, all keys are worked on
-        once, those of a prefix too: what a prefix left in the cache are latents.
+        part)/2`` of the new ones on average beside the prefix (arXiv 2506.05508). Where it is kept, all keys are worked
+        on once, those of a prefix too: what a prefix left in the cache are latents.
         """
         whole, part = np.maximum(prompts, 1.0), np.minimum(prompts, 1.0) * share
         cached = prefix / isl

@@ -107,8 +107,8 @@ class ServedCluster:
     ----------
     decode : the pool that decodes, or the one that does both phases.
     prefill : the prefill pool; None when colocated.
-    first_token_after : the client has the first token after the ``prefill``, or only after the ``hand_over`` to the
-        engine that decodes.
+    first_token_after : the client has the first token after the ``prefill``, only after the ``hand_over`` to the
+        engine that decodes, or once the request has a ``place`` in that engine's batch.
     block_tokens : tokens of one block of the KV cache.
     transfer : how the cache of a prompt gets from pool to pool; None is layer by layer over the GPUs' own NICs, or
         without any time where step times are a formula.

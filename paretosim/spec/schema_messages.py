@@ -54,8 +54,6 @@ def message(error: ErrorDetails) -> str:
             return f"must be text, not {given}" + ("" if error["input"] is None else "; quote it if it is text")
         case "string_too_short" | "too_short":
             return "must not be empty"
-        case "bool_type":
-            return f"must be true or false, not {given}"
         case "list_type":
             return f"must be a list, not {given}"
         case "dict_type" | "model_type":
