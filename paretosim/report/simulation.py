@@ -132,6 +132,9 @@ def simulation_text(result: SimulationResult) -> str:
             at = s[f"{key}_at_percentile"]
             verdict = "met" if at <= target else "missed"
             lines.append(f"  target {key} {target:g} at p{slo.percentile:g}: {at:.4g}, {verdict}")
+    for place, found in s.get("kv_cache", {}).items():
+        if found["lookups"]:
+            lines.append(f"  prefix cache, {place}: {found['hit_share']:.0%} of {found['lookups']:,} blocks were there")
     if "bands" in s:
         between = ", ".join(f"{name} {low:.2f} to {high:.2f}" for name, (low, high) in s["bands"].items())
         lines.append(f"  80 % band of the means, as factors: {between}")

@@ -19,8 +19,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("engine", ["trtllm", "vllm", "sglang"])
 def test_a_prefill_takes_the_sweeps_ttft_and_decode_steps_its_tpot(engine: str) -> None:
     scenario = ps.load_scenario(ROOT / "scenarios" / "quickstart.yaml")
+    # Eight prompts fit the token budget of one step.
     space = replace(scenario.space, tp=(1, 4), pp=(1,), batch=(1, 8), max_gpus=16)
-    mix = replace(scenario.workload.mixes[1], isl=2048, osl=2)  # one decode step a request, so no mean over contexts
+    mix = replace(scenario.workload.mixes[1], isl=512, osl=2)  # one decode step a request
     scenario = replace(
         scenario, engine=engine, space=space, workload=replace(scenario.workload, mixes=(mix,)),
         hardware=replace(scenario.hardware, prefill=("h200_sxm",), decode=("h200_sxm",)),
@@ -30,9 +31,9 @@ def test_a_prefill_takes_the_sweeps_ttft_and_decode_steps_its_tpot(engine: str) 
     assert len(rows) > 1
     for row in rows.itertuples():
         ask = {"engine": engine, "precision": "fp8"}
-        prompt = ps.estimate(scenario.model, "h200_sxm", tp=row.prefill_tp, batch=row.prefill_batch, isl=2048, **ask)
+        prompt = ps.estimate(scenario.model, "h200_sxm", tp=row.prefill_tp, batch=row.prefill_batch, isl=512, **ask)
         assert prompt.step_s == pytest.approx(row.ttft_s)
-        contexts = (2049, 2050)
+        contexts = (513, 514)
         steps = [
             ps.estimate(scenario.model, "h200_sxm", tp=row.decode_tp, batch=row.decode_batch, context=n, **ask)
             for n in contexts
