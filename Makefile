@@ -43,7 +43,7 @@ $(LOWEST)/.installed: pyproject.toml tests/lowest/pins.py
 	  { echo "the lowest versions have wheels for Python 3.11 and 3.12 only; set PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python tests/lowest/pins.py > $(LOWEST)/pins.txt
-	$(LOWEST)/bin/python -m pip install --quiet --only-binary :all: --requirement $(LOWEST)/pins.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-compile --only-binary :all: --requirement $(LOWEST)/pins.txt
 	@touch $@
 
 lowest: $(LOWEST)/.installed  ## sweep, simulate and validate with the lowest declared version of every dependency

@@ -38,7 +38,7 @@ def decode_rate(step: StepTimes, batch: ArrayLike, isl: float, osl: float) -> De
     -----
     With P stages the batch runs as ``min(P, batch)`` micro-batches, one a stage, and a token takes P stage times;
     a batch below P leaves stages idle, which is the bubble. The first output token is the prefill's, so a
-    request takes ``osl - 1`` tokens (papers.md 2.2; arXiv 2506.05508, algorithm 2); a step of an engine that
+    request takes ``osl - 1`` tokens (arXiv 2506.05508, algorithm 2); a step of an engine that
     speculates yields several, and contexts pass through the same lengths.
     """
     batch = np.asarray(batch, dtype=np.float64)

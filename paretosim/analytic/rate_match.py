@@ -77,16 +77,3 @@ def workers_for_ratio(gpu_ratio: float, prefill_gpus: ArrayLike, decode_gpus: Ar
     down = wanted.denominator * np.asarray(prefill_gpus, dtype=np.int64)
     common = np.gcd(up, down)
     return up // common, down // common
-
-
-def phase_separated_qps(prefill_qps: ArrayLike, decode_qps: ArrayLike) -> Floats:
-    """Requests a second of a cluster split into two phases, from what it would do in each alone.
-
-    ``1/(1/Q_p + 1/Q_d)`` (Meta, "Optimizing Deployment Configurations for LLM Inference", MLSys 2026, table 8).
-    """
-    return 1 / (1 / np.asarray(prefill_qps, dtype=np.float64) + 1 / np.asarray(decode_qps, dtype=np.float64))
-
-
-def phase_accelerator_ratio(prefill_qps: ArrayLike, decode_qps: ArrayLike) -> Floats:
-    """Prefill accelerators per decode accelerator of that split: ``Q_d / Q_p`` (same table)."""
-    return np.asarray(decode_qps, dtype=np.float64) / np.asarray(prefill_qps, dtype=np.float64)

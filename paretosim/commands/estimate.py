@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> None:
     verdict = "fits" if args.batch <= found.largest_batch else "does not fit"
     print(f"  {'total':<24} {total / GIB:>9.2f}  of {found.hbm_bytes / GIB:.1f}: {verdict}; "
           f"largest batch of this length: {found.largest_batch}")  # fmt: skip
-    for repair in found.repairs:
-        print(f"  note: {repair}")
+    if found.repairs:
+        print(f"  {len(found.repairs)} table repairs applied (--json: provenance)")
 
 
 def _asked(args: argparse.Namespace) -> Estimate:

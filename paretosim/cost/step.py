@@ -279,7 +279,10 @@ class StepCost:
     def _prompt_attention(self, prompts: Floats, isl: Floats, prefix: Floats, share: Floats) -> Floats:
         """Attention of a rank's prompts; `share` and fewer prompts than one (a chunk) cost their part of a prompt.
 
-        Where expanded keys are kept, those of a prefix are expanded too: what a prefix left in the cache are latents.
+        A prefix of ``p`` in ``s`` tokens leaves ``1 - p/s`` of the work on tokens and ``(s^2 - p^2)/s^2`` of the
+        causal pairs. Work on keys is done anew for all earlier ones in every chunk: with ``1/part`` chunks, ``(1 +
+        part)/2`` of the new ones on average beside the prefix (arXiv 2506.05508). Where it is kept, all keys are worked
+        on once, those of a prefix too: what a prefix left in the cache are latents.
         """
         whole, part = np.maximum(prompts, 1.0), np.minimum(prompts, 1.0) * share
         cached = prefix / isl

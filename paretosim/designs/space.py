@@ -58,12 +58,6 @@ class Pool:
             size = len(self.cpp_chunk) * len(self.batch)
             yield gpu, layout, slice(i * size, (i + 1) * size)
 
-    def chunks(self, layout: Parallelism, where: slice) -> Iterator[tuple[int, slice]]:
-        """Each chunk of a layout and the points of its batches; without stages a chunk is nothing, and one is named."""
-        for i, chunk in enumerate(self.cpp_chunk if layout.pp > 1 else self.cpp_chunk[:1]):
-            start = where.start + i * len(self.batch)
-            yield chunk if layout.pp > 1 else 0, slice(start, start + len(self.batch))
-
     def columns(self, points: ArrayLike) -> dict[str, np.ndarray]:
         """Values of each axis for an array of points, and the width of an expert's cut that follows from them."""
         gpu, *places = np.unravel_index(np.asarray(points, np.int64), self.radices)

@@ -25,7 +25,6 @@ class LeftOut:
     Attributes
     ----------
     rows, ttft_s, tpot_s : each row, and its predicted means [s].
-    fits : full fit of each engine.
     """
 
     rows: tuple[Row, ...]

@@ -141,6 +141,9 @@ def simulation_text(result: SimulationResult) -> str:
     lines += [f"  {verdict}" for verdict in _verdicts(s, slo)]
     for name, of_kind in s.get("kinds", {}).items():
         lines += [f"    {name}: {verdict}" for verdict in _verdicts(of_kind, slo)]
+    for place, found in s.get("kv_cache", {}).items():
+        if found["lookups"]:
+            lines.append(f"  prefix cache, {place}: {found['hit_share']:.0%} of {found['lookups']:,} blocks were there")
     if "bands" in s:
         between = ", ".join(f"{name} {low:.2f} to {high:.2f}" for name, (low, high) in s["bands"].items())
         lines.append(f"  80 % band of the means, as factors: {between}")

@@ -12,6 +12,7 @@ from paretosim.measured.leave_out import of_fit
 from paretosim.measured.replay import Replay, Replayer
 from paretosim.measured.rows import Row, read_frame, rows_of
 from paretosim.profiles.store import Store
+from paretosim.spec.calibration import PARAMETERS
 from tests.measured_rows import LLAMA, write_rows
 
 VALUES = {
@@ -76,13 +77,20 @@ def test_a_fit_finds_the_parameters_that_made_the_rows(rows: list[Row], replays:
     assert np.abs(again[1] / tpot - 1).max() < 0.06
 
 
-def test_fitted_values_stay_in_their_range_and_inside_their_interval(rows: list[Row], replays: list[Replay]) -> None:
+def test_rows_slower_than_anything_plausible_push_a_fit_to_the_ends_of_its_ranges_and_no_further(
+    rows: list[Row], replays: list[Replay]
+) -> None:
     slow = [replace(row, ttft_s=20.0, tpot_s=1.0) for row in rows]
     found = fit(Evidence.of(slow, replays))
-    found.calibration  # noqa: B018  builds
+    neutral = Fit({name: PARAMETERS[name][0] for name in FITTED}, 1.0, {}, {}, 0)
     for name, value in found.values.items():
-        low, high = found.intervals[name]
+        low, high = PARAMETERS[name][2:4]
         assert low <= value <= high
+        assert value >= neutral.values[name]  # nothing that slows a step down is left out
+    assert found.kernel_scale > 1.5
+    assert any(value > 0.9 * PARAMETERS[name][3] for name, value in found.values.items())
+    assert (of_fit(replays, found)[1] > 1.5 * of_fit(replays, neutral)[1]).all()
+    assert found.calibration.kernel_scale == found.kernel_scale
 
 
 def test_rows_of_one_deployment_move_a_fit_towards_it(rows: list[Row], replays: list[Replay]) -> None:

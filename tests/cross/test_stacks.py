@@ -96,7 +96,9 @@ def test_prefill_engines(case: Case) -> None:
         for gpu, layout, everywhere in engines.layouts(space.prefill):
             step, memory = engines.step(gpu, layout), engines.memory(gpu, layout)
             budget = engines.kernels[gpu].engine.token_budget
-            for chunk, where in space.prefill.chunks(layout, everywhere):
+            for place, chunk in enumerate(space.prefill.cpp_chunk if layout.pp > 1 else (0,)):
+                start = everywhere.start + place * len(batch)
+                where = slice(start, start + len(batch))
                 pieces = chunk or (budget if layout.pp > 1 and mix.isl - prefix > budget else 0)
                 smoothing = space.cpp_smoothing if chunk else 0.0
                 rate = (

@@ -56,6 +56,17 @@ def test_within_an_architecture_the_time_beyond_the_roofline_stays(store: Store)
         assert ours <= ratio + 0.01, lane
 
 
+ACROSS = {
+    "b200_sxm": {"gemm bf16": 0.16, "gemm fp8_block": 0.15, "attention prefill": 0.19, "attention decode": 0.11,
+                 "experts": 0.15},
+    # Hopper's prefill attention spends a larger share beyond the roofline than Blackwell's kernels do.
+    "h100_sxm": {"gemm bf16": 0.21, "gemm fp8_block": 0.23, "attention prefill": 0.34, "attention decode": 0.17,
+                 "experts": 0.20},
+}  # fmt: skip
+"""Median error by lane when tables of one architecture answer for the other."""
+
+
 @pytest.mark.parametrize(("measured", "asked"), [("b200_sxm", "h100_sxm"), ("h100_sxm", "b200_sxm")])
-def test_across_architectures_it_is_a_rough_guess(store: Store, measured: str, asked: str) -> None:
-    assert max(ours for ours, _ in errors(store, measured, asked).values()) <= 0.45
+def test_across_architectures_each_lane_is_off_by_what_is_said(store: Store, measured: str, asked: str) -> None:
+    found = {lane: float(ours) for lane, (ours, _) in errors(store, measured, asked).items()}
+    assert found == pytest.approx(ACROSS[measured], abs=0.02)

@@ -35,11 +35,17 @@ def test_an_imbalance_of_one_and_a_half_makes_a_layer_of_experts_one_and_a_half_
     assert skewed / times(shape, [32 * 1024.0]).seconds == pytest.approx(10.99 / 7.32, abs=0.15)
 
 
-@pytest.mark.parametrize("tokens", [4096, 16384])
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        4096,
+        pytest.param(16384, marks=pytest.mark.xfail(strict=True, reason="15.6 times the mean, 20.4 in the tables")),
+    ],
+)
 def test_the_busiest_expert_of_the_power_law_is_as_far_above_the_mean_as_the_tables_are_slower(store, tokens) -> None:
     # One expert a GPU: the table's slowest GPU holds the busiest expert.
     c = store.table("h200_sxm", "sglang", "moe").where(
         dtype="bf16", hidden=7168, inter=2048, top_k=8, experts=256, moe_ep=256, moe_tp=1, tokens=tokens
     ).columns  # fmt: skip
     slow, even = (c["latency_s"][c["distribution"] == d].min() for d in ("power_law_1.2", "balanced"))
-    assert shares_of("power_law", 256, 8).max() * 256 == pytest.approx(slow / even, rel=0.3)
+    assert shares_of("power_law", 256, 8).max() * 256 == pytest.approx(slow / even, rel=0.1)

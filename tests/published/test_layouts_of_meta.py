@@ -25,15 +25,26 @@ def per_gpu(store: Store, model: str, layout: Parallelism) -> float:
 
 
 @pytest.mark.parametrize(
-    ("model", "layout", "published", "band"),
+    ("model", "layout", "published", "tolerance"),
     [
-        (MAVERICK, Parallelism(16), 329 / 618, 0.12),
-        (MAVERICK, Parallelism(8, attn_dp=2, moe_ep=2), 608 / 618, 0.10),
-        (MAVERICK, Parallelism(4, attn_dp=4, moe_ep=4), 899 / 618, 0.25),
-        ("meta-llama/Llama-3.1-405B", Parallelism(16), 84 / 210, 0.15),
+        (MAVERICK, Parallelism(16), 329 / 618, 0.05),
+        (MAVERICK, Parallelism(8, attn_dp=2, moe_ep=2), 608 / 618, 0.08),
+        (MAVERICK, Parallelism(4, attn_dp=4, moe_ep=4), 899 / 618, 0.11),
+        pytest.param(
+            "meta-llama/Llama-3.1-405B",
+            Parallelism(16),
+            84 / 210,
+            0.11,
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="0.54 against 0.40: all-reduces over two hosts take 16.5 of 38.5 ms here, about 30 in the paper",
+            ),
+        ),
     ],
     ids=lambda v: v.split("/")[-1] if isinstance(v, str) else str(v),
 )
-def test_a_layout_over_two_hosts_has_the_published_throughput_relative_to_tp8(store, model, layout, published, band):
+def test_a_layout_over_two_hosts_has_the_published_throughput_relative_to_tp8(
+    store, model, layout, published, tolerance
+):
     ratio = per_gpu(store, model, layout) / per_gpu(store, model, Parallelism(8))
-    assert ratio == pytest.approx(published, abs=band)
+    assert ratio == pytest.approx(published, rel=tolerance)

@@ -39,9 +39,19 @@ def test_aggregated_deployments(answers: list[tuple[Row, Replay]]) -> None:
     ratio = errors(answers, "aggregated")
     assert len(ratio) > 60
     ttft, tpot = np.median(np.abs(ratio - 1), axis=0)
-    assert ttft < 0.21
-    assert tpot < 0.09
-    assert 0.93 < np.median(ratio[:, 1]) < 1.07
+    assert ttft < 0.16
+    assert tpot < 0.065
+    assert 0.95 < np.median(ratio[:, 0]) < 1.05
+    assert 0.97 < np.median(ratio[:, 1]) < 1.05
+
+
+def test_disaggregated_deployments(answers: list[tuple[Row, Replay]]) -> None:
+    # Few of them run at so few requests in flight; prompts and steps of these come out too slow.
+    ratio = errors(answers, "disaggregated")
+    assert len(ratio) >= 5
+    ttft, tpot = np.median(np.abs(ratio - 1), axis=0)
+    assert ttft < 0.31
+    assert tpot < 0.18
 
 
 def test_the_wheels_columns_become_those_of_a_measured_file(tmp_path: Path) -> None:

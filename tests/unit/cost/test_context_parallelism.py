@@ -32,7 +32,8 @@ def test_a_long_prompt_takes_almost_its_share_of_the_time(step, model: str) -> N
     layouts = [Parallelism(2, cp=cp, moe_ep=1 if model == LLAMA else 2 * cp) for cp in (1, 4)]
     alone, four = (float(step(model, layout).prefill(1, ISL).seconds) for layout in layouts)
     # GEMMs of 64K rows are a little slower a row than of 16K; experts run on other kernels where they are spread.
-    assert (0.24 if model == LLAMA else 0.2) < four / alone < (0.26 if model == LLAMA else 0.35)
+    low, high = {LLAMA: (0.24, 0.26), DEEPSEEK: (0.27, 0.30), QWEN: (0.32, 0.35)}[model]
+    assert low < four / alone < high
 
 
 def test_attention_and_weights_are_shared_and_keys_are_gathered(step) -> None:
@@ -72,7 +73,7 @@ def test_experts_see_the_tokens_of_all_groups(step) -> None:
         with_cp = step(QWEN, layout).breakdown("prefill", 1, ISL)
         alone = step(QWEN, Parallelism(8, moe_ep=layout.moe_ep)).breakdown("prefill", 1, ISL)
         assert exchange in with_cp and exchange not in alone
-        assert with_cp["experts"].seconds == pytest.approx(float(alone["experts"].seconds), rel=0.35)
+        assert with_cp["experts"].seconds == pytest.approx(float(alone["experts"].seconds))
 
 
 def test_a_gpu_holds_its_share_of_the_cache_and_one_layer_whole(store: Store) -> None:

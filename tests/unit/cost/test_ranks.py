@@ -57,7 +57,7 @@ def test_a_lone_prompt_keeps_one_rank_busy_and_eight_prompts_all_of_them(store: 
 
 
 def test_chunks_of_a_latent_prompt_project_all_earlier_keys_again(store: Store) -> None:
-    # arXiv 2506.05508 (papers.md 2.4): the extra work over n chunks is (n - 1)/2 times one pass of the up-projection.
+    # arXiv 2506.05508: the extra work over n chunks is (n - 1)/2 times one pass of the up-projection.
     latent = step(store, Parallelism(8))
     keys = sum(op.grid[0] for op in latent.operators if op.sees == "prompt keys")
     assert np.any(keys)

@@ -27,18 +27,19 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_nine_gpus_and_three_engines_are_shipped(store: Store) -> None:
-    measured = [gpu for gpu in store.gpus() if not store.gpu(gpu).kernels_of]
-    assert len(measured) == 9
-    for gpu in measured:
-        assert {"trtllm", "vllm", "sglang", "nccl"} <= set(store.engines(gpu))
+def test_a_gpu_is_a_folder_and_an_engine_of_it_a_folder_with_tables(store: Store) -> None:
+    assert set(store.gpus()) == {path.parent.name for path in OWN.glob("*/gpu.yaml")}
+    for gpu in store.gpus():
+        assert set(store.engines(gpu)) == {path.parent.name for path in OWN.glob(f"{gpu}/*/*.parquet")}
 
 
-def test_a_gpu_without_tables_names_one_that_has_them(store: Store) -> None:
-    derived = [gpu for gpu in store.gpus() if store.gpu(gpu).kernels_of]
-    assert derived == ["h20_sxm"]
-    assert not store.engines("h20_sxm")
-    assert store.engines(store.gpu("h20_sxm").kernels_of)
+def test_a_gpu_has_tables_or_names_one_that_has_them(store: Store) -> None:
+    for gpu in store.gpus():
+        kernels_of = store.gpu(gpu).kernels_of
+        assert bool(store.engines(gpu)) != bool(kernels_of)
+        measured = kernels_of or gpu
+        # Collectives, and the kernels of one engine that shares them with the others or of each.
+        assert {"nccl"} < set(store.engines(measured))
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda p: "/".join(p.parts[-3:]))

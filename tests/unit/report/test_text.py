@@ -143,3 +143,8 @@ def test_the_words_of_the_answer_stay_true_without_bands(write_scenario: Callabl
     text = str(ps.sweep(path, ps.Store(calibrations={})))
     assert len(sections(text)) == 4
     assert all(row["lo"] is None for section in sections(text) for row, _ in section.rows)
+
+
+def test_the_example_of_the_readme_is_what_is_printed(quickstart: ps.Sweep) -> None:
+    (example,) = re.findall(r"```\n(ISL .*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert example in str(quickstart)

@@ -94,5 +94,6 @@ def test_cache_counts_are_those_of_the_prompts(simulated, tmp_path: Path) -> Non
     answer = simulated(TRACE)
     gpu = answer.summary["kv_cache"]["gpu"]
     assert (gpu["lookups"], gpu["hits"]) == (8, 2)
+    assert "prefix cache, gpu: 25% of 8 blocks were there" in str(answer)
     assert gpu["hit_share"] == 0.25
     assert answer.summary["cached_tokens"] == 1024
