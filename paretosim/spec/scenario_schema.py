@@ -49,7 +49,7 @@ from .yaml_marks import REFUSED, Marked
 
 Gpus = Annotated[list[Text], Field(strict=True, min_length=1), AfterValidator(once)]
 _GPUS = TypeAdapter(Gpus)
-_RATIOS = TypeAdapter(Annotated[list[Positive], Field(strict=True, min_length=1)])
+_RATIOS = TypeAdapter(Annotated[list[Annotated[float, Field(gt=0, le=4096)]], Field(strict=True, min_length=1)])
 
 
 class _WorkersByPhase(Keys):

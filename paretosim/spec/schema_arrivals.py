@@ -52,7 +52,7 @@ class _Poisson(_Arrivals):
 
 class _Gamma(_Arrivals):
     rate_req_s: Positive
-    cv: Annotated[float, Field(gt=0, le=100)]
+    cv: Annotated[float, Field(ge=0.001, le=100)]
 
     def arrivals(self) -> Arrivals:
         return Gamma(self.rate_req_s, self.cv)

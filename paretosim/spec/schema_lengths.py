@@ -47,7 +47,7 @@ class _Cut(Keys):
 
 class _Normal(_Cut):
     mean: Positive
-    std: Positive
+    std: Annotated[float, Field(ge=0.001, allow_inf_nan=False)]
 
     def lengths(self) -> Lengths:
         return self.checked(Normal, self.mean, self.std)
@@ -67,7 +67,7 @@ class _Lognormal(_Cut):
 
 class _Histogram(Keys):
     lengths_: Annotated[list[Whole], Field(min_length=1, alias="lengths"), AfterValidator(once)]
-    weights: Annotated[list[Positive], Field(min_length=1)]
+    weights: Annotated[list[Annotated[float, Field(gt=0, le=1e12)]], Field(min_length=1)]
 
     def lengths(self) -> Lengths:
         if len(self.lengths_) != len(self.weights):

@@ -11,7 +11,7 @@ from .arrivals import ClosedLoop, Trace
 from .lengths import Fixed, Lengths, nominal
 from .schema_arrivals import ArrivalsKey, NotNegative
 from .schema_lengths import AnswerLengths, PromptLengths, Turns
-from .schema_values import ABSENT, Keys, Positive, Text, Whole, problem, problems_at
+from .schema_values import ABSENT, LARGEST, Keys, Positive, Text, Whole, problem, problems_at
 from .workload import Mix, PrefixGroups, Sessions, Workload
 from .yaml_marks import REFUSED
 
@@ -25,7 +25,7 @@ class _Mix(Keys):
     osl: AnswerLengths
     weight: Positive = 1.0
     name: Text = ABSENT
-    priority: int = 0
+    priority: Annotated[int, Field(ge=-LARGEST, le=LARGEST)] = 0
 
     def mix(self) -> Mix:
         return Mix(

@@ -163,7 +163,20 @@ WRONG = [
     (arrivals("kind: poisson, rate_req_s: .inf"), "7:29: arrivals.rate_req_s: must be a finite number, not inf"),
     (arrivals("kind: poisson, rate_req_s: 5, cv: 2"), "7:44: arrivals.cv: unknown key"),
     (arrivals("kind: gamma, rate_req_s: 5"), "7:3: arrivals.cv: is required"),
-    (arrivals("kind: gamma, rate_req_s: 5, cv: 0"), "7:42: arrivals.cv: must be above 0, not 0"),
+    (arrivals("kind: gamma, rate_req_s: 5, cv: 0"), "7:42: arrivals.cv: must be at least 0.001, not 0"),
+    (arrivals("kind: gamma, rate_req_s: 5, cv: 1.0e-200"), "7:42: arrivals.cv: must be at least 0.001, not 1e-200"),
+    (
+        "  mixes: [{isl: {normal: {mean: 8, std: 1.0e-300}}, osl: 4}]\n",
+        "6:36: mixes.0.isl.normal.std: must be at least 0.001, not 1e-300",
+    ),
+    (
+        "  mixes: [{isl: {histogram: {lengths: [1, 2], weights: [1.0e+308, 1]}}, osl: 4}]\n",
+        "6:57: mixes.0.isl.histogram.weights.0: must be at most 1000000000000.0, not 1e+308",
+    ),
+    (
+        f"  mixes: [{{isl: 8, osl: 4, priority: {10**30}}}]\n",
+        "6:28: mixes.0.priority: must be at most 2147483647, not 1000",
+    ),
     (arrivals("kind: closed_loop, concurrency: 0"), "7:33: arrivals.concurrency: must be at least 1, not 0"),
     (arrivals("kind: closed_loop, concurrency: 2, ramp_s: -1"), "7:49: arrivals.ramp_s: must be at least 0, not -1"),
     (
