@@ -19,6 +19,7 @@ NOT_MODELLED = {
     "bamba": "Mamba-2 layers beside attention layers that are listed by index",
     "falcon_h1": "layers with attention and Mamba-2 heads side by side",
     "falcon_mamba": "Mamba-1 layers",
+    "gemma3": "SigLIP image encoders",
     "gemma3n_text": "layers with embeddings of their own",
     "gemma4_text": "layers with embeddings and key widths of their own",
     "jamba": "Mamba-1 layers",
