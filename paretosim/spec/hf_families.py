@@ -21,7 +21,7 @@ NOT_MODELLED = {
     "falcon_mamba": "Mamba-1 layers",
     "gemma3": "SigLIP image encoders",
     "gemma3n_text": "layers with embeddings of their own",
-    "gemma4_text": "layers with embeddings and key widths of their own",
+    "gemma4_text": "full-attention layers with heads and widths of their own",
     "jamba": "Mamba-1 layers",
     "lfm2": "short-convolution layers",
     "lfm2_moe": "short-convolution layers",
