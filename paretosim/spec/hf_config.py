@@ -38,8 +38,9 @@ def read_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     problems: list[Problem] = []
     top = Keys(config, "", where, problems)
     text = top.child("text_config") if top.has("text_config") else top
-    if why := NOT_MODELLED.get(family(text)):
-        raise InputError(Problem(f"{text.prefix}model_type", f"{family(text)}: {why} are not modelled", where))
+    for keys in (top, text):
+        if why := NOT_MODELLED.get(family(keys)):
+            raise InputError(Problem(f"{keys.prefix}model_type", f"{family(keys)}: {why} are not modelled", where))
     hidden, count, mtp = text.number("hidden_size"), text.number("num_hidden_layers"), _mtp_layers(text)
     attention, ffn, tied = _attention(text, count), _ffn(text, count), family(text) in TIED
     groups = Counter(zip(attention, ffn, strict=True))

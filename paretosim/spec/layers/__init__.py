@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TypeAlias, get_args
 
 from .answers import AttentionKind, FeedForwardKind, Tokens
-from .blocks import BlockKind
 from .compressed import CompressedAttention
 from .dense import DenseFfn
 from .experts import MoeFfn
@@ -29,7 +28,7 @@ Attention: TypeAlias = (
 )
 """Every kind of attention, and what stands in its place, in the order in which a configuration is asked for them."""
 BlockAttention: TypeAlias = MlaAttention | CompressedAttention
-"""Kinds whose whole block, projections included, is one measured operator."""
+"""Kinds whose whole block, projections included, is one operator; `paretosim.cost.block_work` asks them more."""
 Ffn: TypeAlias = MoeFfn | DenseFfn
 """Every kind of feed-forward block, in that order."""
 
@@ -37,11 +36,9 @@ ATTENTION_KINDS: tuple[type[Attention], ...] = get_args(Attention)
 FFN_KINDS: tuple[type[Ffn], ...] = get_args(Ffn)
 
 
-def _complete(
-    attention: Attention, block: BlockAttention, ffn: Ffn
-) -> tuple[AttentionKind, BlockKind, FeedForwardKind]:
+def _complete(attention: Attention, ffn: Ffn) -> tuple[AttentionKind, FeedForwardKind]:
     """A kind that leaves an answer out does not type-check here."""
-    return attention, block, ffn
+    return attention, ffn
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,15 @@ class FeedForwardKind(Protocol):
         """Elements that a token has in flight on one GPU."""
 
 
+class PromptPairs(NamedTuple):
+    """Query-key pairs of one causal prompt: those whose number grows with its square, those beyond a window or
+    selection, which grow with its length, and those that the indexer scores."""
+
+    near: Tokens
+    far: Tokens
+    scored: Tokens
+
+
 class Recurrent(ABC):
     """Answers of every kind that keeps a state of each head instead of a cache: nothing grows with the context."""
 

@@ -9,8 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..hf_keys import Keys
-from .answers import Number, Tokens, attended_pairs, not_divided
-from .blocks import PromptPairs
+from .answers import Number, PromptPairs, Tokens, attended_pairs, not_divided
 from .indexer import Indexer
 
 
@@ -122,15 +121,15 @@ class CompressedAttention:
         return self.head_dim
 
     def pair_width(self, absorbed: bool) -> int:
-        """Over the entry, which is key and value."""
+        """Multiplications of one query and entry, per head: the entry is key and value."""
         return 2 * self.head_dim
 
     def row_width(self, absorbed: bool) -> int:
-        """Query and output."""
+        """Elements of a token in and out of the kernel, per head: query and output."""
         return 2 * self.head_dim
 
     def scored_keys(self, context: Tokens) -> Tokens:
-        """Those of complete entries."""
+        """Keys that the indexer scores for the last token: those of complete entries."""
         return context // self.ratio
 
     def prompt_pairs(self, isl: Tokens) -> PromptPairs:

@@ -9,8 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..hf_keys import Keys
-from .answers import Number, Tokens, attended_pairs, not_divided
-from .blocks import PromptPairs
+from .answers import Number, PromptPairs, Tokens, attended_pairs, not_divided
 from .indexer import Indexer
 from .named import layer_types
 
@@ -88,7 +87,7 @@ class MlaAttention:
 
     @property
     def expands_prompts(self) -> bool:
-        """Attention over selected tokens works on the latents."""
+        """Whether prefill expands latents to keys and values; attention over selected tokens works on the latents."""
         return self.indexer is None
 
     @property
@@ -112,15 +111,15 @@ class MlaAttention:
         return self.kv_lora * self.heads * (self.nope_dim + self.v_dim)
 
     def pair_width(self, absorbed: bool) -> int:
-        """Over latents, or over keys with and without RoPE and values."""
+        """Multiplications of one query and key, per head: over latents, or over expanded keys and values."""
         return 2 * self.kv_lora + self.rope_dim if absorbed else self.nope_dim + self.rope_dim + self.v_dim
 
     def row_width(self, absorbed: bool) -> int:
-        """Latent query and output with the RoPE query, or query, key, value and output."""
+        """Elements of a token in and out of the kernel, per head: latent or expanded."""
         return 2 * self.kv_lora + self.rope_dim if absorbed else 2 * (self.nope_dim + self.rope_dim + self.v_dim)
 
     def scored_keys(self, context: Tokens) -> Tokens:
-        """All of them."""
+        """Keys that the indexer scores for the last token: all of them."""
         return context
 
     def prompt_pairs(self, isl: Tokens) -> PromptPairs:

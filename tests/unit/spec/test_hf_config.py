@@ -182,6 +182,13 @@ def test_a_period_counts_as_a_repetition_only_beside_the_list_that_it_repeats(tm
     assert [g.count for g in alone(tmp_path, QWEN3_NEXT | {"layer_types": types}).layers] == [24, 24]
 
 
+def test_a_pattern_in_letters_is_passed_over_beside_the_list_that_it_repeats(tmp_path):
+    types = ["sliding_attention"] * 3 + ["full_attention"]
+    spec = read(tmp_path, sliding_window=128, sliding_window_pattern="LLLG", layer_types=types)
+    assert {g.attention.window: g.count for g in spec.layers} == {128: 3, 0: 1}
+    assert "must be a whole number" in refused(tmp_path, sliding_window_pattern="LLLG")["sliding_window_pattern"]
+
+
 def test_the_selection_of_glm_5_2_is_read_from_its_period_as_from_its_list(tmp_path):
     config = json.loads((CATALOG_FOLDER / "zai-org--GLM-5.2.json").read_text())["config"]
     by_list = alone(tmp_path, config)
@@ -241,6 +248,9 @@ def test_a_family_that_is_not_modelled_is_named_in_one_line(tmp_path):
     unknown = refused(tmp_path, model_type="unheard_of", **strange)
     assert list(unknown) == ["model_type"]
     assert "unheard_of: this family is not modelled (mamba_conv, mamba_head_dim" in unknown["model_type"]
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3", "text_config": GEMMA_3}))
+    with pytest.raises(InputError, match=r"model_type: gemma3: SigLIP image encoders are not modelled"):
+        load_model(tmp_path)
     assert "delete" not in known["model_type"] + unknown["model_type"]
 
 
