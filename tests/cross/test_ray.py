@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,20 +17,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from paretosim.designs.execute import Spent, run_tasks
-from paretosim.designs.journal import Journal
-from paretosim.designs.ray_cluster import Tasks
 
 import paretosim as ps
 from paretosim.designs.engines import Engines
 from paretosim.designs.space import DesignSpace
 from paretosim.designs.tasks import Evaluate
+from paretosim.execution.executor import ExecutionOptions, Executor
+from paretosim.execution.journal import Journal
+from paretosim.execution.ray_cluster import RayTasks
+from paretosim.measured.validation import validate
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.precision import Precision
 from paretosim.spec.scenario import Hardware, Space
 from paretosim.spec.workload import Mix, Slo
 from tests.conftest import ROOT
+from tests.measured_rows import write_rows
+from tests.stopping import PATIENCE_S
 
 STORE = 100 * 2**20
 
@@ -68,26 +72,32 @@ class Task:
         return str(self.number)
 
 
+FREE = 6  # tasks that do not wait at the gate
+
+
 @dataclass(frozen=True)
-class Slow:
-    """Squares numbers, slowly; notes which node is at it; kills its worker once at `deadly`."""
+class Gated:
+    """Squares numbers, notes its node; kills its worker once at `deadly`; from `FREE` on waits for a file."""
 
     notes: Path
-    deadly: int = -1
+    gate: Path
+    deadly: int
 
     def __call__(self, task: Task) -> int:
         import ray
 
         with (self.notes / task.key).open("a") as file:
             file.write(f"{ray.get_runtime_context().get_node_id()}\n")
-        time.sleep(0.2)
         if task.number == self.deadly and len(self.tries(task.number)) == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+        while task.number >= FREE and not self.gate.exists():
+            time.sleep(0.01)
         return task.number**2
 
     def tries(self, number: int) -> list[str]:
         """Node of each attempt."""
-        return (self.notes / str(number)).read_text().split()
+        path = self.notes / str(number)
+        return path.read_text().split() if path.exists() else []
 
     def packed(self, answer: int) -> dict[str, np.ndarray]:
         return {"square": np.array(answer)}
@@ -110,22 +120,78 @@ def test_the_frontier_is_the_serial_ones_byte_for_byte(nodes, quickstart: ps.Swe
 def test_a_killed_worker_and_a_lost_node_cost_only_their_tasks(nodes, tmp_path: Path) -> None:
     from ray import cloudpickle
 
-    cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["Slow"]))
-    work, tasks, lost = Slow(tmp_path, deadly=4), [Task(n) for n in range(40)], []
+    cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["Gated"]))
+    (tmp_path / "notes").mkdir()
+    work, tasks = Gated(tmp_path / "notes", tmp_path / "gate", deadly=4), [Task(n) for n in range(24)]
+    lost = nodes.nodes[-1]
+    before: list[list[str]] = []
 
-    def tell(done: int, total: int, what: str) -> None:
-        if done == 12 and not lost:
-            lost.append(nodes.nodes.pop())
-            nodes.remove_node(lost[0], allow_graceful=False)
+    def lose_a_node_at_work(done: int, total: int, what: str) -> None:
+        if done != FREE - 1:  # the last one may be the deadly task, whose turn comes after the gate
+            return
+        # All workers come to the gate, those of this node too: whenever that is.
+        while not any(lost.node_id in work.tries(n) for n in range(FREE, len(tasks))):
+            time.sleep(0.01)
+        nodes.remove_node(nodes.nodes.pop(), allow_graceful=False)
+        before.extend(work.tries(n) for n in range(len(tasks)))
+        work.gate.touch()
 
-    answers = run_tasks(work, tasks, Tasks(), Journal(None, "x"), tell, Spent(), "squares")
-    assert answers == [n**2 for n in range(40)]
-    assert len(work.tries(4)) >= 2
-    (gone,) = (node.node_id for node in lost)
-    assert any(gone in work.tries(n) for n in range(12))  # it was at work, and did nothing of the second half
-    assert not any(gone in work.tries(n) for n in range(20, 40))
-    # The task that died, the two that its worker and the one that the node held: all others ran once.
-    assert sum(len(work.tries(n)) > 1 for n in range(40)) <= 4
+    executor = Executor("ray", RayTasks(), Journal(None, "x"), lose_a_node_at_work)
+    assert executor.run(work, tasks, "squares") == [n**2 for n in range(len(tasks))]
+    after = [work.tries(n) for n in range(len(tasks))]
+    assert len(after[work.deadly]) > 1
+    held = [n for n in range(FREE, len(tasks)) if lost.node_id in before[n]]
+    assert all(len(after[n]) > 1 for n in held)
+    assert sum(tries.count(lost.node_id) for tries in after) == sum(tries.count(lost.node_id) for tries in before)
+    assert all(len(after[n]) == 1 for n in range(len(tasks)) if n not in (*held, work.deadly))
+
+
+def test_certified_and_predicted_tables_are_the_serial_ones(nodes, tmp_path: Path) -> None:
+    scenario = tmp_path / "s.yaml"
+    scenario.write_text(
+        "{name: s, model: meta-llama/Llama-3.1-8B, precision: fp8, engine: vllm, hardware: [h200_sxm], "
+        "workload: {mixes: [{isl: 2048, osl: 32}]}, slo: {ttft_s: 2, tpot_s: 0.05}, "
+        "space: {tp: [1], batch: [16], workers: [1], max_gpus: 2}}"
+    )
+    answer = ps.sweep(scenario, executor="serial")
+    assert answer.certify(executor="ray").to_csv() == answer.certify(executor="serial").to_csv()
+    rows = write_rows(tmp_path)
+    one, other = (validate(rows, Store(), ExecutionOptions(name)).predictions for name in ("serial", "ray"))
+    assert one.to_csv() == other.to_csv()
+
+
+OURS = """
+import os, subprocess, sys
+import ray
+from paretosim.execution.ray_cluster import ray_runner
+TASK = "print(ray.get(ray.remote(lambda: 'RAN').remote()))"
+DRIVER = f"import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False); {TASK}"
+def driver(code, *argv, **environment):
+    return subprocess.run([sys.executable, "-c", code, *argv], env=environment, capture_output=True, text=True)
+before = dict(os.environ)
+for _ in range(2):  # one process may start several clusters, each with a token of its own
+    with ray_runner(None, 1):
+        address, token = ray.get_runtime_context().gcs_address, os.environ["RAY_AUTH_TOKEN"]
+        assert ray.get(ray.remote(lambda: 1).remote()) == 1
+        stranger = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
+        for mode in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token[::-1]}):
+            run = driver(DRIVER, address, **stranger, **mode)
+            assert run.returncode != 0 and "RAN" not in run.stdout, run.stdout
+            assert "uthenticat" in run.stderr, run.stderr
+    assert "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_MODE" not in os.environ
+run = driver(f"import ray; ray.init(num_cpus=1, include_dashboard=False); {TASK}", **stranger, RAY_AUTH_MODE="disabled")
+assert "RAN" in run.stdout, run.stderr  # the stranger can run something where it may
+print("refused")
+"""
+
+
+def test_a_stranger_cannot_run_code_on_a_cluster_of_our_own(tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment |= {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
+    run = subprocess.run(
+        [sys.executable, "-c", OURS], env=environment, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert run.stdout.splitlines()[-1:] == ["refused"], run.stderr
 
 
 def test_profiles_travel_with_the_work(tmp_path: Path) -> None:
@@ -151,8 +217,11 @@ def test_profiles_travel_with_the_work(tmp_path: Path) -> None:
 
 
 def test_no_cluster_at_an_address_is_said_in_one_line() -> None:
-    command = [sys.executable, "-m", "paretosim", "sweep", "scenarios/quickstart.yaml", "--ray-address", "127.0.0.1:1"]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: no other process can take it meanwhile
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        command = [sys.executable, "-m", "paretosim", "sweep", "scenarios/quickstart.yaml", "--ray-address", address]
+        run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S)
     assert run.returncode == 1
-    assert "no Ray cluster at 127.0.0.1:1" in run.stderr
+    assert f"no Ray cluster at {address}" in run.stderr
     assert "Traceback" not in run.stderr
