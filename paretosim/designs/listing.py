@@ -8,21 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..analytic.rate_match import served_req_s
-from ..profiles.grid import Floats
 from .blend import BLEND
 from .cross import Cross, Pair
 from .objectives import Goal
 from .run import SweepResult
 from .sides import Side
 from .space import Ints, Pool
-from .table import OF_ENGINE, MixPoints
+from .table import OF_ENGINE, Columns, MixPoints, delivered
 
 ENGINE_COLUMNS = tuple(f"{pool}_{name}" for pool in ("prefill", "decode") for name in ("workers", *OF_ENGINE))
 FLOATS = ("interactivity_tok_s_user", "throughput_tok_s_gpu", "ttft_s", "tpot_s", "request_rate_s")
 WORDS = ("mix", "serving", "prefill_gpu", "decode_gpu")
 COLUMNS = ("mix", "serving", *FLOATS, "gpus", *ENGINE_COLUMNS, "design_id")
 ABSENT = -1  # of a colocated design's prefill columns
-Columns = dict[str, np.ndarray]
 
 
 def words(result: SweepResult) -> dict[str, tuple[str, ...]]:
@@ -57,7 +55,7 @@ def _colocated(result: SweepResult, points: MixPoints) -> Iterator[Columns]:
     side = Side.of(gpus, found, found.tpot_s, able, workers, space.max_gpus + 1)
     nothing = np.full(len(side), ABSENT, np.int32)
     yield {
-        **_numbers(side.latency_s, side.rate_req_s, side.gpus, found.ttft_s[side.point], points.osl),
+        **_narrow(delivered(found.ttft_s[side.point], side.latency_s, side.rate_req_s, points.osl, side.gpus)),
         **{name: nothing for name in ENGINE_COLUMNS if name.startswith("prefill_")},
         **_Engines.of(space.colocated, words(result)["decode_gpu"]).columns("decode", side),
         "design_id": space.index("colocated", side.point, side.worker),
@@ -85,17 +83,15 @@ def _disaggregated(result: SweepResult, points: MixPoints) -> Iterator[Columns]:
             rows, columns, index = rows.take(keep), columns.take(keep), index[keep]
         rate = served_req_s(rows.rate_req_s, columns.rate_req_s)
         yield {
-            **_numbers(columns.latency_s, rate, rows.gpus + columns.gpus, rows.latency_s, points.osl),
+            **_narrow(delivered(rows.latency_s, columns.latency_s, rate, points.osl, rows.gpus + columns.gpus)),
             **of_p.columns("prefill", rows),
             **of_d.columns("decode", columns),
             "design_id": index,
         }
 
 
-def _numbers(tpot_s: Floats, rate: Floats, gpus: Ints, ttft_s: Floats, osl: float) -> Columns:
-    values = (1 / tpot_s, rate * osl / gpus, ttft_s, tpot_s, rate)
-    narrow = {name: value.astype(np.float32) for name, value in zip(FLOATS, values, strict=True)}
-    return narrow | {"gpus": gpus.astype(np.int32)}
+def _narrow(columns: Columns) -> Columns:
+    return {name: values.astype(np.int32 if name == "gpus" else np.float32) for name, values in columns.items()}
 
 
 @dataclass(frozen=True, slots=True)

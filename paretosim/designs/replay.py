@@ -7,11 +7,14 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from ..spec.arrivals import Arrivals, ClosedLoop, Constant, Diurnal, Gamma, Mmpp, Poisson, Trace
+from ..spec.kv_cache import KvCacheSpec
 from ..spec.scenario import Scenario
 from ..spec.simulation import Simulation
-from ..spec.workload import Mix
+from ..spec.workload import Mix, PrefixGroups
 from .deployment import of_row
 
+BLOCKS = 128
+"""Hashed blocks of a mean prompt: what is cached of it is right to less than one of them."""
 Row = Mapping[str, Any]
 """One design under the columns of ``frontier.csv``."""
 
@@ -49,9 +52,15 @@ def simulation_of(scenario: Scenario, row: Row, mix: Mix, arrivals: Arrivals, re
     workload = replace(
         scenario.workload, mixes=(mix,), arrivals=arrivals, requests=requests, duration_s=None, sessions=None
     )  # fmt: skip
+    deployment = of_row(row)
+    if share := workload.prefix_hit_rate:
+        # The share that the sweep takes to be cached: every prompt begins like all others.
+        block_tokens = max(1, mix.isl // BLOCKS)
+        workload = replace(workload, groups=PrefixGroups(1, share), block_tokens=block_tokens)
+        deployment = replace(deployment, kv_cache=KvCacheSpec())
     return Simulation(
         name=f"{scenario.name}-{row['design_id']}",
-        deployment=of_row(row),
+        deployment=deployment,
         workload=workload,
         slo=scenario.slo,
         step_time=None,

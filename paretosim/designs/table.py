@@ -103,7 +103,7 @@ def _colocated(
     count = workers * space.colocated.engine_gpus()[at]
     rate = found.rate_req_s[at] * workers
     return {
-        **_latencies(found.ttft_s[at], found.tpot_s[at], rate, points.osl, count),
+        **delivered(found.ttft_s[at], found.tpot_s[at], rate, points.osl, count),
         **_pool("decode", space.colocated, at, workers),
         "scheduler": texts_of(found.mixing_kind[at], found.mixing_size[at]),
         "memory_gib_per_gpu_decode": found.memory_bytes[at] / GIB,
@@ -135,7 +135,7 @@ def _disaggregated(
         return _fact(gpus, engine_p["gpu"], key) * gpus_p + _fact(gpus, engine_d["gpu"], key) * gpus_d
 
     return {
-        **_latencies(prefill.ttft_s[p], decode.tpot_s[d], rate, points.osl, count),
+        **delivered(prefill.ttft_s[p], decode.tpot_s[d], rate, points.osl, count),
         "ctx_gen_ratio": gpus_p / gpus_d,
         **_pool("prefill", space.prefill, p, workers_p),
         **_pool("decode", space.decode, d, workers_d),
@@ -149,7 +149,15 @@ def _disaggregated(
     }
 
 
-def _latencies(ttft_s: Floats, tpot_s: Floats, rate: Floats, osl: float, gpus: Ints) -> dict[str, np.ndarray]:
+def delivered(ttft_s: Floats, tpot_s: Floats, rate: Floats, osl: float, gpus: Ints) -> Columns:
+    """What designs deliver, and on how many GPUs.
+
+    Parameters
+    ----------
+    ttft_s, tpot_s, rate : latencies, and requests a second of all engines, arrays (n,).
+    osl : output tokens of a request.
+    gpus : of all engines, array (n,).
+    """
     return {
         "interactivity_tok_s_user": 1 / tpot_s,
         "throughput_tok_s_gpu": rate * osl / gpus,

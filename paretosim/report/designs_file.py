@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..designs.listing import ABSENT, COLUMNS, FLOATS, WORDS, Columns, listed, words
+from ..designs.listing import ABSENT, COLUMNS, FLOATS, WORDS, listed, words
 from ..designs.run import SweepResult
+from ..designs.table import Columns
 from ..execution.task import ProgressCallback
 
 ROWS_A_GROUP = 1 << 20

@@ -16,6 +16,7 @@ from ..designs.points import Points
 from ..designs.run import SweepResult
 from ..designs.table import MixPoints
 from ..profiles.grid import Floats
+from ..spec.scheduling import Chunked, Mixing, read_mixing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,14 +90,13 @@ def attention_dp_fall(one: SweepResult) -> float:
 
 def chunked_share(one: SweepResult) -> float:
     """Share of the colocated front that carries slices of prompts on decode steps."""
-    return float(_mode(one, "colocated")[1]["scheduler"].str.startswith("chunked").mean())
+    settings = _settings(one)
+    return sum(isinstance(setting, Chunked) for setting in settings) / len(settings) if settings else np.nan
 
 
 def smallest_chunk(one: SweepResult) -> float:
     """Prompt tokens of the smallest slice that a decode step of the colocated front carries."""
-    names = _mode(one, "colocated")[1]["scheduler"].astype(str)
-    sizes = [int(name.removeprefix("chunked ")) for name in names if name.startswith("chunked ")]
-    return float(min(sizes)) if sizes else np.nan
+    return float(min((s.chunk_tokens for s in _settings(one) if isinstance(s, Chunked)), default=np.nan))
 
 
 def colocated_tok_s_gpu(one: SweepResult) -> float:
@@ -210,6 +210,11 @@ def _engine_rate(one: SweepResult, name: str) -> float:
     points = _pool(one, name)
     rate = points.rate_req_s / getattr(one.space, name).engine_gpus()
     return float(rate[points.feasible].max(initial=0)) or np.nan
+
+
+def _settings(one: SweepResult) -> list[Mixing]:
+    """How each engine of the colocated front mixes the phases."""
+    return [read_mixing(text) for text in _mode(one, "colocated")[1]["scheduler"].astype(str)]
 
 
 def _mode(one: SweepResult, serving: str) -> tuple[Front, pd.DataFrame]:

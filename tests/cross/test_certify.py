@@ -105,30 +105,33 @@ model: meta-llama/{model}
 precision: fp8
 engine: {engine}
 hardware: [h200_sxm]
-workload: {{mixes: [{{isl: {isl}, osl: 256, name: chat}}], arrivals: {{kind: constant, rate_req_s: 1}}, requests: 9}}
+workload: {{mixes: [{{isl: {isl}, osl: 256, name: chat}}], {traffic}}}
 space: {{serving: [{serving}], tp: [1], pp: [{pp}], batch: [1], workers: [1], {more}}}
 """
 
 
 @pytest.mark.parametrize(
-    ("model", "engine", "isl", "serving", "pp", "more"),
+    ("model", "engine", "isl", "serving", "pp", "more", "hit"),
     [
-        ("Llama-3.1-8B", "vllm", 2048, "disaggregated", 1, ""),
-        ("Llama-3.1-8B", "sglang", 2048, "colocated", 1, ""),
-        ("Llama-3.1-8B", "trtllm", 32768, "disaggregated", 1, ""),
-        ("Llama-3.1-70B", "trtllm", 32768, "disaggregated", 4, "cpp_chunk: [1024]"),
-        ("Llama-3.1-70B", "vllm", 16384, "disaggregated", 2, "cpp_chunk: [4096]"),
+        ("Llama-3.1-8B", "vllm", 2048, "disaggregated", 1, "", 0.0),
+        ("Llama-3.1-8B", "sglang", 2048, "colocated", 1, "", 0.0),
+        ("Llama-3.1-8B", "trtllm", 32768, "disaggregated", 1, "", 0.0),
+        ("Llama-3.1-8B", "vllm", 8192, "colocated", 1, "", 0.5),
+        ("Llama-3.1-70B", "trtllm", 32768, "disaggregated", 4, "cpp_chunk: [1024]", 0.0),
+        ("Llama-3.1-70B", "vllm", 16384, "disaggregated", 2, "cpp_chunk: [4096]", 0.0),
     ],
 )
 def test_a_replay_without_queues_takes_as_long_as_the_sweep_says(
-    tmp_path: Path, model: str, engine: str, isl: int, serving: str, pp: int, more: str
+    tmp_path: Path, model: str, engine: str, isl: int, serving: str, pp: int, more: str, hit: float
 ) -> None:
     """Evenly spaced requests on engines of one place: nobody queues at load 0.3, and what runs is the sweep's batch.
 
     Beside it a client waits for its own lag, and the second token of a disaggregated answer for the hand-over.
     """
     path = tmp_path / "s.yaml"
-    path.write_text(ALONE.format(model=model, engine=engine, isl=isl, serving=serving, pp=pp, more=more))
+    traffic = f"arrivals: {{kind: constant, rate_req_s: 1}}, requests: 9, prefix: {{hit_rate: {hit}}}"
+    keys = {"model": model, "engine": engine, "isl": isl, "serving": serving, "pp": pp, "more": more}
+    path.write_text(ALONE.format(traffic=traffic, **keys))
     answer = ps.sweep(path)
     fitted = answer.store.engine(engine).calibration
     assert fitted.host.step_s > 1e-6 or fitted.host.launch_s > 1e-6
