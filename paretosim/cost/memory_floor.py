@@ -8,6 +8,7 @@ whatever else an engine does: recurrent states, drafts, and routed experts beyon
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -58,21 +59,32 @@ class MemoryFloor:
 
     def seconds(self, rank: Floats, context: Floats) -> Floats:
         """Least step of a rank's sequences at a context (arrays; the last axis of a stack's is that of its layouts)."""
-        floor: Floats = self.weights_s + rank * self._of_sequence(context)
+        if context.ndim == 0 or context.size == 1:
+            return self.mean(rank, context.item(), context.item())
+        at, layouts = doubling_cell(len(CONTEXTS), context), len(self.sequence_s)
+        each: Floats = linear(self.sequence_s.reshape(1, -1), at if layouts == 1 else at.of(np.arange(layouts)))[0]
+        floor: Floats = self.weights_s + rank * each
         return floor
 
-    def mean(self, rank: Floats, contexts: Floats) -> Floats:
-        """Mean of `seconds` from the first to the last of some contexts (m,), between which it is linear."""
-        each = self._of_sequence(contexts if len(self.sequence_s) == 1 else contexts[:, None])
-        span = contexts[-1] - contexts[0]
-        floor: Floats = self.weights_s + rank * (np.trapezoid(each, contexts, axis=0) / span if span > 0 else each[0])
+    def mean(self, rank: Floats, first: float, last: float) -> Floats:
+        """Mean of `seconds` while every context grows from `first` to `last` tokens."""
+        each = self.sequence_s @ _mean_of_contexts(first, last)
+        floor: Floats = self.weights_s + rank * (each if len(each) > 1 else each[0])
         return floor
 
-    def _of_sequence(self, context: Floats) -> Floats:
-        at = doubling_cell(len(CONTEXTS), context)
-        layouts = len(self.sequence_s)
-        found: Floats = linear(self.sequence_s.reshape(1, -1), at if layouts == 1 else at.of(np.arange(layouts)))[0]
-        return found
+
+def knots(first: float, last: float) -> Floats:
+    """Contexts from the first to the last between which a decode step is linear."""
+    return np.concatenate([[first], CONTEXTS[(first < CONTEXTS) & (last > CONTEXTS)], [last]])
+
+
+@lru_cache(maxsize=1024)
+def _mean_of_contexts(first: float, last: float) -> Floats:
+    """What each of `CONTEXTS` weighs in the mean from `first` to `last` of a curve that is linear between them."""
+    at = knots(first, last)
+    curves = linear(np.eye(len(CONTEXTS)), doubling_cell(len(CONTEXTS), at))
+    weights: Floats = np.trapezoid(curves, at, axis=1) / (last - first) if last > first else curves[:, 0]
+    return weights
 
 
 def _elements_read(attention: Attention) -> Floats:

@@ -24,7 +24,7 @@ from ..spec.parallelism import Layouts, Parallelism
 from ..spec.settings import DEFAULT, EngineSettings
 from .grids import BATCHES, CONTEXTS, DRAFT, PREFILL, PROMPTS, Each, Grids, OperatorGrid, Parts, Seen
 from .lookup import Cell, bilinear, cell, doubling_cell, linear
-from .memory_floor import MemoryFloor
+from .memory_floor import MemoryFloor, knots
 from .overlap import Overlap
 from .step_law import SUMMED, Rows, Running, prompt_work, row_time
 
@@ -125,14 +125,14 @@ class StepCost:
         """
         batch = _floats(batch)
         rank = batch / self._ranks(batch)
-        contexts = _knots(first, last)
-        knots = contexts.reshape(-1, *(1,) * rank.ndim)
-        attention = self._decode_attention(rank, knots)
+        contexts = knots(first, last)
+        at = contexts.reshape(-1, *(1,) * rank.ndim)
+        attention = self._decode_attention(rank, at)
         span = last - first
         mean = np.trapezoid(attention, contexts, axis=1) / span if span > 0 else attention[:, 0]
         total = self._row_time((rank, batch), None) + mean
         if self.overlap is not None:
-            work = [side.decode(batch, knots).seconds for side in self.beside]
+            work = [side.decode(batch, at).seconds for side in self.beside]
             total = total + self.overlap.exposed_mean(self.settings.queries * rank, contexts, *work)
         return Timed(total[0], total[1] / total[0])
 
@@ -146,7 +146,7 @@ class StepCost:
     def floor_mean_s(self, batch: ArrayLike, first: float, last: float) -> Floats | float:
         """Mean of `floor_s` while every context grows from `first` to `last` tokens."""
         batch = _floats(batch)
-        return 0.0 if self.floor is None else self.floor.mean(batch / self._ranks(batch), _knots(first, last))
+        return 0.0 if self.floor is None else self.floor.mean(batch / self._ranks(batch), first, last)
 
     def prefill(self, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0, share: ArrayLike = 1) -> Timed:
         """A step that computes ``share`` of the new tokens of `prompts` prompts (arrays).
@@ -295,11 +295,6 @@ class StepCost:
             if (grid := self.grids.prefill[kind]) is not None:
                 total = total + bilinear(grid, *at) * work[kind]
         return total
-
-
-def _knots(first: float, last: float) -> Floats:
-    """Contexts between which a step is linear."""
-    return np.concatenate([[first], CONTEXTS[(first < CONTEXTS) & (last > CONTEXTS)], [last]])
 
 
 def _aligned(*values: ArrayLike) -> list[Floats]:
