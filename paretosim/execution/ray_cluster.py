@@ -48,7 +48,10 @@ def ray_runner(address: str | None, jobs: int) -> Iterator[Runner]:
     where = address or os.environ.get("RAY_ADDRESS")
     _check_answers(where)
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "job_config": _job_config()}
-    local = {"num_cpus": jobs, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    # "local": never a cluster that somebody else runs on this machine
+    local = {
+        "address": "local", "num_cpus": jobs, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES,
+    }  # fmt: skip
     token = {} if where else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with _authenticated_by(token):
         try:

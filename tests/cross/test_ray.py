@@ -168,7 +168,6 @@ TASK = "print(ray.get(ray.remote(lambda: 'RAN').remote()))"
 DRIVER = f"import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False); {TASK}"
 def driver(code, *argv, **environment):
     return subprocess.run([sys.executable, "-c", code, *argv], env=environment, capture_output=True, text=True)
-before = dict(os.environ)
 for _ in range(2):  # one process may start several clusters, each with a token of its own
     with ray_runner(None, 1):
         address, token = ray.get_runtime_context().gcs_address, os.environ["RAY_AUTH_TOKEN"]
@@ -179,7 +178,8 @@ for _ in range(2):  # one process may start several clusters, each with a token 
             assert run.returncode != 0 and "RAN" not in run.stdout, run.stdout
             assert "uthenticat" in run.stderr, run.stderr
     assert "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_MODE" not in os.environ
-run = driver(f"import ray; ray.init(num_cpus=1, include_dashboard=False); {TASK}", **stranger, RAY_AUTH_MODE="disabled")
+own = "address='local', num_cpus=1, include_dashboard=False"
+run = driver(f"import ray; ray.init({own}); {TASK}", **stranger, RAY_AUTH_MODE="disabled")
 assert "RAN" in run.stdout, run.stderr  # the stranger can run something where it may
 print("refused")
 """
