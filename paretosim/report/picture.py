@@ -17,8 +17,6 @@ METADATA: dict[str, dict[str, None]] = {
     ".pdf": {"CreationDate": None},
     ".svg": {"Date": None},
 }
-# Text stays text: TrueType fonts in a PDF, and words, not outlines, in an SVG, where they can be found and edited.
-FONTS = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "paretosim"}
 
 
 def save_figure(draw: Callable[[], Figure], path: Path, png: Mapping[str, Any] | None = None) -> None:
@@ -45,5 +43,6 @@ def save_figure(draw: Callable[[], Figure], path: Path, png: Mapping[str, Any] |
         return
     import matplotlib as mpl
 
-    with mpl.rc_context(FONTS):
+    # Text stays text: TrueType fonts in a PDF, and words, not outlines, in an SVG, where they can be found and edited.
+    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "paretosim"}):
         figure.savefig(path, format=suffix[1:], metadata=METADATA[suffix])
