@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import NotMeasured
-from ..profiles.grid import Floats, LogGrid, Timed, distinct_rows, held_out_errors
+from ..profiles.grid import Floats, Timed, distinct_rows
 from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from ..spec.layers.answers import attended_pairs
+from .measured_grids import MeasuredGrids, Points
 from .roofline import roofline_s
 
 CACHE_BYTES = {"bf16": 2.0, "fp8": 1.0}
@@ -51,8 +52,8 @@ def _measured_alike(
         yield np.flatnonzero(kind[lane] == one), places, [distinct[flags[places[0]]] for distinct, flags in there]
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionTimes:
+@dataclass(frozen=True)
+class AttentionTimes(MeasuredGrids[Heads]):
     """The grids of one phase, arithmetic and cache format on one GPU.
 
     Attributes
@@ -63,6 +64,7 @@ class AttentionTimes:
     mended : points that were changed.
     """
 
+    axes = ("batch", "length")
     gpu: GpuSpec
     phase: str
     arithmetic: str
@@ -120,6 +122,17 @@ class AttentionTimes:
         pairs = length**2 if self.phase == "encode" else attended_pairs(length, heads.window)
         return batch * pairs * (4 * heads.heads * heads.head_dim / self.gpu.peak_flops(self.arithmetic))
 
+    @property
+    def keys(self) -> Iterable[Heads]:
+        """Head layouts."""
+        return self.grids
+
+    def points(self, key: Heads) -> Points:
+        """Of a head layout, by batch and length."""
+        batches, lengths, seconds = self.grids[key]
+        at = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
+        return (batches, lengths), self.roofline_s(self.gpu, key, *at) / seconds
+
     def __call__(self, heads: Heads, batch: ArrayLike, length: ArrayLike) -> Timed:
         """Seconds of one layer for arrays of batch and length: of prompt, context (decode) or image (encode).
 
@@ -127,11 +140,7 @@ class AttentionTimes:
         and counts as not measured.
         """
         near = heads if heads in self.grids else self._nearest(heads)
-        batches, lengths, seconds = self.grids[near]
-        rows, columns = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
-        efficiency, inside = LogGrid.of((batches, lengths), self.roofline_s(self.gpu, near, rows, columns) / seconds)(
-            batch, length
-        )
+        efficiency, inside = self.efficiency(near)(batch, length)
         measured = (inside & (near == heads)).astype(np.float64)
         seconds = self.roofline_s(self.gpu, heads, batch, length) / efficiency
         return Timed(np.maximum(seconds, self.least_s(heads, batch, length)), measured)
@@ -146,13 +155,3 @@ class AttentionTimes:
             return (far + 10 * (other.window != heads.window) + abs(np.log(other.head_dim / heads.head_dim)), other)
 
         return min(same, key=distance)
-
-    def leave_one_out(self) -> dict[str, Floats]:
-        """Relative errors of predicting each inner point from its two neighbours along each axis."""
-        errors: dict[str, list[Floats]] = {"batch": [], "length": []}
-        for heads, (batches, lengths, seconds) in self.grids.items():
-            rows, columns = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
-            log_e = np.log(self.roofline_s(self.gpu, heads, rows, columns) / seconds)
-            errors["batch"].append(held_out_errors(np.log(batches), log_e.T))
-            errors["length"].append(held_out_errors(np.log(lengths), log_e))
-        return {name: np.concatenate(parts) for name, parts in errors.items()}

@@ -34,8 +34,7 @@ def locate_block(
         if tables.has(engine, whole):
             return search.found(_whole(search, engine, whole, phase, block))
         if block.op == "mla" and tables.has(engine, f"mla_{phase}"):
-            core = _core(search, engine, f"mla_{phase}", phase, block)
-            return search.found(LatentParts(core, gemm(block.lane), _absorption(search, engine, phase)))
+            return search.found(in_parts(search, gemm, engine, phase, block))
     return search.nothing(
         f"no {phase} attention blocks of the kind '{block.op}' were measured on {tables.gpu.name} under "
         f"{tables.engine.name} or its siblings"
@@ -100,6 +99,12 @@ def _without_gaps(search: Search, engine: str, op: str, rows: Table, lane: dict[
             search.note(Repair("host_gaps", tables.path(engine, op), ", ".join(lane.values()), len(rows), note))
             return Table(rows.schema, rows.provenance, {**rows.columns, "latency_s": rows.columns["latency_s"] - gap})
     return rows
+
+
+def in_parts(search: Search, gemm: Callable[[str], GemmTimes], engine: str, phase: str, block: Block) -> LatentParts:
+    """A latent block of which an engine's attention kernel was timed alone, with projections around it."""
+    core = _core(search, engine, f"mla_{phase}", phase, block)
+    return LatentParts(core, gemm(block.lane), _absorption(search, engine, phase))
 
 
 def _core(search: Search, engine: str, op: str, phase: str, block: Block) -> BlockTimes:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..profiles.grid import Floats, LogGrid, Timed, bridged, held_out_errors
+from ..profiles.grid import Floats, Timed, bridged
 from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from ..spec.layers import MlaAttention
 from .block_work import Block
 from .gemm import GemmTimes
+from .measured_grids import MeasuredGrids, Points
 from .roofline import LAUNCH_S
 
 Grid = tuple[Floats, Floats, Floats]
 """Axis of batches, axis of lengths, seconds with NaN holes."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlockTimes:
+@dataclass(frozen=True)
+class BlockTimes(MeasuredGrids[int]):
     """Grids of one kind of block in one phase.
 
     Attributes
@@ -32,6 +34,7 @@ class BlockTimes:
     mended : points that were changed.
     """
 
+    axes = ("batch", "length")
     gpu: GpuSpec
     phase: str
     kernel: Block
@@ -64,15 +67,27 @@ class BlockTimes:
         unlike the one that was timed and several `queries` a sequence (decode).
         """
         heads = min(self.grids, key=lambda h: (abs(np.log(h / block.heads)), h))
-        batches, lengths, seconds = self.grids[heads]
-        near = self._like(heads)
-        rows, columns = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
-        measured = bridged(lengths, self.roofline_s(self.gpu, near, rows, columns) / seconds)
-        efficiency, inside = LogGrid.of((batches, lengths), measured)(batch, length)
-        same = heads == block.heads and near.kind == block.kind and queries == 1
+        efficiency, inside = self.efficiency(heads)(batch, length)
+        same = heads == block.heads and self.kernel.kind == block.kind and queries == 1
         roof = self.roofline_s(self.gpu, block, batch, length, queries)
         seconds = np.maximum(roof / efficiency, self.least_s(block, batch, length, queries))
         return Timed(seconds, (inside & same).astype(np.float64))
+
+    @property
+    def keys(self) -> Iterable[int]:
+        """Heads on one GPU."""
+        return self.grids
+
+    def points(self, key: int) -> Points:
+        """Of as many heads, by batch and length."""
+        batches, lengths, seconds = self.grids[key]
+        at = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
+        return (batches, lengths), self.roofline_s(self.gpu, self._like(key), *at) / seconds
+
+    def bridged(self, points: Points) -> Points:
+        """Holes between measured lengths filled: some batches were measured more finely than others."""
+        axes, measured = points
+        return axes, bridged(axes[1], measured)
 
     def _like(self, heads: int) -> Block:
         return replace(self.kernel, heads=heads)
@@ -92,16 +107,6 @@ class BlockTimes:
         own_rows = 0 if block.core else 4 * block.hidden * batch * queries
         cold: Floats = (block.decode(batch, length, queries).traffic - own_rows) / self.gpu.hbm_bytes_per_s
         return cold
-
-    def leave_one_out(self) -> dict[str, Floats]:
-        """Relative errors of predicting each inner point from its two neighbours along each axis."""
-        errors: dict[str, list[Floats]] = {"batch": [], "length": []}
-        for heads, (batches, lengths, seconds) in self.grids.items():
-            rows, columns = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
-            log_e = np.log(self.roofline_s(self.gpu, self._like(heads), rows, columns) / seconds)
-            errors["batch"].append(held_out_errors(np.log(batches), log_e.T))
-            errors["length"].append(held_out_errors(np.log(lengths), log_e))
-        return {name: np.concatenate(parts) for name, parts in errors.items()}
 
 
 @dataclass(frozen=True, slots=True)

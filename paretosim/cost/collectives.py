@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from math import log, log2
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
+from ..profiles.grid import Floats, Timed
 from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from ..units import US
+from .measured_grids import MeasuredGrids, Points
 
 Operation = Literal["all_reduce", "all_gather", "reduce_scatter", "alltoall"]
 PASSES: dict[Operation, int] = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1, "alltoall": 1}
@@ -73,8 +75,8 @@ def send_s(gpu: GpuSpec, message_bytes: ArrayLike, sharers: int = 1, across: boo
     return SEND_S + NIC_HOP_S + message / sharers / (NIC_SHARE * gpu.nic_bytes_per_s) + gather
 
 
-@dataclass(frozen=True, slots=True)
-class CollectiveTimes:
+@dataclass(frozen=True)
+class CollectiveTimes(MeasuredGrids[int]):
     """Curves of one collective inside a link domain, by number of GPUs; the fastest implementation at each size.
 
     Attributes
@@ -83,11 +85,11 @@ class CollectiveTimes:
     mended : points that were changed.
     """
 
+    axes = ("size",)
     gpu: GpuSpec
     operation: Operation
     curves: dict[int, tuple[Floats, Floats]]
     mended: Mended
-    _grids: dict[int, LogGrid] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, gpu: GpuSpec, operation: Operation, tables: list[Table]) -> CollectiveTimes:
@@ -109,27 +111,23 @@ class CollectiveTimes:
     def __call__(self, gpus: int, message_bytes: ArrayLike) -> Timed:
         """Seconds for an array of message sizes; a width beyond the table keeps the widest one's efficiency."""
         width = gpus if gpus in self.curves else min(self.curves, key=lambda n: abs(log(n / gpus)))
-        efficiency, inside = self._efficiency(width)(message_bytes)
+        efficiency, inside = self.efficiency(width)(message_bytes)
         measured = (inside & (width == gpus)).astype(np.float64)
         return Timed(self.roofline_s(self.gpu, gpus, message_bytes) / efficiency, measured)
 
-    def _efficiency(self, gpus: int) -> LogGrid:
-        if gpus not in self._grids:
-            sizes, seconds = self.curves[gpus]
-            self._grids[gpus] = LogGrid.of((sizes,), self.roofline_s(self.gpu, gpus, sizes) / seconds)
-        return self._grids[gpus]
+    @property
+    def keys(self) -> Iterable[int]:
+        """Numbers of GPUs."""
+        return self.curves
+
+    def points(self, key: int) -> Points:
+        """Among as many GPUs, by message size."""
+        sizes, seconds = self.curves[key]
+        return (sizes,), self.roofline_s(self.gpu, key, sizes) / seconds
 
     def roofline_s(self, gpu: GpuSpec, gpus: int, message_bytes: ArrayLike) -> Floats:
         """Roofline of the same collective among any GPUs [s]."""
         return collective_roofline_s(gpu, self.operation, gpus, message_bytes)
-
-    def leave_one_out(self) -> dict[str, Floats]:
-        """Relative errors of predicting each inner size from its two neighbours."""
-        errors = [
-            held_out_errors(np.log(sizes), np.log(self.roofline_s(self.gpu, n, sizes) / seconds))
-            for n, (sizes, seconds) in self.curves.items()
-        ]
-        return {"size": np.concatenate(errors)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import NotMeasured
-from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
+from ..profiles.grid import Floats, Timed
 from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
+from .measured_grids import MeasuredGrids, Points
 from .roofline import roofline_s
 
 STATE_BYTES = 4
@@ -53,10 +55,11 @@ def delta_least_s(gpu: GpuSpec, phase: str, shape: DeltaShape, batch: Floats) ->
     return batch * (moved / gpu.hbm_bytes_per_s)
 
 
-@dataclass(frozen=True, slots=True)
-class DeltaTimes:
+@dataclass(frozen=True)
+class DeltaTimes(MeasuredGrids[DeltaShape]):
     """Grids of one phase on one GPU: axes batch and length (decode has one length, 1)."""
 
+    axes = ("batch", "length")
     gpu: GpuSpec
     phase: str
     grids: dict[DeltaShape, tuple[Floats, Floats, Floats]]
@@ -95,14 +98,21 @@ class DeltaTimes:
             raise NotMeasured(f"the linear attention table of {gpu.name} has no {phase} point with both kernels timed")
         return cls(gpu, phase, grids, mending.done())
 
+    @property
+    def keys(self) -> Iterable[DeltaShape]:
+        """Shapes."""
+        return self.grids
+
+    def points(self, key: DeltaShape) -> Points:
+        """Of a shape, by batch and length."""
+        batches, lengths, seconds = self.grids[key]
+        at = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
+        return (batches, lengths), delta_roofline_s(self.gpu, self.phase, key, *at) / seconds
+
     def __call__(self, shape: DeltaShape, batch: Floats, seq: Floats) -> Timed:
         """Seconds of one layer for arrays; a share that was not measured takes the nearest one's efficiency."""
         near = min(self.grids, key=lambda s: (_far(s, shape), s))
-        batches, lengths, seconds = self.grids[near]
-        rows, columns = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
-        efficiency, inside = LogGrid.of(
-            (batches, lengths), delta_roofline_s(self.gpu, self.phase, near, rows, columns) / seconds
-        )(batch, seq)
+        efficiency, inside = self.efficiency(near)(batch, seq)
         roof = delta_roofline_s(self.gpu, self.phase, shape, batch, seq)
         seconds = np.maximum(roof / efficiency, delta_least_s(self.gpu, self.phase, shape, batch))
         return Timed(seconds, (inside & (near == shape)).astype(np.float64))
@@ -110,16 +120,6 @@ class DeltaTimes:
     def roofline_s(self, gpu: GpuSpec, shape: DeltaShape, batch: Floats, seq: Floats) -> Floats:
         """Roofline of the same layer on any GPU [s]."""
         return delta_roofline_s(gpu, self.phase, shape, batch, seq)
-
-    def leave_one_out(self) -> dict[str, Floats]:
-        """Relative errors of predicting each inner point from its two neighbours along each axis."""
-        errors: dict[str, list[Floats]] = {"batch": [], "length": []}
-        for shape, (batches, lengths, seconds) in self.grids.items():
-            rows, columns = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
-            log_e = np.log(delta_roofline_s(self.gpu, self.phase, shape, rows, columns) / seconds)
-            errors["batch"].append(held_out_errors(np.log(batches), log_e.T))
-            errors["length"].append(held_out_errors(np.log(lengths), log_e))
-        return {name: np.concatenate(parts) for name, parts in errors.items()}
 
 
 def _far(one: DeltaShape, other: DeltaShape) -> float:

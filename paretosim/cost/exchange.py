@@ -10,7 +10,7 @@ from math import log
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
+from ..profiles.grid import Floats, LogGrid, Timed, held_out_by_axis
 from ..spec.hardware import GpuSpec
 from .dispatch import COMBINE_BYTES, low_latency_s, normal_s
 
@@ -114,11 +114,11 @@ class Family:
 
     def leave_one_out(self, gpu: GpuSpec) -> dict[str, Floats]:
         """Relative errors of predicting each inner point of a curve from its two neighbours."""
-        errors = [
-            held_out_errors(np.log(at), np.log(self.law_s(gpu, shape, at, self.element_bytes) / seconds))
+        curves = (
+            ((at,), self.law_s(gpu, shape, at, self.element_bytes) / seconds)
             for shape, (at, seconds) in self.curves.items()
-        ]
-        return {"tokens": np.concatenate([*errors, np.zeros(0)])}
+        )
+        return held_out_by_axis(("tokens",), curves)
 
 
 @dataclass(frozen=True, slots=True)

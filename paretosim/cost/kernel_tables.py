@@ -17,7 +17,7 @@ from ..profiles.store import Store, Table
 from ..spec.engine import EngineSpec
 from ..spec.hardware import GpuSpec
 
-Answer = TypeVar("Answer", covariant=True)
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import TypeVar, TypeVarTuple, Unpack, cast
 
 from ..errors import ProfileError
 from ..profiles.grid import Floats
@@ -36,7 +36,7 @@ from .kernel_tables import KernelTables, Located
 from .moe import ExpertShape, MoeTimes
 
 Times = TypeVar("Times")
-Query = ParamSpec("Query")
+Query = TypeVarTuple("Query")
 Key = tuple[Hashable, ...]
 
 
@@ -207,7 +207,7 @@ class Kernels:
         """Memory-bound kernels: measured where this engine has a table (captured profiles), else analytic."""
         return self._times((locate_elementwise,), lambda on: locate_elementwise(on.tables))
 
-    def kept(self, ask: Callable[Concatenate[Kernels, Query], Times], *query: Query.args) -> Times:
+    def kept(self, ask: Callable[[Kernels, Unpack[Query]], Times], *query: *Query) -> Times:
         """What ``ask(self, *query)`` answers, asked once: layouts share most of their operators."""
         return self._once((ask, *query), lambda: ask(self, *query))
 

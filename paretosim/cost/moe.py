@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -9,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import NotMeasured
-from ..profiles.grid import Floats, LogGrid, Timed, held_out_errors
+from ..profiles.grid import Floats, Timed
 from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from ..spec.precision import BYTES_PER_ELEMENT
 from .load import Placement, active_experts, shares_of
+from .measured_grids import MeasuredGrids, Points
 from .roofline import FORMATS, Format, roofline_s
 
 EXPERT_FORMATS = FORMATS | {
@@ -120,7 +122,7 @@ class Touched:
 
 
 @dataclass(frozen=True)
-class MoeTimes:
+class MoeTimes(MeasuredGrids[ExpertShape]):
     """One lane (dtype) of an expert table on one GPU under one load.
 
     Attributes
@@ -131,6 +133,7 @@ class MoeTimes:
     mended : points that were changed.
     """
 
+    axes = ("tokens",)
     gpu: GpuSpec
     lane: str
     load: str
@@ -138,7 +141,6 @@ class MoeTimes:
     mended: Mended
     _touched: Touched
     _nearest: dict[ExpertShape, ExpertShape] = field(default_factory=dict, repr=False, compare=False)
-    _grids: dict[ExpertShape, LogGrid] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, gpu: GpuSpec, lane: str, load: str, table: Table) -> MoeTimes:
@@ -167,6 +169,16 @@ class MoeTimes:
             least = _read_s(gpu, lane, shape, touched(shape, at))
             curves[shape] = (at, mending(seconds[start:stop], least, roof, axes=(0,)))
         return cls(gpu, lane, load, curves, mending.done(), touched)
+
+    @property
+    def keys(self) -> Iterable[ExpertShape]:
+        """Shapes."""
+        return self.curves
+
+    def points(self, key: ExpertShape) -> Points:
+        """Of a shape, by tokens."""
+        at, seconds = self.curves[key]
+        return (at,), experts_roofline_s(self.gpu, self.lane, key, at) / seconds
 
     def __call__(self, shape: ExpertShape, tokens: ArrayLike) -> Timed:
         """Seconds of the slowest GPU for an array of tokens of the layer.
@@ -200,10 +212,7 @@ class MoeTimes:
         if shape not in self._nearest:
             self._nearest[shape] = shape if shape in self.curves else self.nearest(shape)
         near = self._nearest[shape]
-        if near not in self._grids:
-            at, seconds = self.curves[near]
-            self._grids[near] = LogGrid.of((at,), experts_roofline_s(self.gpu, self.lane, near, at) / seconds)
-        efficiency, inside = self._grids[near](tokens)
+        efficiency, inside = self.efficiency(near)(tokens)
         return efficiency, (inside & (near == shape)).astype(np.float64)
 
     def nearest(self, shape: ExpertShape) -> ExpertShape:
@@ -229,11 +238,3 @@ class MoeTimes:
     def roofline_s(self, gpu: GpuSpec, shape: ExpertShape, tokens: ArrayLike) -> Floats:
         """Roofline of the same layer on any GPU [s]."""
         return experts_roofline_s(gpu, self.lane, shape, tokens)
-
-    def leave_one_out(self) -> dict[str, Floats]:
-        """Relative errors of predicting each inner point of a curve from its two neighbours."""
-        errors = [
-            held_out_errors(np.log(at), np.log(experts_roofline_s(self.gpu, self.lane, shape, at) / seconds))
-            for shape, (at, seconds) in self.curves.items()
-        ]
-        return {"tokens": np.concatenate(errors)}

@@ -5,6 +5,7 @@ Outside the measured grid the edge's value is kept, and the answer says that it 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -170,6 +171,22 @@ def held_out_errors(axis: Floats, values: Floats) -> Floats:
     weight = (axis[1:-1] - axis[:-2]) / (axis[2:] - axis[:-2])
     error = values[..., 1:-1] - (values[..., :-2] * (1 - weight) + values[..., 2:] * weight)
     return np.abs(np.expm1(error[np.isfinite(error)]))
+
+
+def held_out_by_axis(names: tuple[str, ...], points: Iterable[tuple[tuple[Floats, ...], Floats]]) -> dict[str, Floats]:
+    """Relative errors as `held_out_errors`, by the name of the axis, over several grids.
+
+    Parameters
+    ----------
+    names : of the axes.
+    points : axes, increasing, and what was measured on them, positive; NaN for holes.
+    """
+    errors: dict[str, list[Floats]] = {name: [] for name in names}
+    for axes, values in points:
+        logs = np.log(values)
+        for place, (name, axis) in enumerate(zip(names, axes, strict=True)):
+            errors[name].append(held_out_errors(np.log(axis), np.moveaxis(logs, place, -1)))
+    return {name: np.concatenate([*parts, np.zeros(0)]) for name, parts in errors.items()}
 
 
 def least_from_here(values: NDArray[Any], axis: int) -> NDArray[Any]:

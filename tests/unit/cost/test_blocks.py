@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from paretosim.cost.block_tables import in_parts
 from paretosim.cost.block_work import Block
 from paretosim.cost.blocks import BlockTimes, LatentParts
+from paretosim.cost.kernel_tables import Search
 from paretosim.cost.kernels import Kernels
 from paretosim.profiles.store import Store
 from paretosim.spec.layers import MlaAttention
@@ -88,11 +90,9 @@ def test_lengths_measured_for_few_batches_leave_no_holes_in_the_others(store: St
 
 def test_latent_attention_put_together_from_parts_agrees_with_the_block_timed_whole(store: Store) -> None:
     # TensorRT-LLM was timed both ways on the same GPU: whole blocks, and the kernels inside.
-    from paretosim.cost.block_tables import _in_parts
-
     kernels = Kernels.of(store, "h200_sxm", "trtllm")
     this = block("deepseek-ai/DeepSeek-R1", "mla", 8, "fp8_block", "fp8")
-    parts = _in_parts(kernels, "trtllm", "mla_decode", "decode", this)
+    parts = in_parts(Search(kernels.tables), kernels.gemm, "trtllm", "decode", this)
     assert isinstance(parts, LatentParts)
     batch, context = (g.ravel() for g in np.meshgrid([1.0, 16, 128], [1025.0, 8193], indexing="ij"))
     ratio = parts(this, batch, context).seconds / kernels.block("decode", this)(this, batch, context).seconds
