@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arrays import Floats
 from ..cost.calibrated import StepTimes
-from ..profiles.grid import Floats
 
 CHUNKS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 GROUPS = (1, 2, 4, 8, 16, 32)

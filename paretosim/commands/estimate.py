@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import get_args
 
+from ..arrays import Timed
 from ..cost.calibrated import CalibratedStep
 from ..cost.compiling import compile_step
 from ..cost.formats import format_problems
@@ -17,7 +18,6 @@ from ..cost.layer import exchanges
 from ..cost.memory import MemoryModel
 from ..errors import InputError, Problem, did_you_mean
 from ..measured.bands import shipped_bands
-from ..profiles.grid import Timed
 from ..spec.model import deployment_name, load_model, served_format
 from ..spec.parallelism import Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
 from ..spec.precision import Format, Precision

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 
 if TYPE_CHECKING:
     from .step import StepCost

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..profiles.grid import Floats, Timed
+from ..arrays import Floats, Timed
 from ..spec.layers import GatedDeltaNet, KimiDeltaAttention
 from .attention import Heads
 from .block_work import Block

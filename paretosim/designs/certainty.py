@@ -8,9 +8,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ..arrays import Columns, Ints
 from ..measured.bands import Bands
-from .space import Ints
-from .table import Columns
 
 MODES = {"colocated": "aggregated", "disaggregated": "disaggregated"}
 X, Y = "interactivity_tok_s_user", "throughput_tok_s_gpu"

@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from ..arrays import Arrays
 from ..errors import InputError, did_you_mean
-from .journal import Arrays, Journal
+from .journal import Journal
 
 EXECUTORS = ("auto", "serial", "processes", "ray")
 # Below this a second process saves less than a user notices.

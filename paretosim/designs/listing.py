@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..analytic.rate_match import served_req_s
-from ..profiles.grid import Floats
+from ..arrays import Columns, Floats, Ints
 from .blend import BLEND
 from .cross import Cross, Pair
 from .objectives import Goal
 from .run import SweepResult
 from .sides import Side
-from .space import Ints, Pool
+from .space import Pool
 from .table import OF_ENGINE, MixPoints
 
 ENGINE_COLUMNS = tuple(f"{pool}_{name}" for pool in ("prefill", "decode") for name in ("workers", *OF_ENGINE))
@@ -22,7 +22,6 @@ FLOATS = ("interactivity_tok_s_user", "throughput_tok_s_gpu", "ttft_s", "tpot_s"
 WORDS = ("mix", "serving", "prefill_gpu", "decode_gpu")
 COLUMNS = ("mix", "serving", *FLOATS, "gpus", *ENGINE_COLUMNS, "design_id")
 ABSENT = -1  # of a colocated design's prefill columns
-Columns = dict[str, np.ndarray]
 
 
 def words(result: SweepResult) -> dict[str, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._version import __version__
+from ..arrays import Columns
 from ..errors import InputError
 from ..measured.bands import shipped_bands
 from ..profiles.store import Store
@@ -29,7 +30,7 @@ from .journal import Journal
 from .objectives import AnyFront, Goal
 from .space import DesignSpace
 from .summary import Stopwatch, rests_on, summary, unreachable
-from .table import Columns, MixPoints, describe, framed, label, taken
+from .table import MixPoints, describe, framed, label, taken
 from .tasks import DESIGNS_A_TASK, Evaluate, Score, SomeDesigns
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from ..arrays import Columns
 from ..peak import peak_bytes
 from ..profiles.store import Store
 from ..spec.scenario import Scenario
 from .blend import BLEND
 from .compare import best_gain, mode_rows
 from .execute import Spent
-from .table import Columns, MixPoints, label
+from .table import MixPoints, label
 from .tasks import Evaluated
 
 

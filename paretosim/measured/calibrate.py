@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ..arrays import Floats
 from ..errors import InputError
-from ..profiles.grid import Floats
 from ..profiles.store import Store
 from ..spec.calibration import PARAMETERS, Calibration
 from .bands import ANY, Bands, Deployment

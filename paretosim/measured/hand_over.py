@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..profiles.store import Store
 from ..spec.calibration import PARAMETERS, Calibration
 from .jobs import Progress, replay_all

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import Floats
 from ..errors import InputError
-from ..profiles.grid import Floats
 from ..profiles.store import Store
 from ..sim.arrivals import requests_of
 from ..sim.build import Builder

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..designs.listing import ABSENT, COLUMNS, FLOATS, WORDS, Columns, listed, words
+from ..arrays import Columns
+from ..designs.listing import ABSENT, COLUMNS, FLOATS, WORDS, listed, words
 from ..designs.run import Progress, SweepResult
 
 ROWS_A_GROUP = 1 << 20

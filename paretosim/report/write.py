@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import Columns
 from ..designs.run import Progress, SweepResult
-from ..designs.table import WHOLE, Columns
+from ..designs.table import WHOLE
 from .explorer import write_explorer
 from .figures import draw_frontiers
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..arrays import Ints
 from ..spec.lengths import Fixed, Histogram, Lengths, Lognormal, Normal, Uniform, above
-from .requests import Ints
 
 
 def draw(lengths: Lengths, rng: np.random.Generator, count: int) -> Ints:

@@ -11,7 +11,7 @@ from math import inf
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.arrivals import Constant, Diurnal, Gamma, Mmpp, OpenLoop, Poisson
 from .streams import stream
 

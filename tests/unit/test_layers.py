@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "paretosim"
 LAYER = {
-    "units": 1, "errors": 1, "peak": 1, "_version": 1,
+    "units": 1, "errors": 1, "arrays": 1, "peak": 1, "_version": 1,
     "spec": 2,
     "profiles": 3,
     "cost": 4,
