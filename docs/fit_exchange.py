@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from paretosim.arrays import Floats
 from paretosim.cost import dispatch
-from paretosim.profiles.grid import Floats
 from paretosim.profiles.store import Store
 from paretosim.spec.hardware import GpuSpec
 from paretosim.units import GB, US

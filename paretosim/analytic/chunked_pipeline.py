@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arrays import Floats
 from ..cost.calibrated import StepTimes
-from ..profiles.grid import Floats
 from .prefill import PrefillRate
 
 PAGE = 64

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arrays import Floats
 from ..cost.calibrated import StepTimes
-from ..profiles.grid import Floats
 from ..spec.scheduling import CHUNKED, IN_FLIGHT
 from .rate_match import Counts
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arrays import Floats
 from ..cost.calibrated import StepTimes
-from ..profiles.grid import Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.axis import small_fraction
 
 TOLERANCE = 0.03

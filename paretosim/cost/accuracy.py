@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arrays import Floats
 from ..errors import NotMeasured
-from ..profiles.grid import Floats
 from ..profiles.hygiene import Repair
 from ..profiles.store import Store, Table
 from .block_tables import BLOCKS, measured_blocks

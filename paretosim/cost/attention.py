@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arrays import Floats, Timed
 from ..errors import NotMeasured
-from ..profiles.grid import Floats, Timed, distinct_rows
+from ..profiles.grid import distinct_rows
 from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..arrays import Floats
 from ..errors import InputError, NotMeasured
-from ..profiles.grid import Floats
 from ..profiles.hygiene import Repair, gaps_s
 from ..profiles.store import Table
 from ..spec.layers import BlockAttention

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.hardware import GpuSpec
 from ..spec.layers import BlockAttention
 from .attention import CACHE_BYTES

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..profiles.grid import Floats, Timed, bridged
+from ..arrays import Floats, Timed
+from ..profiles.grid import bridged
 from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats, Timed
+from ..arrays import Floats, Timed
 from ..spec.calibration import Calibration
 from ..spec.host_time import HostLaw
 from ..spec.parallelism import Layouts, Parallelism

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats, Timed
+from ..arrays import Floats, Timed
 from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec

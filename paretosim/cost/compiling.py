@@ -9,7 +9,8 @@ from typing import cast
 
 import numpy as np
 
-from ..profiles.grid import Floats, Timed, monotone
+from ..arrays import Floats, Timed
+from ..profiles.grid import monotone
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Layouts, Parallelism
 from ..spec.precision import Precision

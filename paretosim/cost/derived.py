@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..profiles.grid import Floats, Timed
+from ..arrays import Floats, Timed
 from ..spec.hardware import GpuSpec
 from .load import Placement
 from .moe import MoeTimes

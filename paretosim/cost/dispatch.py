@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.hardware import GpuSpec
 
 INSIDE_S, LINK_SHARE = 16.66e-6, 0.5806

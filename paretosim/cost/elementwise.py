@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats, LogGrid, Timed
+from ..arrays import Floats, Timed
+from ..profiles.grid import LogGrid
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec
 from .roofline import roofline_s

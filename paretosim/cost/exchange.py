@@ -10,7 +10,8 @@ from math import log
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats, LogGrid, Timed, held_out_by_axis
+from ..arrays import Floats, Timed
+from ..profiles.grid import LogGrid, held_out_by_axis
 from ..spec.hardware import GpuSpec
 from .dispatch import COMBINE_BYTES, low_latency_s, normal_s
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..profiles.hygiene import FLOOR_SECONDS, Repair, pad_up
 from ..profiles.mending import Mended
 from .exchange import Curve, ExchangeShape, ExchangeTimes, Family

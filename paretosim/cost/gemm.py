@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..profiles.grid import Floats, Timed, distinct_rows, held_out_errors, on_a_line
+from ..arrays import Floats, Timed
+from ..profiles.grid import distinct_rows, held_out_errors, on_a_line
 from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 
 Each: TypeAlias = Any
 """A number; in a stack of layouts an array (layouts,), one for each."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple, Unpack, cast
 
+from ..arrays import Floats
 from ..errors import ProfileError
-from ..profiles.grid import Floats
 from ..profiles.hygiene import Repair
 from ..profiles.sidecar import Provenance
 from ..profiles.store import Store

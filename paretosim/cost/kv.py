@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Layouts, Parallelism
 from ..spec.precision import Precision

@@ -10,8 +10,8 @@ from math import ceil
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arrays import Floats
 from ..errors import InputError
-from ..profiles.grid import Floats
 
 POWER, POWER_TOKENS = 1.2, 4096
 """Power law of the expert tables, whose collector draws tokens from one (aiconfigurator-core 0.12.0). The range is read

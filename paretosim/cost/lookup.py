@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 
 Positions = np.ndarray[Any, np.dtype[np.intp]]
 

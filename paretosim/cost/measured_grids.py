@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import ClassVar, Generic, TypeVar
 
-from ..profiles.grid import Floats, LogGrid, held_out_by_axis
+from ..arrays import Floats
+from ..profiles.grid import LogGrid, held_out_by_axis
 
 Key = TypeVar("Key")
 Points = tuple[tuple[Floats, ...], Floats]

@@ -9,7 +9,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.engine import EngineSpec
 from ..spec.hardware import GpuSpec
 from ..spec.layers import Attention, LayerGroup

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.hardware import GpuSpec
 from ..spec.layers import Attention, GqaAttention, MoeFfn
 from ..spec.layers.answers import cache_share
@@ -83,7 +83,10 @@ def _mean_of_contexts(first: float, last: float) -> Floats:
     """What each of `CONTEXTS` weighs in the mean from `first` to `last` of a curve that is linear between them."""
     at = knots(first, last)
     curves = linear(np.eye(len(CONTEXTS)), doubling_cell(len(CONTEXTS), at))
-    weights: Floats = np.trapezoid(curves, at, axis=1) / (last - first) if last > first else curves[:, 0]
+    if last == first:
+        first_alone: Floats = curves[:, 0]
+        return first_alone
+    weights: Floats = np.asarray(np.trapezoid(curves, at, axis=1) / (last - first))
     return weights
 
 

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arrays import Floats, Timed
 from ..errors import NotMeasured
-from ..profiles.grid import Floats, Timed
 from ..profiles.mending import Mended, Mending
 from ..profiles.store import Table
 from ..spec.hardware import GpuSpec

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, assert_never
 
 import numpy as np
 
-from ..profiles.grid import Floats, Timed
+from ..arrays import Floats, Timed
 from .collectives import Operation, send_s
 from .exchange import ExchangeShape
 from .kernels import Kernels

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from .lookup import cell, linear
 
 LEAST = 2.0

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.layers import LayerGroup
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from .grids import PROMPTS
 
 

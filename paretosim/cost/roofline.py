@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.hardware import GpuSpec
 from ..spec.precision import BYTES_PER_ELEMENT
 

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ..profiles.grid import Floats, Timed
+from ..arrays import Floats, Timed
 from .attention import Heads
 from .block_work import Block
 from .delta import DeltaShape

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats, Timed
+from ..arrays import Floats, Timed
 from ..spec.parallelism import Layouts, Parallelism
 from ..spec.settings import DEFAULT, EngineSettings
 from .grids import BATCHES, CONTEXTS, DRAFT, PREFILL, PROMPTS, Each, Grids, OperatorGrid, Parts, Seen

@@ -11,7 +11,8 @@ from math import ceil
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..profiles.grid import Floats, Timed, monotone
+from ..arrays import Floats, Timed
+from ..profiles.grid import monotone
 from ..spec.architecture import VisionSpec
 from .attention import Heads
 from .kernels import Kernels

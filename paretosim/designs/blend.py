@@ -13,11 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats, Ints
 from ..spec.scheduling import PER_MIX
 from ..spec.workload import Mix
 from .points import Points
-from .space import Ints
 from .table import MixPoints
 
 BLEND = "all"

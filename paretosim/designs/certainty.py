@@ -8,9 +8,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ..arrays import Columns, Ints
 from ..measured.bands import MODES, Bands
-from .space import Ints
-from .table import Columns
 
 X, Y = "interactivity_tok_s_user", "throughput_tok_s_gpu"
 COLUMNS = (*(f"{of}_{end}" for of in (X, Y, "tpot_s", "ttft_s") for end in ("lo", "hi")), "alike")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from .front import Front
 
 if TYPE_CHECKING:

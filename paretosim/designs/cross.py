@@ -9,13 +9,13 @@ from functools import cached_property
 import numpy as np
 
 from ..analytic.rate_match import matched_workers, served_req_s, workers_for_ratio
-from ..profiles.grid import Floats
+from ..arrays import Floats, Ints
 from .front import Front, comparable
 from .front_nd import FrontOfMany
 from .objectives import AnyFront, Goal, Reached
 from .points import Points
 from .sides import Census, Side, best_points, unbeaten
-from .space import MATCHED, DesignSpace, Ints
+from .space import MATCHED, DesignSpace
 
 PIECE = 1 << 15
 BUFFER = 1 << 18

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..arrays import Ints
 from ..cost.calibrated import CalibratedStep
 from ..cost.compiling import Compiler
 from ..cost.kernels import Kernels
@@ -20,7 +21,7 @@ from ..spec.model import ModelSpec, served_format
 from ..spec.parallelism import Layouts, LegalFor, Parallelism, illegal
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
-from .space import Ints, Pool
+from .space import Pool
 
 
 @dataclass(frozen=True, slots=True)

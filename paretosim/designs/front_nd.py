@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 
 PIVOTS = 8
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..analytic.rate_match import served_req_s
+from ..arrays import Columns, Ints
 from .blend import BLEND
 from .cross import Cross, Pair
 from .objectives import Goal
 from .run import SweepResult
 from .sides import Side
-from .space import Ints, Pool
-from .table import OF_ENGINE, Columns, MixPoints, delivered
+from .space import Pool
+from .table import OF_ENGINE, MixPoints, delivered
 
 ENGINE_COLUMNS = tuple(f"{pool}_{name}" for pool in ("prefill", "decode") for name in ("workers", *OF_ENGINE))
 FLOATS = ("interactivity_tok_s_user", "throughput_tok_s_gpu", "ttft_s", "tpot_s", "request_rate_s")

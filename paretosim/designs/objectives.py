@@ -9,7 +9,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.hardware import GpuSpec
 from ..spec.scenario import PLAIN
 from .front import Front, comparable

@@ -17,11 +17,11 @@ from ..analytic.chunked_pipeline import chunked_rate
 from ..analytic.colocated import colocated_rate
 from ..analytic.decode import decode_rate
 from ..analytic.prefill import prefill_rate
+from ..arrays import Floats, Ints
 from ..cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes
-from ..profiles.grid import Floats
 from ..spec.workload import Mix, Slo
 from .engines import Engines, Some, Stack
-from .space import Ints, Pool
+from .space import Pool
 
 ALIKE = 0.01
 

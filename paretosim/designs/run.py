@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._version import __version__
+from ..arrays import Columns
 from ..errors import InputError
 from ..execution.executor import ExecutionOptions, open_executor
 from ..execution.task import ProgressCallback
@@ -30,7 +31,7 @@ from .engines import Engines
 from .objectives import AnyFront, Goal
 from .space import DesignSpace
 from .summary import Stopwatch, rests_on, summary, unreachable
-from .table import Columns, MixPoints, describe, framed, taken
+from .table import MixPoints, describe, framed, taken
 from .tasks import DESIGNS_A_TASK, Evaluate, Score, SomeDesigns
 
 if TYPE_CHECKING:

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats, Ints
 from .front import Front
 from .front_nd import FrontOfMany
 from .objectives import AnyFront
 from .sides import Side
-from .space import Ints
 
 if TYPE_CHECKING:
     from .cross import Cross

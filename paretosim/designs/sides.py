@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..profiles.grid import Floats
+from ..arrays import Floats, Ints
 from .front import Front
 from .points import Points
-from .space import Ints
 
 Flags = NDArray[np.bool_]
 

@@ -13,12 +13,12 @@ from itertools import product
 from math import prod
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ..arrays import Ints
 from ..spec.parallelism import Parallelism
 from ..spec.scenario import Hardware, Space
 
-Ints = NDArray[np.int64]
 WIDTHS = ("tp", "pp", "cp", "attn_dp", "moe_ep")  # axes of a layout
 AXES = (*WIDTHS, "cpp_chunk", "batch")  # of a pool, beside its GPUs; the batch varies fastest
 MATCHED = (0.0,)  # one place on the ratio axis: whatever balances the pair

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from ..arrays import Columns
 from ..execution.task import WorkerUsage
 from ..peak import peak_bytes
 from ..profiles.store import Store
 from ..spec.scenario import Scenario
 from .blend import BLEND
 from .compare import best_gain, mode_rows
-from .table import Columns, MixPoints
+from .table import MixPoints
 from .tasks import Evaluated
 
 

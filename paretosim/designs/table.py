@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..analytic.rate_match import served_req_s
-from ..profiles.grid import Floats
+from ..arrays import Columns, Floats, Ints
 from ..spec.hardware import GpuSpec
 from ..spec.scheduling import texts_of
 from ..units import GB, GIB
 from .cross import workers_of
 from .points import Points
-from .space import DesignSpace, Ints, Pool
+from .space import DesignSpace, Pool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +28,6 @@ COLUMNS = (
     "decode_moe_ep", "scheduler", "memory_gib_per_gpu_prefill", "memory_gib_per_gpu_decode", "kv_egress_gb_s_gpu",
     "kv_ingress_gb_s_gpu", "usd_per_mtok", "watts_per_gpu", "measured_share", "design_id",
 )  # fmt: skip
-Columns: TypeAlias = dict[str, np.ndarray]
-"""A table: arrays of one length by name."""
 OF_ENGINE = ("gpu", "batch", "tp", "pp", "attn_dp", "moe_tp", "moe_ep")
 OF_PREFILL = ("cp", "cpp_chunk")
 WHOLE = (

@@ -12,6 +12,7 @@ from operator import attrgetter
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..errors import InputError, ProfileError
 from ..spec.parallelism import Parallelism
 from ..spec.workload import Mix, Slo
@@ -27,7 +28,6 @@ from .table import MixPoints
 ENGINES_A_TASK = 512
 ROWS_A_TASK = 1 << 20
 DESIGNS_A_TASK = 1 << 28
-Arrays = dict[str, np.ndarray]
 POOLS = ("colocated", "prefill", "decode")
 
 

@@ -20,8 +20,8 @@ from uuid import uuid4
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..errors import InputError
-from .task import Arrays
 
 HEAD = struct.Struct("<4sIII")  # mark, length of the key, length of the arrays, CRC-32 of both
 MARK = b"pst1"

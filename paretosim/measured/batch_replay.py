@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from ..arrays import Arrays
 from ..errors import InputError
 from ..execution.executor import ExecutionOptions, Executor, open_executor, serial_executor
-from ..execution.task import Arrays, ProgressCallback
+from ..execution.task import ProgressCallback
 from ..profiles.store import Store
 from ..spec.model import load_model
 from .launch import PROMPTS_PER_SLOT

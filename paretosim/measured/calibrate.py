@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ..arrays import Floats
 from ..errors import InputError, Problem
 from ..execution.executor import Executor
-from ..profiles.grid import Floats
 from ..profiles.store import Store
 from ..spec.calibration import PARAMETERS, Calibration
 from .bands import ANY, Bands, Deployment

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, inf
 
+from ..arrays import Timed
 from ..cost.calibrated import CalibratedStep
 from ..cost.compiling import compile_step
 from ..cost.formats import format_problems
@@ -13,7 +14,6 @@ from ..cost.kernels import Kernels
 from ..cost.layer import exchanges
 from ..cost.memory import MemoryModel
 from ..errors import InputError, Problem, did_you_mean
-from ..profiles.grid import Timed
 from ..profiles.store import Store
 from ..spec.context_length import too_long
 from ..spec.model import ModelSpec, deployment_name, load_model, served_format

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.calibration import PARAMETERS, Calibration
 from .regressors import Regressors
 from .replay import Replay

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..arrays import Floats
 from ..execution.executor import Executor
-from ..profiles.grid import Floats
 from ..profiles.store import Store
 from ..spec.calibration import PARAMETERS, Calibration
 from .batch_replay import replay_all

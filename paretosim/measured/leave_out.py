@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from .fit import Evidence, Fit, fit
 from .hand_over import HandOverRuns
 from .regressors import Regressors

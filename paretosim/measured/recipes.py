@@ -191,4 +191,5 @@ def _recipe(record: Mapping[str, str], where: str, problems: list[Problem]) -> R
     deployed = values(DEPLOYED)
     problems += [Problem(name, "is missing", where) for name in (*DEPLOYED, "source", "read") if not record[name]]
     named = tuple(deployed.get(name, "") for name in DEPLOYED)
-    return Recipe(named, values(CONDITIONS), values(SETTINGS), *(record[name] for name in SOURCE), where)  # type: ignore[arg-type]
+    said = {name: record[name] for name in SOURCE}
+    return Recipe(named, values(CONDITIONS), values(SETTINGS), where=where, **said)

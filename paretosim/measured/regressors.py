@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..arrays import Floats
 from ..cost.lookup import cell
-from ..profiles.grid import Floats
 from ..sim.log import Outcome
 from ..spec.calibration import Calibration
 from ..spec.host_time import HOST_TERMS

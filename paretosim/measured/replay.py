@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import Floats
 from ..errors import InputError
-from ..profiles.grid import Floats
 from ..profiles.store import Store
 from ..sim.arrivals import requests_of
 from ..sim.build import Builder
@@ -77,7 +77,7 @@ class Replayer:
         launch = launch_of(row, engine, self._recipes)
         simulation = simulation_of(row, model, engine, launch, self._per_slot)
         layouts = [pool.engines[0].layout for _, pool in simulation.deployment.pools()]
-        refuse_row(row, layouts, model, self._store.gpu(row.gpu), engine, simulation.workload.requests)
+        refuse_row(row, layouts, model, self._store.gpu(row.gpu), engine, simulation.workload.requests or 0)
         builder = with_room(Builder(simulation, self._sources))
         requests = requests_of(simulation.workload, 0, Path())
         outcome = builder.cluster(requests, 0).run()

@@ -170,9 +170,9 @@ def _wrong(record: dict[Any, Any]) -> Iterator[tuple[str, str]]:
     for key, flag in flags.items():
         if flag is None:
             yield key, f"must be true or false, not {record[key]!r}"
-    if (key := _label(record)) and record[key] not in _WEIGHTS:
-        near, known = did_you_mean(record[key], _WEIGHTS), ", ".join(_WEIGHTS)
-        yield key, f"unknown format {record[key]!r}{near}; known: {known}"
+    if (label := _label(record)) and record[label] not in _WEIGHTS:
+        near, known = did_you_mean(record[label], _WEIGHTS), ", ".join(_WEIGHTS)
+        yield label, f"unknown format {record[label]!r}{near}; known: {known}"
     prefixes = _PAIR if flags["disagg"] else ("",)
     for key in (prefix + name for prefix in prefixes for name in _WIDTHS if (prefix, name) != ("", "workers")):
         value = _number(record.get(key))
@@ -196,8 +196,8 @@ def _row(place: int, record: dict[Any, Any]) -> Row:
 
 
 def _engines(record: dict[Any, Any], prefix: str) -> Engines:
-    *widths, workers = (int(_number(record.get(prefix + name)) or 0) for name in _WIDTHS)
-    return Engines(*widths, workers=workers or 1)
+    widths = {name: int(_number(record.get(prefix + name)) or 0) for name in _WIDTHS}
+    return Engines(**widths | {"workers": widths["workers"] or 1})
 
 
 def _label(record: dict[Any, Any]) -> str | None:

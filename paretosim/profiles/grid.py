@@ -7,25 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
-
-
-class Timed(NamedTuple):
-    """Seconds, and which share of them a measured grid answers for.
-
-    Attributes
-    ----------
-    seconds : array [s].
-    measured : array of the same shape in 0..1.
-    """
-
-    seconds: Floats
-    measured: Floats
+from ..arrays import Bools, Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +28,7 @@ class LogGrid:
 
     axes: tuple[Floats, ...]
     filled: Floats
-    present: NDArray[np.bool_]
+    present: Bools
 
     @classmethod
     def of(cls, axes: tuple[ArrayLike, ...], values: ArrayLike) -> LogGrid:
@@ -55,7 +42,7 @@ class LogGrid:
                 grid = _fill(grid, axis)
         return cls(tuple(np.asarray(a, dtype=np.float64) for a in axes), grid, present)
 
-    def __call__(self, *query: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+    def __call__(self, *query: ArrayLike) -> tuple[Floats, Bools]:
         """Interpolate linearly over the logarithms of the axes.
 
         Parameters
@@ -86,13 +73,13 @@ class LogGrid:
         return value, inside
 
 
-def on_a_line(axis: Floats, values: Floats, query: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def on_a_line(axis: Floats, values: Floats, query: Floats) -> tuple[Floats, Bools]:
     """Values of one log axis, linear in between and the edge's beyond, and whether the query is within."""
     at = np.log(np.maximum(query, axis[0]))
     return np.interp(at, np.log(axis), values), (query >= axis[0]) & (query <= axis[-1])
 
 
-def _bracket(axis: Floats, query: Floats) -> tuple[NDArray[np.intp], Floats, NDArray[np.bool_]]:
+def _bracket(axis: Floats, query: Floats) -> tuple[NDArray[np.intp], Floats, Bools]:
     """Left neighbour, weight of the right one (edge held outside), and whether the query is within."""
     within = (query >= axis[0]) & (query <= axis[-1])
     clipped = np.minimum(np.maximum(query, axis[0]), axis[-1])

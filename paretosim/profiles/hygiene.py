@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .grid import Floats, least_from_here
+from ..arrays import Floats
+from .grid import least_from_here
 from .store import Table
 
 # Rule `launch_floor`: over small GEMMs (m <= 16) time is weight traffic plus a launch of a few microseconds. A lane

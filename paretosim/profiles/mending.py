@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arrays import Floats
 from ..errors import ProfileError
-from .grid import Floats
 from .hygiene import PAD_UP_FACTOR, Repair, pad_up
 from .store import Table
 from .table_check import REMEDY

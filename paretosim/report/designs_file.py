@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import Columns
 from ..designs.listing import ABSENT, COLUMNS, FLOATS, WORDS, listed, words
 from ..designs.run import SweepResult
-from ..designs.table import Columns
 from ..execution.task import ProgressCallback
 
 ROWS_A_GROUP = 1 << 20

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..arrays import Columns
 from ..atomic_write import written_together
 from ..designs.run import SweepResult
-from ..designs.table import WHOLE, Columns
+from ..designs.table import WHOLE
 from ..execution.task import ProgressCallback
 from .certified import CERTIFIED, write_certified
 from .explorer import write_explorer

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import Floats, Ints
 from ..errors import InputError, Problem
-from ..profiles.grid import Floats
 from ..spec.arrivals import ClosedLoop, Trace
 from ..spec.workload import Mix, Sessions, Workload
 from .lengths import draw
 from .processes import arrival_times
 from .prompts import hashed
-from .requests import Ints, Requests
+from .requests import Requests
 from .streams import stream
 from .traces import MOONCAKE_BLOCK_TOKENS, read_trace
 

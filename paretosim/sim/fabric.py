@@ -15,11 +15,10 @@ from math import inf
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats, Ints
 from ..spec.nic import NicSpec
 from .clock import HAND_OVER, Clock
 from .fairness import Flow, Link, refilled, spare
-from .requests import Ints
 
 Done = Callable[[float], None]
 KNEE = 4

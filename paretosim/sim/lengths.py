@@ -6,8 +6,8 @@ from typing import assert_never
 
 import numpy as np
 
+from ..arrays import Ints
 from ..spec.lengths import Fixed, Histogram, Lengths, Lognormal, Normal, Uniform, above
-from .requests import Ints
 
 
 def draw(lengths: Lengths, rng: np.random.Generator, count: int) -> Ints:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from .requests import Requests
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.workload import Slo
 from .gaps import gaps_of
 from .log import Outcome

@@ -12,7 +12,7 @@ from typing import assert_never
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.arrivals import Constant, Diurnal, Gamma, Mmpp, OpenLoop, Poisson
 from .streams import stream
 

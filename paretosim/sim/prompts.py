@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .requests import Ints
+from ..arrays import Ints
 
 
 class Hashed(NamedTuple):

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..profiles.grid import Floats
-
-Ints = NDArray[np.int64]
+from ..arrays import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from .log import Outcome
 
 

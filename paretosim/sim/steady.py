@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.workload import Slo
 from .log import Outcome
 from .metrics import at_percentile

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import Floats, Ints
 from ..errors import InputError, Problem
-from ..profiles.grid import Floats
 from ..spec.arrivals import TraceFormat
 from ..spec.recorded import UNREADABLE, opened, unreadable
-from .requests import Ints
 
 MOONCAKE_BLOCK_TOKENS = 512
 _MOST_PROBLEMS = 20

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import Floats
 from ..errors import InputError, Problem, did_you_mean
 from ..units import GB, GIB, MIB, TFLOP
 from .yaml_text import load_yaml
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

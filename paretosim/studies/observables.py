@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays import Floats
 from ..designs import compare
 from ..designs.front import Front
 from ..designs.points import Points
 from ..designs.run import SweepResult
 from ..designs.table import MixPoints
-from ..profiles.grid import Floats
 from ..spec.scheduling import Chunked, Mixing, read_mixing
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paretosim.profiles.grid import Floats
+from paretosim.arrays import Floats
 from paretosim.sim.clock import Clock
 from paretosim.sim.cluster import Cluster, Stage
 from paretosim.sim.engine import Engine
