@@ -196,8 +196,8 @@ def _row(place: int, record: dict[Any, Any]) -> Row:
 
 
 def _engines(record: dict[Any, Any], prefix: str) -> Engines:
-    widths = {name: int(_number(record.get(prefix + name)) or 0) for name in _WIDTHS}
-    return Engines(**widths | {"workers": widths["workers"] or 1})
+    tp, pp, ranks, cut, spread, workers = (int(_number(record.get(prefix + name)) or 0) for name in _WIDTHS)
+    return Engines(tp, pp, ranks, cut, spread, workers or 1)
 
 
 def _label(record: dict[Any, Any]) -> str | None:
