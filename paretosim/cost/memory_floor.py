@@ -69,7 +69,7 @@ class MemoryFloor:
     def mean(self, rank: Floats, first: float, last: float) -> Floats:
         """Mean of `seconds` while every context grows from `first` to `last` tokens."""
         each = self.sequence_s @ _mean_of_contexts(first, last)
-        floor: Floats = self.weights_s + rank * (each if len(each) > 1 else each[0])
+        floor: Floats = self.weights_s + rank * (each if len(each) > 1 else float(each[0]))
         return floor
 
 
@@ -83,8 +83,7 @@ def _mean_of_contexts(first: float, last: float) -> Floats:
     """What each of `CONTEXTS` weighs in the mean from `first` to `last` of a curve that is linear between them."""
     at = knots(first, last)
     curves = linear(np.eye(len(CONTEXTS)), doubling_cell(len(CONTEXTS), at))
-    weights: Floats = np.trapezoid(curves, at, axis=1) / (last - first) if last > first else curves[:, 0]
-    return weights
+    return np.asarray(np.trapezoid(curves, at, axis=1)) / (last - first) if last > first else curves[:, 0]
 
 
 def _elements_read(attention: Attention) -> Floats:
