@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..arrays import Floats
+from ..profiles.grid import Floats
 from ..spec.hardware import GpuSpec
 from ..spec.layers import Attention, GqaAttention, MoeFfn
 from ..spec.layers.answers import cache_share
@@ -69,7 +69,7 @@ class MemoryFloor:
     def mean(self, rank: Floats, first: float, last: float) -> Floats:
         """Mean of `seconds` while every context grows from `first` to `last` tokens."""
         each = self.sequence_s @ _mean_of_contexts(first, last)
-        floor: Floats = self.weights_s + rank * (each if len(each) > 1 else each[0])
+        floor: Floats = self.weights_s + rank * (each if len(each) > 1 else float(each[0]))
         return floor
 
 
@@ -83,11 +83,7 @@ def _mean_of_contexts(first: float, last: float) -> Floats:
     """What each of `CONTEXTS` weighs in the mean from `first` to `last` of a curve that is linear between them."""
     at = knots(first, last)
     curves = linear(np.eye(len(CONTEXTS)), doubling_cell(len(CONTEXTS), at))
-    if last == first:
-        first_alone: Floats = curves[:, 0]
-        return first_alone
-    weights: Floats = np.asarray(np.trapezoid(curves, at, axis=1) / (last - first))
-    return weights
+    return np.asarray(np.trapezoid(curves, at, axis=1)) / (last - first) if last > first else curves[:, 0]
 
 
 def _elements_read(attention: Attention) -> Floats:
