@@ -18,7 +18,7 @@ from ..profiles.grid import Timed
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, deployment_name, load_model, served_format
 from ..spec.parallelism import Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
-from ..spec.precision import Format, Precision
+from ..spec.precision import CacheFormat, Format, Precision
 from ..spec.settings import LOADS, EngineSettings
 from .bands import shipped_bands
 
@@ -45,8 +45,8 @@ class Question:
     model: str
     gpu: str
     engine: str = "trtllm"
-    precision: str = "bf16"
-    kv_cache: str | None = None
+    precision: Format = "bf16"
+    kv_cache: CacheFormat | None = None
     tp: int = 1
     pp: int = 1
     cp: int = 1
