@@ -98,11 +98,11 @@ def colocated_rate(
     mixed_s = np.maximum(mixed.seconds, decode_s)
     within = (share <= 1) & (verified + sizes <= token_budget)
     chunked_step = share * mixed_s + (1 - share) * decode_s
-    seen = share * (1 - np.minimum(1.0, np.maximum(0.0, 1 - share) * ranks / running))
-    chunked_seen = seen * mixed_s + (1 - seen) * decode_s
+    own = share * (1 - share) * np.minimum(1.0, ranks / running)  # of the steps, those with chunks of its own group
+    chunked_seen = chunked_step - own * (mixed_s - decode_s)
     steps = np.maximum(1.0, fresh / sizes)
     # A prompt waits half a step of the others, then takes its own; prompts do not queue behind each other here.
-    others = np.clip(running - ranks, 0, 1)
+    others = np.clip(running - ranks, 0.0, 1.0)
     chunked_ttft = np.where(within, stages * (0.5 * others * chunked_step + steps * mixed_s), np.inf)
     chunked_measured = (share * mixed.measured * mixed_s + (1 - share) * decode_measured * decode_s) / chunked_step
 
@@ -112,9 +112,9 @@ def colocated_rate(
     group_s = np.broadcast_to(prompt.seconds * pieces, (len(batch), *prompt.seconds.shape))
     spent = arrivals * group_s / in_flight
     flight_step = decode_s + spent
-    flight_seen = decode_s + spent * np.maximum(0.0, 1 - in_flight / running)
+    flight_seen = np.maximum(decode_s, flight_step - arrivals / running * group_s)
     gather_s = (in_flight - 1) / 2 * flight_step / arrivals
-    others = np.clip(running - in_flight, 0, 1)
+    others = np.minimum(1.0, running - in_flight)
     flight_ttft = np.where(in_flight <= running, stages * (gather_s + 0.5 * others * decode_s + group_s), np.inf)
     flight_measured = (decode_measured * decode_s + prompt.measured * spent) / flight_step
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..profiles.grid import Floats
+from ..arrays import Floats
 from ..spec.hardware import GpuSpec
 from ..spec.layers import Attention, GqaAttention, MoeFfn
 from ..spec.layers.answers import cache_share
