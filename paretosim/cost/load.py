@@ -142,7 +142,8 @@ def place(load: str | tuple[float, ...], experts: int, top_k: int, ranks: int, r
     """Slots on GPUs under a load: in order without redundant slots, replicated and packed with them.
 
     A planner that would make the slowest GPU slower leaves the experts where they are. The order of experts under a
-    modelled load is random: of `ORDERS` seeded ones the median counts.
+    modelled load is random: of `ORDERS` seeded ones the median counts. Kept as long as the process: the answer depends
+    on its numbers alone.
     """
     share = shares_of(load, experts, top_k)
     if isinstance(load, str) and np.ptp(share):
