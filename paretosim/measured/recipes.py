@@ -190,5 +190,7 @@ def _recipe(record: Mapping[str, str], where: str, problems: list[Problem]) -> R
 
     deployed = values(DEPLOYED)
     problems += [Problem(name, "is missing", where) for name in (*DEPLOYED, "source", "read") if not record[name]]
-    named = tuple(deployed.get(name, "") for name in DEPLOYED)
-    return Recipe(named, values(CONDITIONS), values(SETTINGS), *(record[name] for name in SOURCE), where)  # type: ignore[arg-type]
+    engine, model, gpu, weights, mode, speculative = (deployed.get(name, "") for name in DEPLOYED)
+    named = engine, model, gpu, weights, mode, bool(speculative)
+    assumed, source, commit, read = (record[name] for name in SOURCE)
+    return Recipe(named, values(CONDITIONS), values(SETTINGS), assumed, source, commit, read, where)

@@ -89,7 +89,7 @@ class Replayer:
         launch = launch_of(row, engine, self._recipes)
         simulation = simulation_of(row, model, engine, launch, self._per_slot)
         layouts = [layout_of(engines, model, launch) for engines in row.pools]
-        refuse_row(row, layouts, model, self._store.gpu(row.gpu), engine, simulation.workload.requests)
+        refuse_row(row, layouts, model, self._store.gpu(row.gpu), engine, simulation.workload.requests or 0)
         key = (row.model, row.engine, *map(str, (simulation.precision, simulation.host, simulation.settings)))
         if key not in self._builders:
             kernels = self._kernels.setdefault(row.engine, {})
