@@ -41,6 +41,7 @@ space:
   batch: {[*BATCHES]}
   workers: {[*WORKERS]}
   max_gpus: {MOST}
+  legal_for: any
 """
 
 
