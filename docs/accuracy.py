@@ -15,20 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from paretosim.cost.kernels.kernels.accuracy import lane_errors
+from paretosim.cost.kernels.kernels.kernels import Kernels
 from recorded_requests import KV_BLOCKS, METRICS, SHARES, errors, fit, halves, runs, simulated
 
 from paretosim import Store, load_model
-from paretosim.cost.accuracy import lane_errors
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.step import StepCost
 from paretosim.execution.executor import ExecutionOptions
 from paretosim.measured.batch_replay import replay_executor
 from paretosim.measured.calibrate import answered
-from paretosim.measured.deployment import layout_of, precision_of
-from paretosim.measured.launch import launch_of
-from paretosim.measured.leave_out import COUNTS, given_some, learning_curve
+from paretosim.measured.cross_validation import COUNTS, given_some, learning_curve
+from paretosim.measured.launch_settings import launch_of
 from paretosim.measured.recipes import shipped_recipes
+from paretosim.measured.row_deployment import layout_of, precision_of
 from paretosim.measured.rows import MODES, read_frame, rows_of
 from paretosim.measured.validation import tables_of
 from paretosim.profiles.hygiene import Repair

@@ -23,7 +23,7 @@ import pandas as pd
 from accuracy import replaced
 
 import paretosim as ps
-from paretosim.designs.table import describe, framed
+from paretosim.designs.frontier_columns import describe, framed
 from paretosim.spec.workload import Slo
 
 PAGE = Path(__file__).with_name("comparison.md")

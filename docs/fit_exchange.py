@@ -1,4 +1,4 @@
-"""Fits the constants of `paretosim.cost.dispatch` and shows the law's error on rows that were not fitted.
+"""Fits the constants of `paretosim.cost.kernels.moe_alltoall_law` and shows the law's error on rows that were not fitted.
 
 Run as ``python -m docs.fit_exchange CSV``; CSV holds published rows of DeepEP, UCCL and pplx (columns ``source gpu
 library mode op ep tokens_per_gpu latency_us bandwidth_GBs``).
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from paretosim.arrays import Floats
-from paretosim.cost import dispatch
+from paretosim.cost.kernels.kernels import moe_alltoall_law as dispatch
 from paretosim.profiles.store import Store
 from paretosim.spec.hardware import GpuSpec
 from paretosim.units import GB, US

@@ -18,14 +18,14 @@ from typing import Any
 
 import pandas as pd
 from accuracy import replaced
+from paretosim.cost.kernels.kernels.kernels import Kernels
 
 from paretosim import Store, load_model
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import StepCost
-from paretosim.measured.deployment import layout_of, precision_of
-from paretosim.measured.launch import launch_of
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.step import StepCost
+from paretosim.measured.launch_settings import launch_of
 from paretosim.measured.recipes import Recipes, shipped_recipes
+from paretosim.measured.row_deployment import layout_of, precision_of
 from paretosim.measured.rows import Row, rows_of
 from paretosim.spec.engine import EngineSpec
 from paretosim.spec.layers import MoeFfn

@@ -96,7 +96,7 @@ class Sweep:
         progress : called with (done, total, what).
         certified : what `certify` returned, written too.
         """
-        from .report.write import write_sweep
+        from .report.sweep_files import write_sweep
 
         return write_sweep(self.result, Path(out), keep_designs, progress, certified)
 
@@ -262,7 +262,7 @@ def simulate(
     >>> late = answer.requests.query("ttft_s > 1")
     """
     # A sweep has no use for the simulator.
-    from .measured.banded import banded
+    from .measured.attach_bands import banded
     from .sim.run import simulate as run_simulation
 
     store = _store(profiles)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from paretosim.cost.kernels.kernels.kernels import Kernels
 
 import paretosim as ps
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.spec.model import ModelSpec, load_model
 from paretosim.spec.parallelism import Parallelism

@@ -108,6 +108,6 @@ def continued(*runs: Run) -> list[int]:
 
 def journaled(folder: Path) -> int:
     """Finished tasks in the journals of a folder."""
-    from paretosim.execution.journal import records
+    from paretosim.execution.checkpoint import records
 
     return len({key for path in folder.glob("*") for key in records(path)})

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arrays import Floats
-from ..cost.calibrated import StepTimes
+from ..cost.steps.calibrated import StepTimes
 from .prefill import PrefillRate
 
 PAGE = 64

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arrays import Floats
-from ..cost.calibrated import StepTimes
+from ..cost.steps.calibrated import StepTimes
 from ..spec.scheduling import CHUNKED, IN_FLIGHT
 from .rate_match import Counts
 

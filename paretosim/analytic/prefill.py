@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arrays import Floats
-from ..cost.calibrated import StepTimes
+from ..cost.steps.calibrated import StepTimes
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,17 @@ from .. import __version__
 from ..atomic_write import check_writable, write_texts, written_together
 from ..errors import InputError
 from ..execution.executor import Executor
-from ..measured.bands import FILE, bands_yaml
 from ..measured.batch_replay import replay_executor
 from ..measured.calibrate import answered, file_text, own_rows, study
-from ..measured.leave_out import given_some, learning_curve
+from ..measured.conformal_bands import FILE, bands_yaml
+from ..measured.cross_validation import given_some, learning_curve
 from ..measured.rows import Row, read_frame, rows_hash, rows_of
 from ..profiles.store import Store
 from ..report.calibration import calibrated_text, curve_text, left_out_tables, study_text
 from ..report.progress import Bar
 from ..spec.engine import calibration_file
 from .options import execution_options
-from .store import store_of
+from .profile_options import store_of
 
 
 def run(args: argparse.Namespace) -> None:

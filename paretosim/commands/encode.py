@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from ..cost.kernels import Kernels
-from ..cost.vision import encode_breakdown, encoder_bytes
+from ..cost.kernels.kernels import Kernels
+from ..cost.operators.vision import encode_breakdown, encoder_bytes
 from ..errors import InputError, Problem
 from ..profiles.store import Store, default_roots
 from ..spec.architecture import VisionSpec

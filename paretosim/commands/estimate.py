@@ -10,7 +10,7 @@ from ..errors import InputError, Problem
 from ..measured.estimate import Estimate, Question, estimate
 from ..units import GIB, MS
 from . import encode
-from .store import store_of
+from .profile_options import store_of
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from ..cost.accuracy import lane_errors, plain_errors
+from ..cost.kernels.accuracy import lane_errors, plain_errors
 from ..errors import InputError, ParetosimError, Problem, did_you_mean
 from ..profiles.store import Store, default_roots
 from ..spec.hardware import GpuSpec

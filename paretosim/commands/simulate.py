@@ -9,7 +9,7 @@ from ..atomic_write import check_writable
 from ..report.progress import Bar
 from ..report.simulation import NAMES
 from .options import RUNS
-from .store import store_of
+from .profile_options import store_of
 
 
 def run(args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from ..report.study import FILES, studies_text, study_text, write_study
 from ..studies.run import run_study
 from ..studies.study import load_study
 from .options import RUNS
-from .store import store_of
+from .profile_options import store_of
 
 
 def run(args: argparse.Namespace) -> None:

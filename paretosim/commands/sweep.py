@@ -9,9 +9,9 @@ from ..api import sweep
 from ..atomic_write import check_writable
 from ..report.certified import certified_text
 from ..report.progress import Bar
-from ..report.write import NAMES
+from ..report.sweep_files import NAMES
 from .options import RUNS, execution_options
-from .store import store_of
+from .profile_options import store_of
 
 
 def run(args: argparse.Namespace) -> None:

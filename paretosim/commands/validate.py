@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 
 from ..atomic_write import check_writable
-from ..measured.published import PUBLISHED, published_frame
+from ..measured.aiconfigurator_rows import PUBLISHED, published_frame
 from ..measured.recipes import NONE, shipped_recipes
 from ..measured.validation import validate
 from ..report.progress import Bar
 from ..report.validation import FILES, validation_text, write_validation
 from .options import RUNS, execution_options
-from .store import store_of
+from .profile_options import store_of
 
 
 def run(args: argparse.Namespace) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 from ..arrays import Floats, Ints
 from ..spec.scheduling import PER_MIX
 from ..spec.workload import Mix
-from .points import Points
-from .table import MixPoints
+from .engine_points import Points
+from .frontier_columns import MixPoints
 
 BLEND = "all"
 

@@ -25,7 +25,7 @@ from ..spec.arrivals import ClosedLoop
 from ..spec.scenario import Scenario
 from ..spec.workload import Mix
 from .compare import mode_front
-from .replay import at_rate, simulation_of
+from .design_replay import at_rate, simulation_of
 from .run import How, SweepResult
 
 if TYPE_CHECKING:

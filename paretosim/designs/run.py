@@ -17,22 +17,22 @@ from ..arrays import Columns
 from ..errors import InputError
 from ..execution.executor import ExecutionOptions, open_executor
 from ..execution.task import ProgressCallback
-from ..measured.bands import shipped_bands
+from ..measured.conformal_bands import shipped_bands
 from ..profiles.store import Store
 from ..spec.hardware import GpuSpec
 from ..spec.model import deployment_name
 from ..spec.scenario import Scenario, load_scenario
 from ..spec.served_formats import decided, formats_text
 from .blend import BLEND, blended
-from .certainty import with_bands
-from .checks import check_formats, check_memory, check_names
-from .cross import Scored
-from .engines import Engines
+from .compiled_engines import Engines
+from .frontier_bands import with_bands
+from .frontier_columns import MixPoints, describe, framed, taken
 from .objectives import AnyFront, Goal
+from .pair_scoring import Scored
 from .space import DesignSpace
 from .summary import Stopwatch, rests_on, summary, unreachable
-from .table import MixPoints, describe, framed, taken
-from .tasks import DESIGNS_A_TASK, Evaluate, Score, SomeDesigns
+from .sweep_checks import check_formats, check_memory, check_names
+from .sweep_tasks import DESIGNS_A_TASK, Evaluate, Score, SomeDesigns
 
 if TYPE_CHECKING:
     import pandas as pd

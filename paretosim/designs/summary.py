@@ -12,13 +12,13 @@ import numpy as np
 from .._version import __version__
 from ..arrays import Columns
 from ..execution.task import WorkerUsage
-from ..peak import peak_bytes
+from ..memory_usage import peak_bytes
 from ..profiles.store import Store
 from ..spec.scenario import Scenario
 from .blend import BLEND
 from .compare import best_gain, mode_rows
-from .table import MixPoints
-from .tasks import Evaluated
+from .frontier_columns import MixPoints
+from .sweep_tasks import Evaluated
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, did_you_mean
-from .journal import Journal
+from .checkpoint import Journal
 from .task import Answer, ProgressCallback, Runner, Task, TaskResult, Work, WorkerUsage
 
 EXECUTORS = ("auto", "serial", "processes", "ray")

@@ -23,7 +23,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ..errors import ParetosimError
-from ..peak import peak_bytes
+from ..memory_usage import peak_bytes
 from .task import QUEUED_PER_WORKER, TaskResult
 
 TRIES = 4

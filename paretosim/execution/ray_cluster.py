@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from ..errors import ParetosimError
-from ..peak import peak_bytes
+from ..memory_usage import peak_bytes
 from .task import QUEUED_PER_WORKER, Runner, TaskResult
 
 RETRIES = 8

@@ -18,9 +18,9 @@ from ..execution.executor import ExecutionOptions, Executor, open_executor, seri
 from ..execution.task import ProgressCallback
 from ..profiles.store import Store
 from ..spec.model import load_model
-from .launch import PROMPTS_PER_SLOT
+from .launch_settings import PROMPTS_PER_SLOT
 from .recipes import Recipes
-from .replay import Replay, Replayer
+from .row_replay import Replay, Replayer
 from .rows import Row, rows_hash
 
 Answer = Replay | str

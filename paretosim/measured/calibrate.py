@@ -15,14 +15,14 @@ from ..errors import InputError, Problem
 from ..execution.executor import Executor
 from ..profiles.store import Store
 from ..spec.calibration import PARAMETERS, Calibration
-from .bands import ANY, Bands, Deployment
 from .batch_replay import replay_all
+from .conformal_bands import ANY, Bands, Deployment
+from .cross_validation import COUNTS, Given, given_some, groups_of, leave_out_aggregated, leave_out_hand_over, refined
 from .fit import FITTED, Evidence, Fit, fit
-from .hand_over import HandOverRuns
-from .leave_out import COUNTS, Given, given_some, groups_of, leave_out_aggregated, leave_out_hand_over, refined
+from .kv_transfer_constant import HandOverRuns
 from .plausible import refuse_at_bounds
 from .refusals import fitted_on
-from .replay import Replay
+from .row_replay import Replay
 from .rows import MOST_PROBLEMS, Row, rows_hash
 from .validation import load_of_row
 

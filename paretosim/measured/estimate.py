@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 from ..arrays import Timed
-from ..cost.calibrated import CalibratedStep
-from ..cost.compiling import compile_step
-from ..cost.formats import format_problems
-from ..cost.idle import idle_settings
-from ..cost.kernels import Kernels
-from ..cost.layer import exchanges
-from ..cost.memory import MemoryModel
+from ..cost.kernels.kernels import Kernels
+from ..cost.kernels.supported_formats import format_problems
+from ..cost.memory.memory import MemoryModel
+from ..cost.operators.layer import exchanges
+from ..cost.operators.unused_settings import idle_settings
+from ..cost.steps.calibrated import CalibratedStep
+from ..cost.steps.compiler import compile_step
 from ..errors import InputError, Problem, did_you_mean
 from ..profiles.store import Store
 from ..spec.context_length import too_long
@@ -21,7 +21,7 @@ from ..spec.parallelism import LegalFor, Parallelism, illegal, illegal_cp, illeg
 from ..spec.precision import CACHE_FORMATS, FORMATS, Precision, format_word
 from ..spec.served_formats import decided, formats_text, wrong_word
 from ..spec.settings import LOADS, EngineSettings
-from .bands import shipped_bands
+from .conformal_bands import shipped_bands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

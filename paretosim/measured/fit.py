@@ -14,7 +14,7 @@ import numpy as np
 from ..arrays import Floats
 from ..spec.calibration import PARAMETERS, Calibration
 from .regressors import Regressors
-from .replay import Replay
+from .row_replay import Replay
 from .rows import Row
 
 FITTED = tuple(name for name in PARAMETERS if name != "hand_over_ms")

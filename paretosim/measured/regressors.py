@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..arrays import Floats
-from ..cost.lookup import cell
+from ..cost.steps.grid_lookup import cell
 from ..sim.log import Outcome
 from ..spec.calibration import Calibration
 from ..spec.host_time import HOST_TERMS
 
 if TYPE_CHECKING:
-    from .replay import Replay
+    from .row_replay import Replay
 
 LAUNCHES_S = np.concatenate([[0.0], np.geomspace(1e-3, 2.0, 40)])
 """Values of the launches' time at which steps with prompts are summed up; 2 % apart at most from the sum in between."""

@@ -15,10 +15,10 @@ from ..execution.task import ProgressCallback
 from ..profiles.store import Store
 from ..spec.context_length import too_long
 from ..spec.model import load_model
-from .bands import Bands, load_of, shipped_bands
 from .batch_replay import Answer, replay_all, replay_executor
+from .conformal_bands import Bands, load_of, shipped_bands
 from .recipes import Recipes, shipped_recipes
-from .replay import Replay
+from .row_replay import Replay
 from .rows import Row, read_frame, rows_hash, rows_of
 
 if TYPE_CHECKING:

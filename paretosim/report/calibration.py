@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..measured.bands import told_apart
 from ..measured.calibrate import Calibrated, Study
+from ..measured.conformal_bands import told_apart
 from ..spec.calibration import PARAMETERS
 
 if TYPE_CHECKING:

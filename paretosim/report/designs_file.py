@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..arrays import Columns
-from ..designs.listing import ABSENT, COLUMNS, FLOATS, WORDS, listed, words
+from ..designs.all_designs import ABSENT, COLUMNS, FLOATS, WORDS, listed, words
 from ..designs.run import SweepResult
 from ..execution.task import ProgressCallback
 

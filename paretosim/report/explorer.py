@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..designs.compare import Fronts
-from ..designs.table import WHOLE
+from ..designs.frontier_columns import WHOLE
 from ..errors import InputError, Problem
 
 # What the page cannot do without; every other column is shown as it comes.
@@ -35,7 +35,7 @@ def write_explorer(fronts: Fronts, path: Path, title: str, facts: Mapping[str, s
     Parameters
     ----------
     fronts : one row a design on the front of its (mix, serving, GPU pair), under the columns of
-        `paretosim.designs.table.COLUMNS` and ``pareto``, a frame or arrays by name; columns the page does not know are
+        `paretosim.designs.frontier_columns.COLUMNS` and ``pareto``, a frame or arrays by name; columns the page does not know are
         shown under their names.
     path : the HTML file.
     title : heading of the page.

@@ -46,7 +46,7 @@ def frontiers_figure(fronts: Fronts, title: str, facts: Mapping[str, str]) -> Fi
 
     Parameters
     ----------
-    fronts : rows under the columns of `paretosim.designs.table.COLUMNS`, a frame or arrays by name.
+    fronts : rows under the columns of `paretosim.designs.frontier_columns.COLUMNS`, a frame or arrays by name.
     facts : what the footer says.
 
     Raises

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ..atomic_write import written_together
 from ..sim.cluster import LOSSES
 from ..sim.run import SimulationResult
-from ..sim.series import series
-from ..sim.traffic import links_of
+from ..sim.timeseries import series
+from ..sim.utilization import links_of
 from ..spec.workload import Slo
 from .simulation_figure import draw_simulation
 from .timeline import write_timeline

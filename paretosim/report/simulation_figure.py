@@ -9,7 +9,7 @@ import numpy as np
 
 from ..sim.metrics import Latencies
 from ..sim.run import SimulationResult
-from ..sim.series import Series, series
+from ..sim.timeseries import Series, series
 from .picture import save_figure
 
 if TYPE_CHECKING:

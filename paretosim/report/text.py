@@ -10,7 +10,7 @@ import numpy as np
 
 from ..designs.blend import BLEND
 from ..designs.compare import as_printed, best_gain, gain_at, levels, mode_rows, worth_comparing
-from ..designs.deployment import of_row
+from ..designs.design_deployment import of_row
 from ..designs.front import Front
 from ..designs.run import SweepResult
 

@@ -11,11 +11,11 @@ from ..arrays import Floats, Ints
 from ..errors import InputError, Problem
 from ..spec.arrivals import ClosedLoop, Trace
 from ..spec.workload import Mix, Sessions, Workload
+from .arrival_processes import arrival_times
 from .lengths import draw
-from .processes import arrival_times
 from .prompts import hashed
 from .requests import Requests
-from .streams import stream
+from .rng import stream
 from .traces import MOONCAKE_BLOCK_TOKENS, read_trace
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..cost.kernels import Kernels
-from ..cost.memory import MemoryModel
-from ..cost.pairing import HandOverCost
+from ..cost.kernels.kernels import Kernels
+from ..cost.memory.kv_fanout import HandOverCost
+from ..cost.memory.memory import MemoryModel
 from ..profiles.store import Store
 from ..spec.calibration import NONE, Calibration
 from ..spec.cluster import Policy
@@ -22,18 +22,18 @@ from .clock import Clock
 from .cluster import Cluster, Stage
 from .controllers import CONTROLLERS
 from .engine import Engine
+from .engine_base import Intake
 from .fabric import Fabric
-from .intake import Intake
 from .kvcache import caches
 from .memory import KvMemory
 from .policies import make
 from .prefill import PrefillEngine
 from .requests import Requests
+from .rng import stream
 from .routers import ROUTERS
 from .schedulers import SCHEDULERS, policy_of
 from .sources import Sources
 from .steps import CompiledSteps, Steps
-from .streams import stream
 from .transfer import Transfers
 
 

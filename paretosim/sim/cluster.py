@@ -9,8 +9,8 @@ from functools import partial
 
 from .client import Client
 from .clock import Clock
+from .engine_base import Intake
 from .fabric import Fabric
-from .intake import Intake
 from .log import Outcome, RequestLog
 from .requests import Requests
 from .routers import Router

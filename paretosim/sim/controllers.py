@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from .cluster import Cluster
-from .intake import Intake
+from .engine_base import Intake
 from .policies import option
 
 

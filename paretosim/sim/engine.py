@@ -12,8 +12,8 @@ from math import ceil, inf
 from typing import Any
 
 from .clock import BOUNDARY
-from .intake import Intake
-from .lines import Line
+from .decode_runs import Line
+from .engine_base import Intake
 
 IDLE = Line.straight(0.0, 0.0)
 

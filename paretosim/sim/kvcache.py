@@ -13,9 +13,9 @@ from math import inf
 
 from ..spec.kv_cache import KvCacheSpec
 from .eviction import EVICTIONS, Eviction, LeastRecentlyUsed
+from .kv_tiers import Tier
 from .policies import named
 from .requests import Requests
-from .tiers import Tier
 
 
 def prompt_blocks(requests: Requests, request: int, merged: int = 1) -> list[int]:

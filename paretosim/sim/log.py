@@ -16,8 +16,8 @@ from ..arrays import Floats
 from .requests import Requests
 
 if TYPE_CHECKING:
+    from .engine_base import Intake
     from .fabric import LinkColumns
-    from .intake import Intake
 
 TIMES = (
     "arrival_s", "prefill_start_s", "prefill_end_s", "first_token_s", "ready_s", "decode_start_s", "finish_s",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..arrays import Floats
 from ..spec.workload import Slo
-from .gaps import gaps_of
+from .inter_token_latency import gaps_of
 from .log import Outcome
 
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 from .clock import BOUNDARY
-from .intake import Intake
+from .engine_base import Intake
 
 
 class PrefillEngine(Intake):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from .intake import Intake
+from .engine_base import Intake
 from .policies import option
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import InputError, Problem
-from ..peak import peak_bytes
+from ..memory_usage import peak_bytes
 from ..profiles.store import Store
 from ..spec.arrivals import Trace
 from ..spec.context_length import too_long
@@ -21,12 +21,12 @@ from ..spec.served_formats import formats_text
 from ..spec.simulation import Simulation, load_simulation
 from .arrivals import requests_of
 from .build import Builder
-from .checks import check
 from .log import Outcome
 from .metrics import summarize
 from .requests import Requests
+from .simulation_checks import check
 from .sources import Sources
-from .traffic import caches_of, transfers_of, work_of
+from .utilization import caches_of, transfers_of, work_of
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""

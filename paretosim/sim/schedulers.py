@@ -16,7 +16,7 @@ from ..spec.cluster import Policy
 from ..spec.parallelism import Parallelism
 from ..spec.scheduling import Chunked, DecodeOnly, PerMix, PromptBatches, Scheduling
 from ..spec.scheduling import InFlight as InFlightPrompts
-from .intake import Intake
+from .engine_base import Intake
 from .policies import UNLIMITED, Work, option
 
 Composed = tuple[list[tuple[int, int]], bool]

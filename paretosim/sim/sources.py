@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..cost.compiling import compile_step
-from ..cost.kernels import Kernels
+from ..cost.kernels.kernels import Kernels
+from ..cost.steps.compiler import compile_step
 from ..profiles.store import Store
 from ..spec.model import ModelSpec, load_model, served_format
 from ..spec.parallelism import Parallelism

@@ -9,12 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
-from ..cost.grids import CONTEXTS
-from ..cost.scalar import ScalarStep
-from ..cost.step import StepCost
+from ..cost.steps.scalar import ScalarStep
+from ..cost.steps.step import StepCost
+from ..cost.steps.step_grids import CONTEXTS
 from ..spec.cluster import StepFormula
 from ..spec.host_time import HostTime
-from .lines import Line
+from .decode_runs import Line
 
 Chunks = Sequence[tuple[int, int]]
 """Pieces of prompts in one step: (tokens computed before, tokens computed now)."""

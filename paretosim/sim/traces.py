@@ -20,7 +20,7 @@ import numpy as np
 from ..arrays import Floats, Ints
 from ..errors import InputError, Problem
 from ..spec.arrivals import TraceFormat
-from ..spec.recorded import UNREADABLE, opened, unreadable
+from ..spec.length_csv import UNREADABLE, opened, unreadable
 
 MOONCAKE_BLOCK_TOKENS = 512
 _MOST_PROBLEMS = 20

@@ -1,6 +1,6 @@
 """What does an engine's host add to the kernels of a step? One list of terms, each with its price.
 
-A term is a field of `HostTime`. The price of a step in a sweep (`paretosim.cost.calibrated`) and in a simulation
+A term is a field of `HostTime`. The price of a step in a sweep (`paretosim.cost.steps.calibrated`) and in a simulation
 (`paretosim.sim.steps`), the regressors of the fit (`paretosim.measured.regressors`), the parameters of a calibration
 and the keys of a scenario's ``host_time`` follow from that list.
 """

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, ValidationInfo, model_validator
 
 from ..errors import InputError
+from .length_csv import read_lengths
 from .lengths import LONGEST, Fixed, Histogram, Lengths, Lognormal, Normal, Uniform, nominal
-from .recorded import read_lengths
 from .schema_messages import shown
 from .schema_values import ABSENT, LARGEST, Keys, Positive, Text, Whole, once, problem, problems_at
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from ..arrays import Floats
 from ..designs import compare
+from ..designs.engine_points import Points
 from ..designs.front import Front
-from ..designs.points import Points
+from ..designs.frontier_columns import MixPoints
 from ..designs.run import SweepResult
-from ..designs.table import MixPoints
 from ..spec.scheduling import Chunked, Mixing, read_mixing
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from paretosim.cost.kernels.kernels.kernels import Kernels
 
 from paretosim import Store, load_model
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.step import StepCost
 from paretosim.spec.parallelism import Parallelism
 from paretosim.spec.precision import Precision
 from paretosim.spec.settings import DEFAULT, EngineSettings

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from paretosim import Store, load_scenario
-from paretosim.designs.checks import check_names
-from paretosim.designs.cross import PIECE
-from paretosim.designs.engines import Engines
+from paretosim.designs.compiled_engines import Engines
+from paretosim.designs.pair_scoring import PIECE
 from paretosim.designs.space import DesignSpace
-from paretosim.designs.tasks import Evaluate, SomeEngines
+from paretosim.designs.sweep_checks import check_names
+from paretosim.designs.sweep_tasks import Evaluate, SomeEngines
 from paretosim.spec.served_formats import decided
 
 ROOT = Path(__file__).parents[2]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from paretosim.measured.bands import shipped_bands
 from paretosim.measured.calibrate import answered, ratios
+from paretosim.measured.conformal_bands import shipped_bands
+from paretosim.measured.cross_validation import groups_of, of_fit, refined
 from paretosim.measured.fit import Evidence, fit
-from paretosim.measured.leave_out import groups_of, of_fit, refined
-from paretosim.measured.replay import Replay
+from paretosim.measured.row_replay import Replay
 from paretosim.measured.rows import Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 

@@ -15,19 +15,19 @@ from math import ceil
 
 import numpy as np
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
 
 from paretosim.analytic.colocated import ColocatedRate, colocated_rate
 from paretosim.analytic.decode import decode_rate
 from paretosim.analytic.prefill import prefill_rate
 from paretosim.analytic.rate_match import matched_workers, served_req_s
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.sim.clock import Clock
 from paretosim.sim.cluster import Cluster, Stage
 from paretosim.sim.engine import Engine
-from paretosim.sim.intake import Intake
+from paretosim.sim.engine_base import Intake
 from paretosim.sim.prefill import PrefillEngine
 from paretosim.sim.requests import Requests
 from paretosim.sim.routers import RoundRobin

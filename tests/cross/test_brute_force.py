@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
+from paretosim.cost.memory.memory.kv_bandwidth import (
+    egress_bytes_per_s,
+    ingress_bytes_per_s,
+    request_kv_bytes,
+    sharing_gpus,
+)
+from paretosim.cost.memory.memory.memory import MemoryModel
 
 import paretosim as ps
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.kv import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes, sharing_gpus
-from paretosim.cost.memory import MemoryModel
+from paretosim.cost.steps.compiler import compile_step
 from paretosim.designs.front import comparable
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
@@ -196,7 +201,7 @@ def test_counts_are_those_of_enumerating(answer: ps.Sweep, store: Store) -> None
 
 
 def test_a_row_of_the_frontier_is_the_design_its_id_says(answer: ps.Sweep) -> None:
-    from paretosim.designs.table import describe, framed
+    from paretosim.designs.frontier_columns import describe, framed
 
     result = answer.result
     gpus = {name: Store().gpu(name) for name in ("h100_sxm", "h200_sxm")}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
 
-from paretosim.cost.calibrated import CalibratedStep
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
+from paretosim.cost.steps.calibrated import CalibratedStep
+from paretosim.cost.steps.compiler import compile_step
 from paretosim.profiles.store import Store
 from paretosim.sim.steps import CompiledSteps
 from paretosim.spec.calibration import Calibration

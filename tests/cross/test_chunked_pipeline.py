@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretosim.analytic.chunked_pipeline import LEAST_SHARE, PAGE, chunk_bounds, chunked_rate, finish_s
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.step import StepCost
 from paretosim.spec.model import load_model
 
 times = st.lists(st.floats(0.01, 10), min_size=1, max_size=40)

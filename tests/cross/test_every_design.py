@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import paretosim as ps
-from paretosim.designs.table import describe, framed
+from paretosim.designs.frontier_columns import describe, framed
 
 SCENARIO = """\
 name: listed

@@ -16,8 +16,8 @@ import paretosim as ps
 from paretosim.cli import main
 from paretosim.designs.run import sweep
 from paretosim.errors import InputError, ParetosimError
+from paretosim.execution.checkpoint import HEAD, MARK, Journal
 from paretosim.execution.executor import ExecutionOptions, Executor, cores, run_serially
-from paretosim.execution.journal import HEAD, MARK, Journal
 from paretosim.execution.process_pool import TRIES, ProcessPool
 from paretosim.profiles.store import Store
 from tests.conftest import ROOT

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from paretosim.measured.cross_validation import of_fit
 from paretosim.measured.fit import FITTED, Evidence, Fit, fit
-from paretosim.measured.leave_out import of_fit
-from paretosim.measured.replay import Replay, Replayer
+from paretosim.measured.row_replay import Replay, Replayer
 from paretosim.measured.rows import Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.spec.calibration import PARAMETERS

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import paretosim as ps
-from paretosim.designs.deployment import of_design, of_row
-from paretosim.designs.replay import simulation_of
-from paretosim.designs.table import describe, framed
+from paretosim.designs.design_deployment import of_design, of_row
+from paretosim.designs.design_replay import simulation_of
+from paretosim.designs.frontier_columns import describe, framed
 from paretosim.report.simulation import requests_frame
 from paretosim.sim.run import simulate
 from paretosim.spec.arrivals import Poisson

@@ -20,13 +20,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from paretosim.cost.calibrated import CalibratedStep
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
+from paretosim.cost.steps.calibrated import CalibratedStep
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.measured.calibrate import Calibrated, as_fit, file_text
 from paretosim.measured.fit import FITTED
-from paretosim.measured.leave_out import of_fit
-from paretosim.measured.replay import Replayer
+from paretosim.measured.cross_validation import of_fit
+from paretosim.measured.row_replay import Replayer
 from paretosim.measured.rows import read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.sim.steps import CompiledSteps

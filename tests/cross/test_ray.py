@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 
 import paretosim as ps
-from paretosim.designs.engines import Engines
+from paretosim.designs.compiled_engines import Engines
 from paretosim.designs.space import DesignSpace
-from paretosim.designs.tasks import Evaluate
+from paretosim.designs.sweep_tasks import Evaluate
+from paretosim.execution.checkpoint import Journal
 from paretosim.execution.executor import ExecutionOptions, Executor
-from paretosim.execution.journal import Journal
 from paretosim.execution.ray_cluster import RayTasks
 from paretosim.measured.validation import validate
 from paretosim.profiles.store import Store

@@ -12,10 +12,10 @@ from paretosim.analytic.chunked_pipeline import chunked_rate
 from paretosim.analytic.colocated import colocated_rate
 from paretosim.analytic.decode import decode_rate
 from paretosim.analytic.prefill import prefill_rate
-from paretosim.designs.checks import check_names
-from paretosim.designs.engines import Engines
-from paretosim.designs.points import Points, colocated_points, decode_points, prefill_points
+from paretosim.designs.compiled_engines import Engines
+from paretosim.designs.engine_points import Points, colocated_points, decode_points, prefill_points
 from paretosim.designs.space import DesignSpace, Pool
+from paretosim.designs.sweep_checks import check_names
 from paretosim.spec.scenario import Scenario
 from paretosim.spec.served_formats import decided
 

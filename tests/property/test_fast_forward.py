@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paretosim.sim.lines import Line
+from paretosim.sim.decode_runs import Line
 from paretosim.sim.log import COUNTS, TIMES, Outcome
 from paretosim.sim.schedulers import ChunkedPrefill, InFlight, PrefillFirst
 from tests.clusters import dyadic_requests, run

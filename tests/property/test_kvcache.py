@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretosim.sim.eviction import EVICTIONS
+from paretosim.sim.kv_tiers import Tier
 from paretosim.sim.kvcache import PrefixCache
-from paretosim.sim.tiers import Tier
 from paretosim.spec.kv_cache import TierSpec
 
 # A prompt is a walk down a tree with two branches at every block; a block's id says the way to it.

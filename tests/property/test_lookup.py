@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretosim.cost.lookup import bilinear, cell, doubling_cell, linear
+from paretosim.cost.steps.grid_lookup import bilinear, cell, doubling_cell, linear
 
 points = st.lists(st.floats(0.25, 1e5), min_size=1, max_size=20).map(np.array)
 seeds = st.integers(0, 2**32 - 1)

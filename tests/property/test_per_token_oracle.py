@@ -17,7 +17,7 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from paretosim.sim.gaps import gaps_of
+from paretosim.sim.inter_token_latency import gaps_of
 from paretosim.sim.log import Outcome
 from paretosim.sim.requests import Requests
 from paretosim.sim.schedulers import ChunkedPrefill

@@ -6,10 +6,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
 
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.sim.steps import CompiledSteps
 from paretosim.spec.host_time import HostTime

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretosim.designs.cross import Cross, Pair, score_disaggregated
+from paretosim.designs.engine_points import Points
 from paretosim.designs.front import comparable
+from paretosim.designs.frontier_columns import MixPoints
 from paretosim.designs.objectives import Goal
-from paretosim.designs.points import Points
-from paretosim.designs.sides import Side, unbeaten
+from paretosim.designs.pair_scoring import Cross, Pair, score_disaggregated
+from paretosim.designs.pool_candidates import Side, unbeaten
 from paretosim.designs.space import DesignSpace
-from paretosim.designs.table import MixPoints
-from paretosim.designs.tasks import Score
+from paretosim.designs.sweep_tasks import Score
 from paretosim.spec.scenario import PLAIN, Hardware, Space
 
 USD, WATTS = {"a": 2.0, "b": 3.0}, {"a": 700.0, "b": 1000.0}

@@ -7,14 +7,14 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paretosim.cost.kernels.kernels.kernels import Kernels
 
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.grids import CONTEXTS
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.scalar import ScalarStep
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.scalar import ScalarStep
+from paretosim.cost.steps.step import StepCost
+from paretosim.cost.steps.step_grids import CONTEXTS
 from paretosim.profiles.store import Store
-from paretosim.sim.lines import Line
+from paretosim.sim.decode_runs import Line
 from paretosim.sim.steps import CompiledSteps
 from paretosim.spec.host_time import HostTime
 from paretosim.spec.model import load_model

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paretosim.sim.gaps import gaps_of
+from paretosim.sim.inter_token_latency import gaps_of
 from paretosim.sim.log import Outcome
 from paretosim.sim.metrics import Latencies, summarize
 from paretosim.sim.schedulers import ChunkedPrefill, InFlight, PrefillFirst
-from paretosim.sim.series import series
+from paretosim.sim.timeseries import series
 from paretosim.spec.workload import Slo
 from tests.clusters import dyadic_requests, run
 

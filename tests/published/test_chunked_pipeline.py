@@ -1,7 +1,7 @@
 """Chunked pipeline parallelism on H20: "Pipeline Parallelism in SGLang" (LMSYS, 15 January 2026), SGLang 0.5.7.
 
 Nodes of eight H20 with 96 GB, FlashAttention 3, block-scaled FP8 weights, cache in bf16; TTFT of one prompt,
-throughput of 16 prompts back to back. The H20 has no tables: H100 kernels on its rooflines (`paretosim.cost.derived`),
+throughput of 16 prompts back to back. The H20 has no tables: H100 kernels on its rooflines (`paretosim.cost.kernels.stand_in_gpu`),
 nothing fitted.
 
 DeepSeek is asked with TensorRT-LLM's attention kernels: the SGLang table of latent attention in prefill was timed with
@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
 
 from paretosim.analytic.chunked_pipeline import chunked_rate
 from paretosim.analytic.prefill import PrefillRate, prefill_rate
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism

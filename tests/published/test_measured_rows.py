@@ -11,13 +11,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
 
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import StepCost
-from paretosim.measured.deployment import layout_of, precision_of
-from paretosim.measured.launch import launch_of
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.step import StepCost
+from paretosim.measured.launch_settings import launch_of
 from paretosim.measured.recipes import shipped_recipes
+from paretosim.measured.row_deployment import layout_of, precision_of
 from paretosim.measured.rows import Engines, Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paretosim.cost.calibrated import CalibratedStep
+from paretosim.cost.steps.calibrated import CalibratedStep
 from paretosim.profiles.store import Store
 from paretosim.spec.calibration import NONE
 from paretosim.spec.model import ModelSpec, served_format

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
+from paretosim.cost.memory.memory.memory import MemoryModel
 
 from paretosim.analytic.prefill import prefill_rate
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.memory import MemoryModel
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.spec.layers import GqaAttention, LayerGroup, MoeFfn
 from paretosim.spec.model import ModelSpec, load_model

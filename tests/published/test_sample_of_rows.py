@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from paretosim.measured.recipes import shipped_recipes
-from paretosim.measured.replay import Replay, Replayer
+from paretosim.measured.row_replay import Replay, Replayer
 from paretosim.measured.rows import Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paretosim.measured.published import as_rows
-from paretosim.measured.replay import Replay, Replayer
+from paretosim.measured.aiconfigurator_rows import as_rows
+from paretosim.measured.row_replay import Replay, Replayer
 from paretosim.measured.rows import Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 from tests.conftest import SHARED

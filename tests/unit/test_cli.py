@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from paretosim.cli import main
-from paretosim.designs import certainty
-from paretosim.designs.table import COLUMNS
+from paretosim.designs import frontier_bands as certainty
+from paretosim.designs.frontier_columns import COLUMNS
 
 QUICK = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from .bench import DTYPE_BYTES, Bench, Case, Measured
-from .grids import Grid
+from .capture_shapes import Grid
 from .timing import Call
 
 _DTYPE = "bf16"

@@ -13,7 +13,7 @@ from typing import Any
 from ...errors import ParetosimError
 from ...units import MIB
 from .bench import DTYPE_BYTES, Bench, Measured, Row
-from .grids import Grid, powers_of_two
+from .capture_shapes import Grid, powers_of_two
 from .timing import Call, Graph, Policy, time_on_cpu, time_on_cuda
 
 # The format in which the imported NCCL tables hold every operation; the bytes count, not the format.

@@ -9,7 +9,7 @@ from ...errors import ParetosimError
 from ...units import GB, GIB, TFLOP
 from . import gemm
 from .bench import Bench, Case, Row
-from .grids import Grid
+from .capture_shapes import Grid
 from .machine import Machine
 from .pointwise import copy_case, on_device_copy
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from .bench import DTYPE_BYTES, Bench, Case, Measured
-from .grids import Grid
+from .capture_shapes import Grid
 from .timing import Call
 
 # 8-bit floating-point tensor cores came with compute capability 8.9 (Ada) and 9.0 (Hopper):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .bench import DTYPE_BYTES, Before, Bench, Case, Measured
-from .grids import Grid
+from .capture_shapes import Grid
 from .timing import Call, Graph
 
 _DTYPE = "bf16"

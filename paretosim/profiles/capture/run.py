@@ -18,7 +18,7 @@ from ..schema import SCHEMAS
 from ..sidecar import Provenance, canonical, write_table
 from . import attention, collectives, datasheet, gemm, pointwise
 from .bench import Bench, Measured, Row, open_bench
-from .grids import Grid, full_grid, small_grid
+from .capture_shapes import Grid, full_grid, small_grid
 from .machine import Machine, describe, read_sensors, sensors_phrase
 
 ENGINE = "torch"

@@ -2,7 +2,7 @@
 
 A kind is a small frozen class. Counts are of weights and cache elements, never bytes: the precision is the engine's
 choice, not the model's. Norm and bias vectors (under 0.1 % of any model here) are not counted. What a kind *runs* is
-listed in `paretosim.cost.layer`.
+listed in `paretosim.cost.operators.layer`.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paretosim.cost.kernels.kernels.kernels import Kernels
+from paretosim.cost.operators.token_operators.stage import Stages
 
 from paretosim.analytic.chunked_pipeline import chunked_rate, finish_s
-from paretosim.cost.compiling import Compiler
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.stage import Stages
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.compiler import Compiler
+from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from paretosim.cost.kernels.kernels.kernels import Kernels
 
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
+from paretosim.cost.steps.compiler import compile_step
 from paretosim.errors import ProfileError
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model

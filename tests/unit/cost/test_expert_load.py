@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from paretosim.cost.kernels.kernels.expert_load import place
+from paretosim.cost.kernels.kernels.expert_times import ExpertShape, MoeTimes
+from paretosim.cost.kernels.kernels.kernels import Kernels
+from paretosim.cost.memory.memory.memory import MemoryModel
 
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.load import place
-from paretosim.cost.memory import MemoryModel
-from paretosim.cost.moe import ExpertShape, MoeTimes
+from paretosim.cost.steps.compiler import compile_step
 from paretosim.errors import InputError
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model

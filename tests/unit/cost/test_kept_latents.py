@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
+from paretosim.cost.memory.memory.memory import MemoryModel
 
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.grids import PROMPTS
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.memory import MemoryModel
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.step import StepCost
+from paretosim.cost.steps.step_grids import PROMPTS
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism

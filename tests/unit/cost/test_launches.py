@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
 
-from paretosim.cost.calibrated import CalibratedStep
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.calibrated import CalibratedStep
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.spec.calibration import Calibration
 from paretosim.spec.model import load_model

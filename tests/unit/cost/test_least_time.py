@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from paretosim.cost.kernels.kernels.attention import Heads
+from paretosim.cost.kernels.kernels.kernels import Kernels
+from paretosim.cost.kernels.kernels.roofline import FORMATS
 
-from paretosim.cost.attention import Heads
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.roofline import FORMATS
+from paretosim.cost.steps.compiler import compile_step
 from paretosim.errors import NotMeasured
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model

@@ -6,14 +6,14 @@ from functools import cache
 
 import numpy as np
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
+from paretosim.cost.memory.memory.memory import MemoryModel
+from paretosim.cost.operators.token_operators.stage import Stages
 
-from paretosim.cost.calibrated import CalibratedStep
-from paretosim.cost.compiling import Compiler
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.memory import MemoryModel
-from paretosim.cost.memory_floor import MemoryFloor
-from paretosim.cost.stage import Stages
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.calibrated import CalibratedStep
+from paretosim.cost.steps.compiler import Compiler
+from paretosim.cost.steps.memory_floor import MemoryFloor
+from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.sim.steps import CompiledSteps
 from paretosim.spec.model import load_model, served_format

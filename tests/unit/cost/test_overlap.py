@@ -6,11 +6,11 @@ from functools import cache
 
 import numpy as np
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
 
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.overlap import _positive_mean
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.step import StepCost
+from paretosim.cost.steps.two_batch_overlap import _positive_mean
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
 
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.grids import BATCHES, PROMPTS
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.prefix_floor import fixed_share
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.prefix_floor import fixed_share
+from paretosim.cost.steps.step_grids import BATCHES, PROMPTS
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism

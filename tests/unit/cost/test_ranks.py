@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
+from paretosim.cost.memory.memory.memory import MemoryModel
 
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.memory import MemoryModel
-from paretosim.cost.step import StepCost
+from paretosim.cost.steps.compiler import compile_step
+from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism
@@ -74,7 +74,7 @@ def test_chunks_of_a_latent_prompt_project_all_earlier_keys_again(store: Store) 
     )  # fmt: skip
     whole = latent.prefill([1.0], [isl]).seconds[0]
     one_pass = latent.grids.prefill[0][0]  # keys
-    from paretosim.cost.grids import PROMPTS
+    from paretosim.cost.steps.step_grids import PROMPTS
 
     up = np.interp(isl, PROMPTS, one_pass[0])
     assert chunked - whole - rows - heads == pytest.approx((n - 1) / 2 * up, rel=0.02)

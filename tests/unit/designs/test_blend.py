@@ -9,8 +9,8 @@ import pytest
 
 import paretosim as ps
 from paretosim.designs.blend import BLEND, blended
-from paretosim.designs.points import Points
-from paretosim.designs.table import MixPoints
+from paretosim.designs.engine_points import Points
+from paretosim.designs.frontier_columns import MixPoints
 from paretosim.spec.scheduling import CHUNKED, IN_FLIGHT, texts_of
 from paretosim.spec.workload import Mix
 from tests.conftest import ROOT
@@ -62,7 +62,7 @@ def test_a_blend_of_equals_is_each_of_them() -> None:
 
 
 def test_each_row_of_the_blend_is_what_its_design_delivers_to_every_mix(answer: ps.Sweep) -> None:
-    from paretosim.designs.table import describe, framed
+    from paretosim.designs.frontier_columns import describe, framed
 
     result = answer.result
     rows = answer.frontier[(answer.frontier.mix == BLEND) & (answer.frontier.serving == "disaggregated")]

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from paretosim.designs import certainty
-from paretosim.designs.certainty import COLUMNS
-from paretosim.measured.bands import Bands
+from paretosim.designs import frontier_bands as certainty
+from paretosim.designs.frontier_bands import COLUMNS
+from paretosim.measured.conformal_bands import Bands
 
 BANDS = Bands(
     {

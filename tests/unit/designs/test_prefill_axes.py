@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import paretosim as ps
-from paretosim.designs.deployment import of_row
+from paretosim.designs.design_deployment import of_row
 from paretosim.spec.scheduling import PromptBatches
 
 SCENARIO = """\

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from paretosim.errors import InputError
-from paretosim.execution.journal import SUFFIX, Journal, records
+from paretosim.execution.checkpoint import SUFFIX, Journal, records
 
 ANSWER = {"x": np.array([1.5, np.nan]), "index": np.array([2**53 + 1]), "setting": np.array(["chunked 512", ""])}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paretosim.measured.bands import (
+from paretosim.measured.conformal_bands import (
     ANY,
     OWN,
     Bands,

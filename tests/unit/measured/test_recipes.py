@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from paretosim.errors import InputError
-from paretosim.measured.deployment import simulation_of
-from paretosim.measured.launch import Launch, launch_of
+from paretosim.measured.launch_settings import Launch, launch_of
 from paretosim.measured.recipes import (
     CONDITIONS,
     DEPLOYED,
@@ -24,6 +23,7 @@ from paretosim.measured.recipes import (
     read_recipes,
     shipped_recipes,
 )  # fmt: skip
+from paretosim.measured.row_deployment import simulation_of
 from paretosim.measured.rows import Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model

@@ -14,7 +14,7 @@ from paretosim.errors import InputError
 from paretosim.measured.fit import FITTED, Fit
 from paretosim.measured.plausible import refuse_at_bounds
 from paretosim.measured.refusals import fitted_on
-from paretosim.measured.replay import Replayer
+from paretosim.measured.row_replay import Replayer
 from paretosim.measured.rows import Engines, Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.spec.calibration import PARAMETERS

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from paretosim.errors import InputError
-from paretosim.measured.deployment import layout_of, simulation_of
-from paretosim.measured.launch import Launch
+from paretosim.measured.launch_settings import Launch
+from paretosim.measured.row_deployment import layout_of, simulation_of
 from paretosim.measured.rows import Engines, read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.spec.arrivals import ClosedLoop

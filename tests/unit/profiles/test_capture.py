@@ -13,8 +13,8 @@ import pytest
 from paretosim.errors import InputError, ParetosimError
 from paretosim.profiles.capture import attention, collectives, gemm, machine, run
 from paretosim.profiles.capture.bench import Before, Bench, Case
+from paretosim.profiles.capture.capture_shapes import full_grid, geometric, small_grid
 from paretosim.profiles.capture.datasheet import PLACEHOLDER, Probes, build
-from paretosim.profiles.capture.grids import full_grid, geometric, small_grid
 from paretosim.profiles.capture.run import OPS, run_capture
 from paretosim.profiles.capture.timing import SMALL, Graph, time_on_cpu, time_on_cuda
 from paretosim.profiles.schema import SCHEMAS

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from paretosim.profiles.grid import LogGrid, held_out_errors, monotone
+from paretosim.profiles.log_grid import LogGrid, held_out_errors, monotone
 
 AXIS = np.array([1.0, 2, 8, 64])
 OTHER = np.array([4.0, 16, 1024])

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from paretosim.designs.front import Front
-from paretosim.designs.table import COLUMNS, WHOLE
+from paretosim.designs.frontier_columns import COLUMNS, WHOLE
 
 SPEED = {"h200_sxm": 1.0, "b200_sxm": 2.1}  # made up, as is everything here
 DESIGNS = 14  # on each front

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from paretosim.designs.frontier_columns import COLUMNS, WHOLE
 from paretosim.designs.space import WIDTHS
-from paretosim.designs.table import COLUMNS, WHOLE
 from paretosim.errors import InputError
 from paretosim.report.explorer import to_json, write_explorer
 from paretosim.spec.parallelism import Parallelism

@@ -12,7 +12,7 @@ import pytest
 
 import paretosim as ps
 from paretosim.designs.compare import levels, mode_front
-from paretosim.designs.deployment import of_row
+from paretosim.designs.design_deployment import of_row
 from paretosim.designs.front import Front
 
 ROOT = Path(__file__).parents[3]

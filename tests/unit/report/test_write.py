@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 import paretosim as ps
-from paretosim.designs.table import framed
-from paretosim.report.write import write_csv
+from paretosim.designs.frontier_columns import framed
+from paretosim.report.sweep_files import write_csv
 
 QUICK = Path(__file__).parents[3] / "scenarios" / "quickstart.yaml"
 

@@ -17,10 +17,11 @@ from paretosim.sim.clock import Clock
 from paretosim.sim.cluster import Cluster, Stage
 from paretosim.sim.controllers import Failures
 from paretosim.sim.engine import Engine
+from paretosim.sim.engine_base import Intake
 from paretosim.sim.eviction import LeastRecentlyUsed
 from paretosim.sim.fabric import Fabric
-from paretosim.sim.gaps import gaps_of
-from paretosim.sim.intake import Intake
+from paretosim.sim.inter_token_latency import gaps_of
+from paretosim.sim.kv_tiers import Tier
 from paretosim.sim.kvcache import PrefixCache
 from paretosim.sim.metrics import summarize
 from paretosim.sim.prefill import PrefillEngine
@@ -28,7 +29,6 @@ from paretosim.sim.requests import Requests
 from paretosim.sim.routers import RoundRobin
 from paretosim.sim.schedulers import ChunkedPrefill, Fcfs
 from paretosim.sim.steps import FormulaSteps, ScaledSteps
-from paretosim.sim.tiers import Tier
 from paretosim.sim.transfer import BulkTransfer, Transfers
 from paretosim.spec.cluster import StepFormula
 from paretosim.spec.kv_cache import TierSpec

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from paretosim.sim.eviction import EVICTIONS, LeastFrequentlyUsed
+from paretosim.sim.kv_tiers import Tier
 from paretosim.sim.kvcache import Match, PrefixCache, caches, prompt_blocks
 from paretosim.sim.requests import Requests
-from paretosim.sim.tiers import Tier
 from paretosim.spec import kv_cache
 from paretosim.spec.kv_cache import KvCacheSpec, TierSpec
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paretosim.sim import processes
-from paretosim.sim.processes import arrival_times
+from paretosim.sim import arrival_processes as processes
+from paretosim.sim.arrival_processes import arrival_times
 from paretosim.spec.arrivals import Constant, Diurnal, Gamma, Mmpp, OpenLoop, Poisson
 
 COUNT = 100_000

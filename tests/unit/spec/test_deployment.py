@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import paretosim as ps
-from paretosim.designs.deployment import of_row
+from paretosim.designs.design_deployment import of_row
 from paretosim.spec.cluster import Policy
 from paretosim.spec.deployment import Deployment, EngineGroup, Pool
 from paretosim.spec.parallelism import Parallelism

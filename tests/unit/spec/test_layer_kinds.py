@@ -11,13 +11,13 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from paretosim.cost.kernels.kernels.kernels import Kernels
+from paretosim.cost.memory.memory.kv_fanout import HandOverCost
+from paretosim.cost.memory.memory.memory import STATE_BYTES, MemoryModel
+from paretosim.cost.memory.memory.weights import weight_bytes
+from paretosim.cost.operators.token_operators.layer import Share, attend
 
-from paretosim.cost.compiling import compile_step
-from paretosim.cost.kernels import Kernels
-from paretosim.cost.layer import Share, attend
-from paretosim.cost.memory import STATE_BYTES, MemoryModel
-from paretosim.cost.pairing import HandOverCost
-from paretosim.cost.weights import weight_bytes
+from paretosim.cost.steps.compiler import compile_step
 from paretosim.profiles.store import Store
 from paretosim.spec.layers import ATTENTION_KINDS, Attention, LightningAttention, Mamba2
 from paretosim.spec.model import ModelSpec, load_model
@@ -218,7 +218,7 @@ def test_a_kind_that_leaves_an_answer_out_does_not_type_check(check) -> None:
 
 def test_a_kind_without_operators_does_not_type_check(check) -> None:
     said = check(
-        "paretosim/cost/layer.py", "paretosim/cost/layer.py",
+        "paretosim/cost/operators/layer.py", "paretosim/cost/operators/layer.py",
         r"        case Mamba2\(\):\n            _mamba2\(attention, share\)\n", "",
     )  # fmt: skip
     assert re.search(r'"assert_never" has incompatible type "Mamba2"', said)

@@ -1,0 +1,136 @@
+"""Which tables answer for an operator of one engine on one GPU, and what had to be mended or borrowed for that?
+
+A `Search` reads the tables of one operator and notes what it read and did; its outcome, a `Located`, carries the notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ...errors import NotMeasured
+from ...profiles.hygiene import Repair
+from ...profiles.mending import Mended
+from ...profiles.sidecar import Provenance
+from ...profiles.store import Store, Table
+from ...spec.engine import EngineSpec
+from ...spec.hardware import GpuSpec
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Located(Generic[Answer]):
+    """Outcome of a search.
+
+    Attributes
+    ----------
+    answer : what was asked for, or why nobody can answer.
+    repairs : what was mended and borrowed, in order.
+    used : whose tables were read.
+    """
+
+    answer: Answer | NotMeasured
+    repairs: tuple[Repair, ...]
+    used: tuple[Provenance, ...]
+
+    @property
+    def times(self) -> Answer:
+        """The answer.
+
+        Raises
+        ------
+        NotMeasured
+            There is none.
+        """
+        if isinstance(self.answer, NotMeasured):
+            raise NotMeasured(self.answer.problems)
+        return self.answer
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTables:
+    """Tables of one engine on one GPU, and of its siblings there.
+
+    Attributes
+    ----------
+    store : where tables come from.
+    gpu, engine : whose.
+    """
+
+    store: Store
+    gpu: GpuSpec
+    engine: EngineSpec
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """This engine, then its siblings."""
+        return self.engine.name, *self.engine.siblings
+
+    def has(self, engine: str, op: str) -> bool:
+        """Whether an engine or library has a table of an operator on this GPU."""
+        return self.store.has(self.gpu.name, engine, op)
+
+    def words(self, op: str, column: str) -> Iterator[set[str]]:
+        """What a column holds in the engine's table of an operator, then in each sibling's."""
+        tables = (self.store.table(self.gpu.name, engine, op) for engine in self.engines if self.has(engine, op))
+        return (set(table.distinct(column)) for table in tables)
+
+    def path(self, engine: str, op: str) -> str:
+        """What reports call a table."""
+        return f"{self.gpu.name}/{engine}/{op}"
+
+
+class Search:
+    """One search for the tables of an operator.
+
+    Parameters
+    ----------
+    tables : where.
+    """
+
+    def __init__(self, tables: KernelTables):
+        self.tables = tables
+        self._repairs: list[Repair] = []
+        self._used: list[Provenance] = []
+
+    def table(self, engine: str, op: str) -> Table:
+        """Load a table.
+
+        Raises
+        ------
+        ProfileError
+            It is missing or cannot be trusted.
+        """
+        table = self.tables.store.table(self.tables.gpu.name, engine, op)
+        self._used.append(table.provenance)
+        return table
+
+    def candidates(self, op: str) -> Iterator[tuple[str, Table]]:
+        """Engine and table of an operator, each loaded when it is its turn: this engine's first, then the siblings'."""
+        engines = [engine for engine in self.tables.engines if self.tables.has(engine, op)]
+        # With no table at all, asking for our own raises and names what is there.
+        for engine in engines or [self.tables.engine.name]:
+            yield engine, self.table(engine, op)
+
+    def note(self, *repairs: Repair | None) -> None:
+        """Keep what was mended."""
+        self._repairs += filter(None, repairs)
+
+    def borrow(self, engine: str, op: str, lane: str, rows: int, note: str, alike: bool = True) -> None:
+        """Note rows that stand in for what was asked: a sibling's, or of a lane or layer that is not `alike`."""
+        if engine != self.tables.engine.name or not alike:
+            self.note(Repair("borrowed", self.tables.path(engine, op), lane, rows, note))
+
+    def mended(self, engine: str, op: str, lane: str, mended: Mended) -> None:
+        """Note the points of a lane that were changed."""
+        self.note(*mended.repairs(self.tables.path(engine, op), lane))
+
+    def found(self, answer: Answer) -> Located[Answer]:
+        """End the search with an answer, or with the reason why there is none."""
+        return Located(answer, tuple(self._repairs), tuple(self._used))
+
+    def nothing(self, why: str) -> Located[Answer]:
+        """End the search without an answer."""
+        return Located(NotMeasured(why), tuple(self._repairs), tuple(self._used))

@@ -1,0 +1,186 @@
+"""Which table answers for an attention block, and how like the block is to what was timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from ...arrays import Floats
+from ...errors import InputError, NotMeasured
+from ...profiles.hygiene import Repair, gaps_s
+from ...profiles.store import Table
+from ...spec.layers import BlockAttention
+from ...spec.model import ModelSpec, load_model
+from ..operators.latent_attention_work import Block
+from .gemm import GemmTimes
+from .kernel_tables import KernelTables, Located, Search
+from .latent_attention_times import BlockTimes, LatentParts
+
+BLOCKS = ("mla_module", "mla", "dsa", "csa", "hca")
+"""Stems of the tables that time attention blocks."""
+DEEPSEEK = "deepseek-ai/DeepSeek-V3"
+"""The attention kernels of tables without a model column were timed with this model's dimensions."""
+
+
+def locate_block(
+    tables: KernelTables, gemm: Callable[[str], GemmTimes], phase: str, block: Block
+) -> Located[BlockTimes | LatentParts]:
+    """Times for a block: of this engine before its siblings, whole before in parts, whose projections are `gemm`'s."""
+    search = Search(tables)
+    whole = f"{block.op}_module_{phase}" if block.op == "mla" else f"{block.op}_{phase}"
+    for engine in tables.engines:
+        if tables.has(engine, whole):
+            return search.found(_whole(search, engine, whole, phase, block))
+        if block.op == "mla" and tables.has(engine, f"mla_{phase}"):
+            return search.found(in_parts(search, gemm, engine, phase, block))
+    return search.nothing(
+        f"no {phase} attention blocks of the kind '{block.op}' were measured on {tables.gpu.name} under "
+        f"{tables.engine.name} or its siblings"
+    )
+
+
+def measured_blocks(tables: KernelTables, phase: str) -> Iterator[tuple[str, Located[BlockTimes]]]:
+    """Every block that this engine was timed with on this GPU, with the name of its table."""
+    engine = tables.engine.name
+    for stem in BLOCKS:
+        op = f"{stem}_{phase}"
+        if not tables.has(engine, op):
+            continue
+        table = Search(tables).table(engine, op)
+        if stem == "mla":
+            for kv_dtype in table.distinct("kv_dtype"):
+                block, search = next(_known(load_model(DEEPSEEK), "mla")), Search(tables)
+                yield op, search.found(_core(search, engine, op, phase, replace(block, kv_dtype=kv_dtype)))
+            continue
+        blocks = {
+            (b.kind, b.hidden): b
+            for name in table.distinct("model")
+            if (b := _attention(name, stem.removesuffix("_module"))) is not None
+        }
+        for block in blocks.values():
+            for gemm_dtype in table.distinct("gemm_dtype"):
+                for kv_dtype in table.where(gemm_dtype=gemm_dtype).distinct("kv_dtype"):
+                    asked, search = replace(block, lane=gemm_dtype, kv_dtype=kv_dtype), Search(tables)
+                    yield op, search.found(_whole(search, engine, op, phase, asked))
+
+
+def _whole(search: Search, engine: str, op: str, phase: str, block: Block) -> BlockTimes:
+    rows, like = _of_kind(search.table(engine, op), block)
+    rows, wanted = _closest(rows, {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
+    rows = _with_indexer(rows)
+    if phase == "prefill":
+        rows = rows.where(prefix=0)
+    else:
+        rows = _without_gaps(search, engine, op, rows, wanted, like)
+    timed = replace(like, lane=wanted["gemm_dtype"], kv_dtype=wanted["kv_dtype"])
+    return _built(search, engine, op, phase, block, timed, rows)
+
+
+def _with_indexer(rows: Table) -> Table:
+    """Rows whose indexer ran, where some took its choice from an earlier layer."""
+    some = "indexer" in rows.schema.columns and "computed" in rows.distinct("indexer")
+    return rows.where(indexer="computed") if some else rows
+
+
+def _without_gaps(search: Search, engine: str, op: str, rows: Table, lane: dict[str, str], block: Block) -> Table:
+    """Rule ``host_gaps``: take out what a sibling's blocks of this kind and lane do not have, whatever their batch."""
+    tables = search.tables
+    for other in tables.engine.siblings if engine == tables.engine.name else ():
+        if not tables.has(other, op):
+            continue
+        theirs, like = _of_kind(search.table(other, op), block)
+        if (like.kind, like.hidden) != (block.kind, block.hidden):
+            continue
+        gap = gaps_s(rows, _with_indexer(theirs.where(**lane)))
+        if gap:
+            note = f"{gap * 1e6:.0f} us longer than {other}'s whatever the batch: gaps between kernels, taken out"
+            search.note(Repair("host_gaps", tables.path(engine, op), ", ".join(lane.values()), len(rows), note))
+            return Table(rows.schema, rows.provenance, {**rows.columns, "latency_s": rows.columns["latency_s"] - gap})
+    return rows
+
+
+def in_parts(search: Search, gemm: Callable[[str], GemmTimes], engine: str, phase: str, block: Block) -> LatentParts:
+    """A latent block of which an engine's attention kernel was timed alone, with projections around it."""
+    core = _core(search, engine, f"mla_{phase}", phase, block)
+    return LatentParts(core, gemm(block.lane), _absorption(search, engine, phase))
+
+
+def _core(search: Search, engine: str, op: str, phase: str, block: Block) -> BlockTimes:
+    """The attention kernel alone."""
+    rows, wanted = _closest(search.table(engine, op), {"kv_dtype": block.kv_dtype})
+    like = next(_known(load_model(DEEPSEEK), "mla"))
+    absorbed = search.tables.store.engine(engine).absorbed_prompts
+    timed = replace(like, lane=block.lane, kv_dtype=wanted["kv_dtype"], core=True, absorbed=absorbed)
+    return _built(search, engine, op, phase, replace(block, core=True, absorbed=absorbed), timed, rows)
+
+
+def _absorption(search: Search, engine: str, phase: str) -> dict[int, tuple[Floats, Floats]]:
+    """Curves of the two products that absorb the expansion of latents in decode, by heads."""
+    absorb: dict[int, tuple[Floats, Floats]] = {}
+    if phase == "decode" and search.tables.has(engine, "mla_bmm"):
+        c = search.table(engine, "mla_bmm").where(dtype="bf16").columns
+        for heads in np.unique(c["heads"]):
+            at = np.unique(c["tokens"][c["heads"] == heads])
+            both = np.zeros(len(at))
+            for stage in ("pre", "post"):
+                rows_of = (c["heads"] == heads) & (c["stage"] == stage)
+                fastest = np.full(len(at), np.inf)
+                np.minimum.at(fastest, np.searchsorted(at, c["tokens"][rows_of]), c["latency_s"][rows_of])
+                both += fastest
+            known = np.isfinite(both)
+            absorb[int(heads)] = (at[known].astype(float), both[known])
+    return absorb
+
+
+def _built(search: Search, engine: str, op: str, phase: str, block: Block, timed: Block, rows: Table) -> BlockTimes:
+    lane, own = f"{timed.lane}, kv {timed.kv_dtype}", search.tables.engine.name
+    note = f"efficiency of {engine}'s {lane} stands in for {own}'s {block.lane}, kv {block.kv_dtype}"
+    if timed.kind != block.kind:
+        note += "; the block timed has other dimensions"
+    alike = (timed.kind, timed.lane, timed.kv_dtype) == (block.kind, block.lane, block.kv_dtype)
+    search.borrow(engine, op, lane, len(rows), note, alike)
+    times = BlockTimes.of(search.tables.gpu, phase, timed, rows)
+    search.mended(engine, op, lane, times.mended)
+    return times
+
+
+def _of_kind(table: Table, block: Block) -> tuple[Table, Block]:
+    """Rows of the models whose attention is like the block's; of the first other model where there is none."""
+    known = {name: found for name in table.distinct("model") if (found := _attention(name, block.op)) is not None}
+    alike = [name for name, like in known.items() if (like.kind, like.hidden) == (block.kind, block.hidden)]
+    if not known:
+        raise NotMeasured(f"models {', '.join(table.distinct('model'))} of a table are not in the catalogue")
+    names = alike or [next(iter(known))]
+    like = known[names[0]]
+    names = [name for name in known if (known[name].kind, known[name].hidden) == (like.kind, like.hidden)]
+    keep = np.isin(table.columns["model"].astype(str), names)
+    return Table(table.schema, table.provenance, {c: v[keep] for c, v in table.columns.items()}), like
+
+
+def _attention(model: str, op: str) -> Block | None:
+    """A model's block of one kind; None if model or kind is unknown."""
+    try:
+        spec = load_model(model)
+    except InputError:
+        return None
+    return next(_known(spec, op), None)
+
+
+def _known(model: ModelSpec, op: str) -> Iterator[Block]:
+    for group in model.layers:
+        if isinstance(group.attention, BlockAttention):
+            block = Block(group.attention, model.hidden, 1, "bf16", "bf16")
+            if block.op == op and group.attention.tabled:
+                yield block
+
+
+def _closest(table: Table, wanted: dict[str, str]) -> tuple[Table, dict[str, str]]:
+    """Rows of the wanted lane, column by column; of bf16, else of the first there is, where it was not measured."""
+    found = {}
+    for column, value in wanted.items():
+        there = table.distinct(column)
+        found[column] = value if value in there else "bf16" if "bf16" in there else there[0]
+        table = table.where(**{column: found[column]})
+    return table, found

@@ -1,0 +1,237 @@
+"""What operators does a step consist of? Each says what it is, not how long it takes: it asks the kernels.
+
+Operators of tokens take an array of rows. They see either the tokens of one rank (one attention-data-parallel
+group), or, where ranks work together on all of them, the tokens of the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, assert_never
+
+import numpy as np
+
+from ...arrays import Floats, Timed
+from ..kernels.collectives import Operation, send_s
+from ..kernels.expert_load import Placement
+from ..kernels.expert_times import ExpertShape
+from ..kernels.kernels import Kernels
+from ..kernels.moe_alltoall_times import ExchangeShape
+from ..kernels.roofline import LAUNCH_S
+
+GATHER_SCATTER: tuple[Operation, Operation] = ("all_gather", "reduce_scatter")
+ACTIVATION_BYTES = 2  # the residual stream stays in bf16, whatever the weights
+
+
+@dataclass(frozen=True, slots=True)
+class Gemm:
+    """Product with a weight matrix ``(k, n)``; `lane` is the table's dtype."""
+
+    name: str
+    n: int
+    k: int
+    lane: str
+    launches: ClassVar[int] = 1
+
+    def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
+        """For arrays of rows (tokens, or sequences for the head)."""
+        return kernels.gemm(self.lane)(rows, self.n, self.k)
+
+
+@dataclass(frozen=True, slots=True)
+class Elementwise:
+    """A memory-bound kernel between the others."""
+
+    name: str
+    bytes_per_token: float
+    launches: ClassVar[int] = 1
+
+    def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
+        """For arrays of tokens."""
+        return kernels.elementwise()(rows * self.bytes_per_token)
+
+
+@dataclass(frozen=True, slots=True)
+class AllReduce:
+    """Sum of activations over the tensor-parallel group."""
+
+    name: str
+    gpus: int
+    bytes_per_token: float
+    launches: ClassVar[int] = 1
+
+    def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
+        """For arrays of tokens."""
+        return kernels.collective("all_reduce")(self.gpus, rows * self.bytes_per_token)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Activations handed to the next pipeline stage.
+
+    Attributes
+    ----------
+    sharers : GPUs of a stage that hold the same activations.
+    engine_gpus : GPUs of all stages; beyond a link domain the slowest hand-over leaves it.
+    """
+
+    name: str
+    bytes_per_token: float
+    sharers: int
+    engine_gpus: int
+    launches: ClassVar[int] = 1
+
+    def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
+        """For arrays of tokens."""
+        across = self.engine_gpus > kernels.gpu.gpus_per_domain
+        seconds = send_s(kernels.gpu, rows * self.bytes_per_token, self.sharers, across)
+        return Timed(seconds, np.zeros(seconds.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """One GPU's routed experts, for all tokens of the engine.
+
+    Attributes
+    ----------
+    lanes : dtypes of the expert table that can serve, the preferred one first.
+    loads : tables that can answer, with the load of experts they were measured under, preferred first.
+    placement : experts on GPUs under a load that no table has; None is the tables' own.
+    """
+
+    name: str
+    shape: ExpertShape
+    lanes: tuple[str, ...]
+    loads: tuple[tuple[str, str], ...]
+    placement: Placement | None = None
+    launches: ClassVar[int] = 4
+    """Selection of experts, quantisation, the fused kernel's call and what gathers its output."""
+
+    def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
+        """For arrays of tokens."""
+        times = kernels.experts(self.lanes, self.loads, self.shape)
+        return times(self.shape, rows) if self.placement is None else times.under(self.placement, self.shape, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Tokens sent to the GPUs of their experts and back, between ranks that attend to different sequences.
+
+    Attributes
+    ----------
+    ep : GPUs over which experts are spread.
+    top_k, hidden, experts : copies of a token, their width, experts of the layer.
+    sharers : GPUs of a rank, each of which sends its part of the rank's tokens.
+    element_bytes : of what goes out.
+    """
+
+    name: str
+    ep: int
+    top_k: int
+    hidden: int
+    experts: int
+    sharers: int
+    element_bytes: float
+    launches: ClassVar[int] = 1
+
+    def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
+        """For arrays of tokens of a rank."""
+        shape = ExchangeShape(self.ep, self.hidden, self.top_k, self.experts)
+        return kernels.exchange(self.element_bytes)(shape, rows / self.sharers)
+
+    def split(self, kernels: Kernels, rows: Floats) -> tuple[Floats, Floats]:
+        """Share of dispatch in the seconds, and of the GPU's SMs that move tokens, for arrays of tokens of a rank."""
+        shape = ExchangeShape(self.ep, self.hidden, self.top_k, self.experts)
+        return kernels.exchange(self.element_bytes).split(shape, rows / self.sharers)
+
+
+@dataclass(frozen=True, slots=True)
+class GatherScatter:
+    """All tokens gathered before, and partial sums scattered after, experts that are cut over ranks."""
+
+    name: str
+    gpus: int
+    bytes_per_token: float
+    launches: ClassVar[int] = 1
+
+    def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
+        """For arrays of tokens of the engine: an all-gather and a reduce-scatter.
+
+        Together they move what an all-reduce does, but no kernel fuses them: two launches, and no sum in the switch.
+        """
+        message = rows * self.bytes_per_token
+        parts = [kernels.collective(operation)(self.gpus, message) for operation in GATHER_SCATTER]
+        seconds = parts[0].seconds + parts[1].seconds
+        return Timed(seconds, sum(p.seconds * p.measured for p in parts) / seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class SecondStream:
+    """Work that an engine runs on a second stream beside other work: what of its time the other does not hide.
+
+    Both streams share the GPU, so together they take no less than the rooflines of both one after the other.
+
+    Attributes
+    ----------
+    work : operators of the second stream, in a row.
+    beside : operators of the first one that see the same tokens.
+    beside_all : those that see the tokens of all ranks.
+    ranks : how many there are; all hold as many tokens.
+    most_tokens : of a rank, up to which the engine forks; with more tokens one follows the other.
+    """
+
+    name: str
+    work: tuple[Gemm | Elementwise, ...]
+    beside: tuple[Gemm | Elementwise | Exchange, ...]
+    beside_all: tuple[Experts | GatherScatter, ...]
+    ranks: int
+    most_tokens: int
+
+    @property
+    def launches(self) -> int:
+        """A call each."""
+        return len(self.work)
+
+    def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
+        """For arrays of tokens of a rank."""
+        work = [_shares(kernels, operator, rows) for operator in self.work]
+        first = [_shares(kernels, operator, rows) for operator in self.beside]
+        first += [_shares(kernels, operator, self.ranks * rows) for operator in self.beside_all]
+        own, measured, busy = np.sum(work, axis=0)
+        other, _, busy_there = np.sum(first, axis=0)
+        hidden = np.maximum(0.0, np.minimum(np.minimum(own, other), own + other - busy - busy_there))
+        return Timed(own - np.where(rows <= self.most_tokens, hidden, 0.0), measured / own)
+
+
+def _shares(kernels: Kernels, operator: PerToken, rows: Floats) -> Floats:
+    """Seconds of an operator, their measured part, and what of them keeps the GPU busy, shape (3, rows)."""
+    return kernels.kept(_ask_shares, operator, rows.tobytes())
+
+
+def _ask_shares(kernels: Kernels, operator: PerToken, rows: bytes) -> Floats:
+    asked = np.frombuffer(rows)
+    timed = operator.seconds(kernels, asked)
+    return np.stack([timed.seconds, timed.seconds * timed.measured, _busy_s(operator, kernels, asked)])
+
+
+def _busy_s(operator: PerToken, kernels: Kernels, rows: Floats) -> Floats:
+    """Least time of an operator's arithmetic or memory traffic, launches apart [s]."""
+    match operator:
+        case Gemm():
+            roof = kernels.gemm(operator.lane).roofline_s(kernels.gpu, rows, operator.n, operator.k)
+        case Elementwise():
+            roof = kernels.elementwise().roofline_s(kernels.gpu, rows * operator.bytes_per_token)
+        case Experts():
+            times = kernels.experts(operator.lanes, operator.loads, operator.shape)
+            roof = times.roofline_s(kernels.gpu, operator.shape, rows)
+        case AllReduce() | Send() | Exchange() | GatherScatter():  # move bytes between GPUs
+            return np.zeros(rows.shape)
+        case SecondStream():
+            raise AssertionError("a second stream hides behind the first, not behind another")
+        case _:
+            assert_never(operator)
+    return roof - LAUNCH_S
+
+
+PerToken = Gemm | Elementwise | AllReduce | Send | Experts | Exchange | GatherScatter | SecondStream
+Beside = Literal["attention", "ffn"]

@@ -1,0 +1,75 @@
+"""A design of a sweep as a simulation: its deployment under one mix, at a rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, assert_never
+
+from ..spec.arrivals import Arrivals, ClosedLoop, Constant, Diurnal, Gamma, Mmpp, Poisson, Trace
+from ..spec.kv_cache import KvCacheSpec
+from ..spec.scenario import Scenario
+from ..spec.simulation import Simulation
+from ..spec.workload import Mix, PrefixGroups
+from .design_deployment import of_row
+
+BLOCKS = 128
+"""Hashed blocks of a mean prompt: what is cached of it is right to less than one of them."""
+Row = Mapping[str, Any]
+"""One design under the columns of ``frontier.csv``."""
+
+
+def at_rate(arrivals: Arrivals | None, rate_req_s: float, capacity: int) -> Arrivals:
+    """The scenario's arrivals at another mean rate; Poisson where it has none.
+
+    Parameters
+    ----------
+    capacity : requests that a closed loop keeps in flight instead.
+    """
+    match arrivals:
+        case None:
+            return Poisson(rate_req_s)
+        case ClosedLoop():
+            return replace(arrivals, concurrency=max(1, capacity))
+        case Mmpp():
+            scale = rate_req_s / arrivals.rate_req_s
+            return replace(arrivals, rates_req_s=tuple(rate * scale for rate in arrivals.rates_req_s))
+        case Trace():
+            return Poisson(rate_req_s)
+        case Constant() | Poisson() | Gamma() | Diurnal():
+            return replace(arrivals, rate_req_s=rate_req_s)
+        case _:
+            assert_never(arrivals)
+
+
+def simulation_of(scenario: Scenario, row: Row, mix: Mix, arrivals: Arrivals, requests: int) -> Simulation:
+    """One design under one kind of request.
+
+    Parameters
+    ----------
+    arrivals, requests : when requests come, and how many, whatever the scenario says.
+    """
+    workload = replace(
+        scenario.workload, mixes=(mix,), arrivals=arrivals, requests=requests, duration_s=None, sessions=None
+    )  # fmt: skip
+    deployment = of_row(row)
+    if share := workload.prefix_hit_rate:
+        # The share that the sweep takes to be cached: every prompt begins like all others.
+        block_tokens = max(1, mix.isl // BLOCKS)
+        workload = replace(workload, groups=PrefixGroups(1, share), block_tokens=block_tokens)
+        deployment = replace(deployment, kv_cache=KvCacheSpec())
+    return Simulation(
+        name=f"{scenario.name}-{row['design_id']}",
+        deployment=deployment,
+        workload=workload,
+        slo=scenario.slo,
+        step_time=None,
+        model=scenario.model,
+        precision=scenario.precision,
+        engine=scenario.engine,
+        host=None,
+        path=scenario.path,
+        where=scenario.where,
+        settings=scenario.settings,
+        legal_for=scenario.space.legal_for,
+    )

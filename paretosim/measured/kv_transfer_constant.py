@@ -1,0 +1,71 @@
+"""The hand-over constant of a disaggregated pair: fitted last, with the steps' parameters from aggregated rows.
+
+How much of a constant reaches the mean TTFT depends on the load (a saturated prefill pool hides it), so each row is
+simulated at a few values and interpolated between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..arrays import Floats
+from ..execution.executor import Executor
+from ..profiles.store import Store
+from ..spec.calibration import PARAMETERS, Calibration
+from .batch_replay import replay_all
+from .row_replay import Replay
+from .rows import Row
+
+VALUES_MS = (0.0, 300.0)
+NEUTRAL_MS = 150.0
+"""Where no row says anything: between the 146 and 291 ms that low load shows for two engines (fidelity probe)."""
+COLD = 0.2
+"""Log error of a TTFT that looks like a cold start, or an admission limit that nobody noted."""
+_TRIED_MS = np.linspace(PARAMETERS["hand_over_ms"].low, PARAMETERS["hand_over_ms"].high, 301)
+
+
+@dataclass(frozen=True)
+class HandOverRuns:
+    """Mean TTFT and TPOT of disaggregated rows at each of `VALUES_MS`, (n, values) [s]; NaN without an answer."""
+
+    ttft: Floats
+    tpot: Floats
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[Row], store: Store, calibrations: Mapping[str, Calibration], executor: Executor | None
+    ) -> HandOverRuns:
+        """Simulate them all."""
+        ttft, tpot = (np.full((len(rows), len(VALUES_MS)), np.nan) for _ in range(2))
+        for at, value in enumerate(VALUES_MS):
+            with_value = {name: replace(c, hand_over_s=value / 1e3) for name, c in calibrations.items()}
+            for i, answer in enumerate(replay_all(rows, replace(store, calibrations=with_value), executor)):
+                if isinstance(answer, Replay):
+                    ttft[i, at], tpot[i, at] = answer.ttft_s, answer.tpot_s
+        return cls(ttft, tpot)
+
+    def at(self, which: np.ndarray, value_ms: float) -> tuple[Floats, Floats]:
+        """TTFT and TPOT of some rows at a value of the constant; beyond the last one the last slope goes on."""
+        i = min(max(int(np.searchsorted(VALUES_MS, value_ms)) - 1, 0), len(VALUES_MS) - 2)
+        w = (value_ms - VALUES_MS[i]) / (VALUES_MS[i + 1] - VALUES_MS[i])
+        ttft, tpot = (x[which, i] * (1 - w) + x[which, i + 1] * w for x in (self.ttft, self.tpot))
+        return ttft, tpot
+
+    def fitted_ms(self, rows: Sequence[Row], which: Sequence[int]) -> float:
+        """The constant with the least robust log error of TTFT over some rows.
+
+        Errors beyond `COLD` hardly count any more (Cauchy): one row in eight holds a cold start of seconds.
+        """
+        if not len(which):
+            return NEUTRAL_MS
+        at = np.array(which)
+        measured = np.array([rows[i].ttft_s for i in which])
+
+        def cost(value_ms: float) -> float:
+            error = np.log(self.at(at, value_ms)[0] / measured)
+            return float(np.nansum(np.log1p((error / COLD) ** 2)))
+
+        return float(min(_TRIED_MS, key=cost))

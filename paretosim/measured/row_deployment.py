@@ -1,0 +1,90 @@
+"""What a measured row says was deployed, as a simulation: layout, formats, launch settings and the client."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+
+from ..spec.arrivals import ClosedLoop
+from ..spec.cluster import Policy
+from ..spec.deployment import Deployment, EngineGroup, Pool
+from ..spec.engine import EngineSpec
+from ..spec.lengths import Uniform
+from ..spec.model import ModelSpec
+from ..spec.parallelism import Parallelism
+from ..spec.precision import Precision
+from ..spec.simulation import Simulation
+from ..spec.transfer import TransferSpec
+from ..spec.workload import Mix, Slo, Workload
+from ..spec.yaml_marks import Where
+from .launch_settings import Launch
+from .rows import Engines, Row
+
+SHORTEST = 0.8
+"""Lengths are uniform from this share of the nominal one on (``random-range-ratio`` of the same scripts)."""
+
+
+def precision_of(row: Row, launch: Launch) -> Precision:
+    """Formats of a row: its label says how weights, or experts, are stored."""
+    return Precision.of(row.weights, launch.kv_cache)
+
+
+def layout_of(engines: Engines, model: ModelSpec, launch: Launch) -> Parallelism:
+    """Widths of an engine.
+
+    Rows without attention DP say it by their expert widths; rows with DP of 4 and more that call their experts cut
+    spread them, as the engines do (both as the fidelity probe found).
+    """
+    tp, pp = engines.tp, engines.pp or 1
+    if not model.experts:
+        return Parallelism(tp, pp)
+    cut, spread = engines.moe_tp or 1, engines.moe_ep or 1
+    ranks = engines.attn_dp or max(1, cut * spread // tp)
+    if launch.tensor_parallel:
+        return Parallelism(tp * ranks, pp)
+    if (ranks >= 4 and spread == 1) or launch.spread_experts:
+        spread = tp * ranks
+    return Parallelism(tp, pp, attn_dp=ranks, moe_ep=min(spread, tp * ranks))
+
+
+def deployment_of(row: Row, model: ModelSpec, engine: EngineSpec, launch: Launch) -> Deployment:
+    """What served the row."""
+    groups = [EngineGroup(row.gpu, layout_of(e, model, launch), e.workers) for e in row.pools]
+    if len(groups) == 1:
+        # Options alone, without a name, adjust the scheduler that is the engine's own.
+        return Deployment(Pool((groups[0],), Policy("", launch.options)))
+    budget = {"max_batch_tokens": launch.prefill_tokens or max(engine.token_budget, row.isl)}
+    # The time of a transfer hardly matters on such rows, its set-up does: one flow a prompt is enough.
+    return Deployment(
+        Pool((groups[1],), Policy("", {"max_sequences": launch.decode_places or 1 << 14})),
+        Pool((groups[0],), Policy("fcfs", budget)),
+        "place",
+        transfer=TransferSpec("bulk"),
+    )
+
+
+def simulation_of(
+    row: Row, model: ModelSpec, engine: EngineSpec, launch: Launch, prompts_per_slot: int | None = None
+) -> Simulation:
+    """The row's deployment under the row's client.
+
+    Parameters
+    ----------
+    prompts_per_slot : in place of what the launch scripts say.
+    """
+    lengths = [Uniform(ceil(SHORTEST * nominal), nominal) for nominal in (row.isl, row.osl)]
+    mix = Mix(round(lengths[0].mean), round(lengths[1].mean), isl_lengths=lengths[0], osl_lengths=lengths[1])
+    # Graphs and speculation are what the launch command says; the rest of the host's time is the engine's own.
+    graphs, host = launch.prompt_graph_tokens, engine.calibration.host
+    host = replace(host, sequence_s=host.sequence_s + launch.sequence_s)
+    if graphs is not None:
+        host = replace(host, graph_tokens=graphs)
+    per_slot = prompts_per_slot or launch.prompts_per_slot
+    workload = Workload((mix,), arrivals=ClosedLoop(row.concurrency), requests=max(per_slot * row.concurrency, 8))
+    return Simulation(
+        name=f"row {row.place}", deployment=deployment_of(row, model, engine, launch), workload=workload, slo=Slo(),
+        step_time=None, model=row.model,
+        precision=precision_of(row, launch), engine=row.engine, host=host, path=Path(), where=Where("", {}),
+        settings=launch.settings,
+    )  # fmt: skip

@@ -1,0 +1,121 @@
+"""Run one measured row, and say what its mean latencies are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..arrays import Floats
+from ..errors import InputError
+from ..profiles.store import Store
+from ..sim.arrivals import requests_of
+from ..sim.build import Builder
+from ..sim.metrics import Latencies
+from ..sim.run import seen_by_client
+from ..sim.sources import Sources
+from ..spec.calibration import lane_of_deployment
+from ..spec.deployment import Pool
+from ..spec.model import deployment_name
+from .launch_settings import launch_of
+from .recipes import Recipes, shipped_recipes
+from .refusals import refuse_row
+from .regressors import terms_of
+from .row_deployment import simulation_of
+from .rows import Row
+
+LEAST_CACHE = 0.04
+"""Share of the GPU's memory that a deployment which was measured must have had for its cache; an assumption."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a simulated row delivers.
+
+    Attributes
+    ----------
+    ttft_s, tpot_s : means over all requests [s].
+    throughput_tok_s_gpu : output tokens over all GPUs and the whole run.
+    ttft_terms, tpot_terms : see `paretosim.measured.regressors.terms_of`; empty where they would not add up, with
+        several engines.
+    launches : operations of a step with prompts, all stages together.
+    deployment : what served (`paretosim.spec.model.deployment_name`).
+    """
+
+    ttft_s: float
+    tpot_s: float
+    throughput_tok_s_gpu: float
+    ttft_terms: Floats
+    tpot_terms: Floats
+    launches: int
+    deployment: str
+
+    @property
+    def lane(self) -> str:
+        """Whose kernel scale applies."""
+        return lane_of_deployment(self.deployment)
+
+
+class Replayer:
+    """Runs rows; what takes time to prepare is kept between rows of one kind."""
+
+    def __init__(self, store: Store, prompts_per_slot: int | None = None, recipes: Recipes | None = None):
+        self._store, self._per_slot = store, prompts_per_slot
+        self._recipes = shipped_recipes(store) if recipes is None else recipes
+        self._sources = Sources(store)
+
+    def run(self, row: Row) -> Replay:
+        """Simulate a row.
+
+        Raises
+        ------
+        InputError
+            The row's deployment cannot be built.
+        """
+        engine, model = self._store.engine(row.engine), self._sources.model(row.model, Path())
+        launch = launch_of(row, engine, self._recipes)
+        simulation = simulation_of(row, model, engine, launch, self._per_slot)
+        layouts = [pool.engines[0].layout for _, pool in simulation.deployment.pools()]
+        refuse_row(row, layouts, model, self._store.gpu(row.gpu), engine, simulation.workload.requests or 0)
+        builder = with_room(Builder(simulation, self._sources))
+        requests = requests_of(simulation.workload, 0, Path())
+        outcome = builder.cluster(requests, 0).run()
+        ttft_terms = tpot_terms = np.zeros(0)
+        launches = 0
+        if len(row.pools) == 1 and len(outcome.engines) == 1:
+            group = simulation.deployment.decode.engines[0]
+            graphs = (simulation.host or builder.calibration.host).graph_tokens
+            ranks = group.layout.attn_dp
+            ttft_terms, tpot_terms = terms_of(outcome, model.layer_count, ranks, graphs, launch.sequence_s)
+            launches = builder.launches(group)
+        if not np.isfinite(outcome.log.column("finish_s")).any():
+            raise InputError("no request of the row fits the memory of its engines")
+        outcome = seen_by_client(outcome, builder.calibration.client_lag_s)
+        seen = Latencies.of(outcome)
+        tokens = requests.osl[seen.request].sum()
+        gpus = simulation.deployment.gpus
+        return Replay(
+            float(seen.ttft_s.mean()), float(np.nanmean(seen.tpot_s)), float(tokens / outcome.end_s / gpus),
+            ttft_terms, tpot_terms, launches, deployment_name(row.gpu, model, simulation.precision),
+        )  # fmt: skip
+
+
+def with_room(builder: Builder) -> Builder:
+    """The builder, with the least room for a cache where weights seem to leave less: the deployment did run."""
+    deployment = builder.simulation.deployment
+    prefill = _with_room(builder, deployment.prefill) if deployment.prefill else None
+    deployment = replace(deployment, decode=_with_room(builder, deployment.decode), prefill=prefill)
+    return replace(builder, simulation=replace(builder.simulation, deployment=deployment))
+
+
+def _with_room(builder: Builder, pool: Pool) -> Pool:
+    group = pool.engines[0]
+    memory = builder.memory_model(group)
+    least = LEAST_CACHE * memory.hbm_bytes
+    if memory.kv_capacity_bytes(builder.kernels(group.gpu).engine.token_budget, 0) >= least:
+        return pool
+    mix = builder.simulation.workload.mixes[0]
+    held = mix.isl + mix.osl / 2
+    tokens = least / (memory.kv_bytes(held) / held) * group.layout.attn_dp
+    return replace(pool, kv_blocks=int(tokens // builder.simulation.deployment.block_tokens))
