@@ -1,4 +1,4 @@
-"""Fits the constants of `paretosim.cost.kernels.moe_alltoall_law` and shows the law's error on rows that were not fitted.
+"""Fit the constants of `paretosim.cost.kernels.moe_alltoall_law` and show the law's error on held-out rows.
 
 Run as ``python -m docs.fit_exchange CSV``; CSV holds published rows of DeepEP, UCCL and pplx (columns ``source gpu
 library mode op ep tokens_per_gpu latency_us bandwidth_GBs``).

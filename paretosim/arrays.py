@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+ScalarOrArray: TypeAlias = Any
+"""A number for one layout; for a batch of layouts an array with one value each, (layouts,)."""
 Arrays = dict[str, np.ndarray]
 """Arrays by name."""
 Columns = Arrays

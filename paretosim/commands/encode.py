@@ -6,7 +6,7 @@ import argparse
 import json
 
 from ..cost.kernels.kernels import Kernels
-from ..cost.operators.vision import encode_breakdown, encoder_bytes
+from ..cost.steps.vision import encode_breakdown, encoder_bytes
 from ..errors import InputError, Problem
 from ..profiles.store import Store, default_roots
 from ..spec.architecture import VisionSpec

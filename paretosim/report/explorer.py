@@ -35,8 +35,8 @@ def write_explorer(fronts: Fronts, path: Path, title: str, facts: Mapping[str, s
     Parameters
     ----------
     fronts : one row a design on the front of its (mix, serving, GPU pair), under the columns of
-        `paretosim.designs.frontier_columns.COLUMNS` and ``pareto``, a frame or arrays by name; columns the page does not know are
-        shown under their names.
+        `paretosim.designs.frontier_columns.COLUMNS` and ``pareto``, a frame or arrays by name; the page shows
+        columns that it does not know under their names.
     path : the HTML file.
     title : heading of the page.
     facts : what the answer rests on, shown under the heading.

@@ -131,7 +131,8 @@ class Transfers:
     kv_bytes : cache of a prompt of so many tokens that has to be sent, copies included [byte].
     layers : layers that an engine runs one after another, over all stages.
     page_bytes : bytes of one write, 0 for large ones.
-    most_bytes_per_s : of the GPUs that hold one prompt, where an engine has more (`paretosim.cost.memory.kv_fanout`) [byte/s].
+    most_bytes_per_s : of the GPUs that hold one prompt, where an engine has more
+        (`paretosim.cost.memory.kv_fanout`) [byte/s].
     set_up_s : of each prompt, whatever its bytes [s].
     """
 

@@ -11,6 +11,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 CacheFormat = Literal["bf16", "fp8"]
 CACHE_FORMATS: tuple[CacheFormat, ...] = get_args(CacheFormat)
 
+ACTIVATION_BYTES = 2
+"""The residual stream stays in BF16, whatever the weights [byte]."""
 BYTES_PER_ELEMENT: dict[Format, float] = {
     "bf16": 2.0,
     "fp8": 1.0,

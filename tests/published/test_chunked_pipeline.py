@@ -1,8 +1,8 @@
 """Chunked pipeline parallelism on H20: "Pipeline Parallelism in SGLang" (LMSYS, 15 January 2026), SGLang 0.5.7.
 
 Nodes of eight H20 with 96 GB, FlashAttention 3, block-scaled FP8 weights, cache in bf16; TTFT of one prompt,
-throughput of 16 prompts back to back. The H20 has no tables: H100 kernels on its rooflines (`paretosim.cost.kernels.stand_in_gpu`),
-nothing fitted.
+throughput of 16 prompts back to back. The H20 has no tables: H100 kernels on its rooflines
+(`paretosim.cost.kernels.stand_in_gpu`), nothing fitted.
 
 DeepSeek is asked with TensorRT-LLM's attention kernels: the SGLang table of latent attention in prefill was timed with
 the absorbed form (its seconds are those of 3.4 times the arithmetic), which no engine runs on a prompt.

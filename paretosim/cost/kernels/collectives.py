@@ -28,7 +28,7 @@ NIC_HOP_S = 15 * US
 """Latency of one step of a collective between domains [s]; an assumption, of the size of a small RDMA write and its
 completion over InfiniBand (EFA takes 98 us: `tests/published/test_collectives.py`)."""
 NIC_SHARE = 0.94
-"""Part of a NIC's rate that streams reach, as in `paretosim.cost.kernels.moe_alltoall_law`; 32 B200 over EFA reach 0.955."""
+"""Share of a NIC's rate that streams reach, as in `.moe_alltoall_law`; 32 B200 over EFA reach 0.955."""
 SEND_S = 10 * US
 """Latency of handing activations to the next pipeline stage [s]: p2p_latency of the system files of
 aiconfigurator-core 0.12.0, there called an unofficial correction from observation."""

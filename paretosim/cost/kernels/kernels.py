@@ -17,7 +17,6 @@ from ...profiles.sidecar import Provenance
 from ...profiles.store import Store
 from ...spec.engine import EngineSpec
 from ...spec.hardware import GpuSpec
-from ..operators.latent_attention_work import Block
 from .attention import AttentionTimes
 from .attention_tables import locate_attention, locate_delta, locate_encoder_attention
 from .collective_tables import locate_collective, locate_elementwise
@@ -30,6 +29,7 @@ from .gemm_tables import locate_gemm
 from .kernel_tables import KernelTables, Located
 from .latent_attention_tables import locate_block
 from .latent_attention_times import BlockTimes, LatentParts
+from .latent_attention_work import Block
 from .linear_attention import DeltaTimes
 from .moe_alltoall_tables import locate_exchange
 from .moe_alltoall_times import ExchangeTimes

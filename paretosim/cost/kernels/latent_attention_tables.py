@@ -13,10 +13,10 @@ from ...profiles.hygiene import Repair, gaps_s
 from ...profiles.store import Table
 from ...spec.layers import BlockAttention
 from ...spec.model import ModelSpec, load_model
-from ..operators.latent_attention_work import Block
 from .gemm import GemmTimes
 from .kernel_tables import KernelTables, Located, Search
 from .latent_attention_times import BlockTimes, LatentParts
+from .latent_attention_work import Block
 
 BLOCKS = ("mla_module", "mla", "dsa", "csa", "hca")
 """Stems of the tables that time attention blocks."""

@@ -13,8 +13,8 @@ from ...profiles.mending import Mended, Mending
 from ...profiles.store import Table
 from ...spec.hardware import GpuSpec
 from ...spec.layers import MlaAttention
-from ..operators.latent_attention_work import Block
 from .gemm import GemmTimes
+from .latent_attention_work import Block
 from .measured_grids import MeasuredGrids, Points
 from .roofline import LAUNCH_S
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...arrays import Floats
+from ...arrays import Floats, ScalarOrArray
 from ...spec.model import ModelSpec
 from ...spec.parallelism import Layouts, Parallelism
 from ...spec.precision import Precision
 from ...spec.settings import DEFAULT, EngineSettings
-from ..steps.step_grids import Each
 
 
 def request_kv_bytes(
@@ -29,7 +28,7 @@ def request_kv_bytes(
     return elements * precision.kv_cache_bytes
 
 
-def sharing_gpus(model: ModelSpec, layout: Parallelism | Layouts) -> Each:
+def sharing_gpus(model: ModelSpec, layout: Parallelism | Layouts) -> ScalarOrArray:
     """GPUs of one engine that hold distinct parts of the cache; latents and shared keys are copied over ``tp``."""
     heads = [g.attention.cache_heads for g in model.layers if g.attention.kv_elements_per_token]
     return np.minimum(layout.tp, min(heads, default=1)) * layout.pp * layout.token_groups

@@ -9,17 +9,15 @@ from functools import reduce
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...arrays import Floats
+from ...arrays import Floats, ScalarOrArray
 from ...spec.engine import EngineSpec
 from ...spec.hardware import GpuSpec
 from ...spec.layers import Attention, LayerGroup
 from ...spec.layers.answers import cache_share
 from ...spec.model import ModelSpec
 from ...spec.parallelism import Layouts, Parallelism
-from ...spec.precision import Precision
+from ...spec.precision import ACTIVATION_BYTES, Precision
 from ...spec.settings import DEFAULT, EngineSettings
-from ..operators.token_operators import ACTIVATION_BYTES
-from ..steps.step_grids import Each
 from .weights import held_layers, weight_bytes
 
 LOGIT_BYTES = 4  # logits are sampled in fp32
@@ -37,8 +35,8 @@ class _Cache:
     """Cache of the layers of one kind on one GPU: bytes an element of the layer costs there, all layers together."""
 
     attention: Attention
-    element_bytes: Each
-    state_bytes: Each
+    element_bytes: ScalarOrArray
+    state_bytes: ScalarOrArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +63,16 @@ class MemoryModel:
 
     hbm_bytes: float
     usable_bytes: float
-    weights: Mapping[str, Each]
+    weights: Mapping[str, ScalarOrArray]
     buffer_bytes: float
-    exchange_bytes: Each
-    activation_bytes_per_token: Each
-    logit_bytes_per_sequence: Each
-    ranks: Each
+    exchange_bytes: ScalarOrArray
+    activation_bytes_per_token: ScalarOrArray
+    logit_bytes_per_sequence: ScalarOrArray
+    ranks: ScalarOrArray
     kv_memory_fraction: float
     kv_output_reserve: float
     _caches: tuple[_Cache, ...]
-    expanded_bytes_per_token: Each = 0.0
+    expanded_bytes_per_token: ScalarOrArray = 0.0
 
     @classmethod
     def of(
@@ -84,7 +82,8 @@ class MemoryModel:
         """Derive every part from the layer kinds, for one layout or several."""
         caches = []
         widest = max(model.layers, key=lambda g: g.attention.kv_elements_per_token)
-        kept: list[tuple[LayerGroup, Each]] = list(zip(model.layers, held_layers(model, layout.pp), strict=True))
+        kept: list[tuple[LayerGroup, ScalarOrArray]]
+        kept = list(zip(model.layers, held_layers(model, layout.pp), strict=True))
         if settings.draft_tokens and model.mtp is not None:
             kept.append((model.mtp, min(settings.draft_tokens, model.mtp_layers)))
         for group, layers in kept:
@@ -116,7 +115,7 @@ class MemoryModel:
     def some(self, where: np.ndarray) -> MemoryModel:
         """That of several layouts, at some places."""
 
-        def at(value: Each) -> Each:
+        def at(value: ScalarOrArray) -> ScalarOrArray:
             return value[where] if np.ndim(value) else value
 
         caches = (_Cache(c.attention, at(c.element_bytes), at(c.state_bytes)) for c in self._caches)
@@ -128,7 +127,7 @@ class MemoryModel:
         )
 
     @property
-    def weight_bytes(self) -> Each:
+    def weight_bytes(self) -> ScalarOrArray:
         """All weights on this GPU [byte]."""
         return sum(self.weights.values())
 
@@ -202,7 +201,7 @@ class MemoryModel:
         return np.where(self.ranks == 1, sequences, np.ceil(sequences / self.ranks))
 
 
-def _expanded_bytes(model: ModelSpec, layout: Parallelism | Layouts) -> Each:
+def _expanded_bytes(model: ModelSpec, layout: Parallelism | Layouts) -> ScalarOrArray:
     """Keys and values of one token on one GPU once expanded from latents, all layers of a stage together [byte]."""
     return sum(
         count * (group.attention.expanded_elements / layout.tp) * ACTIVATION_BYTES
@@ -210,7 +209,7 @@ def _expanded_bytes(model: ModelSpec, layout: Parallelism | Layouts) -> Each:
     )
 
 
-def _exchange_bytes(model: ModelSpec, layout: Parallelism | Layouts) -> Each:
+def _exchange_bytes(model: ModelSpec, layout: Parallelism | Layouts) -> ScalarOrArray:
     """Send and receive buffers of low-latency expert exchange, two of each: one batch is sent as another arrives.
 
     Every expert has room for the most tokens of every GPU (DeepEP, csrc/config.hpp, LowLatencyLayout).

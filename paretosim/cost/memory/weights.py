@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...arrays import ScalarOrArray
 from ...spec.model import ModelSpec
 from ...spec.parallelism import Layouts, Parallelism
 from ...spec.precision import BYTES_PER_ELEMENT, Precision
 from ...spec.settings import DEFAULT, EngineSettings
-from ..steps.step_grids import Each
 
 PLAIN_BYTES = 2
 """Embeddings, output head, routers and image encoders stay in bf16 whatever the checkpoint's format."""
@@ -16,7 +16,7 @@ PLAIN_BYTES = 2
 
 def weight_bytes(
     model: ModelSpec, precision: Precision, layout: Parallelism | Layouts, settings: EngineSettings = DEFAULT
-) -> dict[str, Each]:
+) -> dict[str, ScalarOrArray]:
     """Bytes by part: ``attention``, ``ffn`` (dense blocks and shared experts), ``experts``, ``head``, ``embedding``.
 
     Beside them ``vision``, the image encoder (cut over `layout.tp`), and ``draft``, the multi-token-prediction layers
@@ -25,7 +25,7 @@ def weight_bytes(
     redundant = settings.redundant_experts
     stored = precision.of_checkpoint(model.checkpoints)
     projection, plain = BYTES_PER_ELEMENT[stored.projections], BYTES_PER_ELEMENT[stored.weights]
-    parts: dict[str, Each] = {"attention": 0.0, "ffn": 0.0, "experts": 0.0}
+    parts: dict[str, ScalarOrArray] = {"attention": 0.0, "ffn": 0.0, "experts": 0.0}
     for group, count in zip(model.layers, held_layers(model, layout.pp), strict=True):
         attention = group.attention.params_per_gpu(model.hidden, layout.tp)
         parts["attention"] += count * attention * projection
@@ -52,7 +52,7 @@ def weight_bytes(
     return parts
 
 
-def held_layers(model: ModelSpec, stages: Each) -> list[Each]:
+def held_layers(model: ModelSpec, stages: ScalarOrArray) -> list[ScalarOrArray]:
     """`ModelSpec.layers_of_stage`, for a number of stages or an array of them."""
     if not np.ndim(stages):
         return list(model.layers_of_stage(int(stages)))

@@ -10,9 +10,9 @@ import numpy as np
 from ...arrays import Floats, Timed
 from ..kernels.attention import Heads
 from ..kernels.kernels import Kernels
+from ..kernels.latent_attention_work import Block
 from ..kernels.linear_attention import DeltaShape
 from ..kernels.roofline import LAUNCH_S
-from .latent_attention_work import Block
 
 
 class Prefill(NamedTuple):

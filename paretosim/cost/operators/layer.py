@@ -1,4 +1,4 @@
-"""Which operators does one layer run? Each kind of layer has a function here, for one GPU's share."""
+"""Which operators does one layer run? ScalarOrArray kind of layer has a function here, for one GPU's share."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from ...spec.layers import (
 )
 from ...spec.layers.answers import cache_share, heads_per_gpu
 from ...spec.parallelism import Parallelism
+from ...spec.precision import ACTIVATION_BYTES
 from ...spec.settings import EngineSettings
 from ..kernels.attention import CACHE_BYTES, Heads
 from ..kernels.expert_load import Placement, place
 from ..kernels.expert_times import EXPERT_FORMATS, ExpertShape
+from ..kernels.latent_attention_work import Block
 from ..kernels.linear_attention import DeltaShape
 from .attention_operators import BlockAttention, DeltaRule, KeyGather, Recurrence, SelfAttention, SequenceOperator
-from .latent_attention_work import Block
 from .token_operators import (
-    ACTIVATION_BYTES,
     AllReduce,
     Beside,
     Elementwise,

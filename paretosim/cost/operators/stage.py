@@ -10,10 +10,10 @@ from ...spec.engine import EngineSpec
 from ...spec.layers import LayerGroup, MoeFfn
 from ...spec.model import ModelSpec
 from ...spec.parallelism import Parallelism
-from ...spec.precision import Precision
+from ...spec.precision import ACTIVATION_BYTES, Precision
 from ...spec.settings import EngineSettings
 from .layer import Part, Share, attend, exchanges, feed_forward, routed
-from .token_operators import ACTIVATION_BYTES, Beside, Elementwise, Gemm, Send
+from .token_operators import Beside, Elementwise, Gemm, Send
 
 DRAFT = -1
 """Place of the layer that drafts, among the kinds of layers."""

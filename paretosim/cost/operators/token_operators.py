@@ -1,4 +1,4 @@
-"""What operators does a step consist of? Each says what it is, not how long it takes: it asks the kernels.
+"""What operators does a step consist of? ScalarOrArray says what it is, not how long it takes: it asks the kernels.
 
 Operators of tokens take an array of rows. They see either the tokens of one rank (one attention-data-parallel
 group), or, where ranks work together on all of them, the tokens of the engine.
@@ -20,7 +20,6 @@ from ..kernels.moe_alltoall_times import ExchangeShape
 from ..kernels.roofline import LAUNCH_S
 
 GATHER_SCATTER: tuple[Operation, Operation] = ("all_gather", "reduce_scatter")
-ACTIVATION_BYTES = 2  # the residual stream stays in bf16, whatever the weights
 
 
 @dataclass(frozen=True, slots=True)

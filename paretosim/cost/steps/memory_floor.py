@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ...arrays import Floats
+from ...arrays import Floats, ScalarOrArray
 from ...spec.hardware import GpuSpec
 from ...spec.layers import Attention, GqaAttention, MoeFfn
 from ...spec.layers.answers import cache_share
@@ -21,7 +21,7 @@ from ...spec.parallelism import Layouts, Parallelism
 from ...spec.precision import BYTES_PER_ELEMENT, Precision
 from ..memory.weights import held_layers, weight_bytes
 from .grid_lookup import doubling_cell, linear
-from .step_grids import CONTEXTS, Each
+from .step_grids import CONTEXTS
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class MemoryFloor:
         between.
     """
 
-    weights_s: Each
+    weights_s: ScalarOrArray
     sequence_s: Floats
 
     @classmethod

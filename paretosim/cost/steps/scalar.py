@@ -33,7 +33,7 @@ class ScalarStep:
         grids = step.prompt_seconds()
         self._prefill = [(kind, grid.tolist()) for kind in SUMMED if (grid := grids[kind]) is not None]
         self.row_seconds = partial(row_time, self, step.settings.draft_tokens)
-        """Operators of rows in a step of running sequences and new rows; see `paretosim.cost.steps.step_law.row_time`."""
+        """Operators of rows in a step of running sequences and new rows; see `step_law.row_time`."""
 
     def decode_knots(self, batch: float) -> list[float]:
         """Seconds of a decode step of `batch` sequences at each of `CONTEXTS`; linear in between and beyond."""

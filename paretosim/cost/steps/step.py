@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...arrays import Floats, Timed
+from ...arrays import Floats, ScalarOrArray, Timed
 from ...spec.parallelism import Layouts, Parallelism
 from ...spec.settings import DEFAULT, EngineSettings
 from .grid_lookup import Cell, bilinear, cell, doubling_cell, linear
 from .memory_floor import MemoryFloor, knots
-from .step_grids import BATCHES, CONTEXTS, DRAFT, PREFILL, PROMPTS, Each, Grids, OperatorGrid, Parts, Seen
+from .step_grids import BATCHES, CONTEXTS, DRAFT, PREFILL, PROMPTS, Grids, OperatorGrid, Parts, Seen
 from .step_law import SUMMED, Rows, Running, prompt_work, row_time
 from .two_batch_overlap import Overlap
 
@@ -73,7 +73,7 @@ class StepCost:
     overlap: Overlap | None = None
     beside: tuple[StepCost, ...] = ()
     settings: EngineSettings = DEFAULT
-    launches: Each = 0
+    launches: ScalarOrArray = 0
     floor: MemoryFloor | None = None
 
     @classmethod

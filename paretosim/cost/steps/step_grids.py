@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arrays import Floats
+from ...arrays import Floats, ScalarOrArray
 
-Each: TypeAlias = Any
-"""A number; in a stack of layouts an array (layouts,), one for each."""
 Seen = Literal[
     "tokens", "all tokens", "sequences", "decode", "prompt keys", "prompt tokens", "prompt pairs", "kept keys",
     "draft tokens", "draft all tokens", "draft sequences",
@@ -120,8 +118,8 @@ class Grids:
     decode: Floats | None
     prefill: tuple[Floats | None, ...]
     draft: tuple[Floats | None, ...]
-    row_place: Each = 0
-    length_place: Each = 0
+    row_place: ScalarOrArray = 0
+    length_place: ScalarOrArray = 0
 
     @classmethod
     def of(cls, parts: Parts, rows: int) -> Grids:

@@ -1,6 +1,6 @@
 """What do the operators of a step see? The rows that go through the model, and the work that is left of prompts.
 
-The law is written once: `paretosim.cost.steps.step` reads it for arrays of steps, `paretosim.cost.steps.scalar` for one at a time.
+The law is written once: `step` reads it for arrays of steps, `scalar` for one step at a time.
 """
 
 from __future__ import annotations

@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike
 from ...arrays import Floats, Timed
 from ...profiles.log_grid import monotone
 from ...spec.architecture import VisionSpec
+from ...spec.precision import ACTIVATION_BYTES
 from ..kernels.attention import Heads
 from ..kernels.kernels import Kernels
-from ..steps.grid_lookup import cell, linear
-from .token_operators import ACTIVATION_BYTES, AllReduce, Elementwise, Gemm, PerToken
+from ..operators.token_operators import AllReduce, Elementwise, Gemm, PerToken
+from .grid_lookup import cell, linear
 
 LANE = "bf16"
 IMAGES: Floats = np.exp2(np.arange(0.0, 11.0))

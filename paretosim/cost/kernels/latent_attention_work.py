@@ -14,8 +14,8 @@ import numpy as np
 from ...arrays import Floats
 from ...spec.hardware import GpuSpec
 from ...spec.layers import BlockAttention
-from ..kernels.attention import CACHE_BYTES
-from ..kernels.roofline import FORMATS, LAUNCH_S
+from .attention import CACHE_BYTES
+from .roofline import FORMATS, LAUNCH_S
 
 
 class Work(NamedTuple):
