@@ -28,7 +28,7 @@ Attention: TypeAlias = (
 )
 """Every kind of attention, and what stands in its place, in the order in which a configuration is asked for them."""
 BlockAttention: TypeAlias = MlaAttention | CompressedAttention
-"""Kinds whose whole block, projections included, is one operator; `latent_attention_work` of the cost model asks them more."""
+"""Kinds whose whole block, projections included, is one operator."""
 Ffn: TypeAlias = MoeFfn | DenseFfn
 """Every kind of feed-forward block, in that order."""
 
