@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paretosim.cost.kernels.kernels.expert_load import Placement, contiguous, packed, place, replicated, shares_of
+
+from paretosim.cost.kernels.expert_load import Placement, contiguous, packed, place, replicated, shares_of
 
 LOADS = st.sampled_from(["balanced", "power_law", "log_linear"])
 SHARES = st.lists(st.integers(1, 1000), min_size=4, max_size=32)

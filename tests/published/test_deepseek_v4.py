@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from paretosim.cost.memory.memory.memory import MemoryModel
-from paretosim.cost.operators.token_operators.latent_attention_work import Block
 
+from paretosim.cost.kernels.latent_attention_work import Block
+from paretosim.cost.memory.memory import MemoryModel
 from paretosim.profiles.store import Store
 from paretosim.spec.model import ModelSpec, load_model
 from paretosim.spec.parallelism import Parallelism

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.moe_alltoall_law import low_latency_s
 
 from docs.fit_exchange import fitted, published, tables
-from paretosim.cost.kernels.kernels import moe_alltoall_law as dispatch
+from paretosim.cost.kernels import moe_alltoall_law as dispatch
+from paretosim.cost.kernels.moe_alltoall_law import low_latency_s
 from paretosim.profiles.store import Store
 from paretosim.units import GB, US
 from tests.conftest import SHARED

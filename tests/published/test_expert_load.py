@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.expert_load import active_experts, place, shares_of
-from paretosim.cost.kernels.kernels.expert_times import ExpertShape, MoeTimes
 
+from paretosim.cost.kernels.expert_load import active_experts, place, shares_of
+from paretosim.cost.kernels.expert_times import ExpertShape, MoeTimes
 from paretosim.profiles.store import Store
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.accuracy import lane_errors
-from paretosim.cost.kernels.kernels.latent_attention_tables import BLOCKS
 
+from paretosim.cost.kernels.accuracy import lane_errors
+from paretosim.cost.kernels.latent_attention_tables import BLOCKS
 from paretosim.profiles.store import Store
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from paretosim.cost.memory.memory.memory import MemoryModel
-from paretosim.cost.memory.memory.weights import weight_bytes
 
+from paretosim.cost.memory.memory import MemoryModel
+from paretosim.cost.memory.weights import weight_bytes
 from paretosim.profiles.store import Store
 from paretosim.spec.layers import DenseFfn, GqaAttention, LayerGroup
 from paretosim.spec.model import ModelSpec, load_model

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
-from paretosim.cost.kernels.kernels.moe_alltoall_law import COMBINE_BYTES, low_latency_s
-from paretosim.cost.kernels.kernels.moe_alltoall_times import ExchangeShape, ExchangeTimes
 
+from paretosim.cost.kernels.kernels import Kernels
+from paretosim.cost.kernels.moe_alltoall_law import COMBINE_BYTES, low_latency_s
+from paretosim.cost.kernels.moe_alltoall_times import ExchangeShape, ExchangeTimes
 from paretosim.profiles.store import Store
 from paretosim.units import US
 
@@ -93,8 +93,8 @@ def test_fewer_bytes_out_cost_less(store: Store) -> None:
 
 def test_prefill_kernels_of_wide_expert_parallelism_at_the_hosts_floor_are_set_aside(store: Store) -> None:
     # H100, 64 GPUs, 16,384 tokens: a prefill row says 478 us, where the floor alone is 395.
-    from paretosim.cost.kernels.kernels.expert_times import ExpertShape
-    from paretosim.cost.operators.token_operators.layer import REPLICATED
+    from paretosim.cost.kernels.expert_times import ExpertShape
+    from paretosim.cost.operators.layer import REPLICATED
 
     kernels = Kernels.of(store, "h100_sxm", "sglang")
     wide = ExpertShape(7168, 2048, 8, 256, 1, 64)

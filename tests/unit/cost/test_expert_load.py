@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.expert_load import place
-from paretosim.cost.kernels.kernels.expert_times import ExpertShape, MoeTimes
-from paretosim.cost.kernels.kernels.kernels import Kernels
-from paretosim.cost.memory.memory.memory import MemoryModel
 
+from paretosim.cost.kernels.expert_load import place
+from paretosim.cost.kernels.expert_times import ExpertShape, MoeTimes
+from paretosim.cost.kernels.kernels import Kernels
+from paretosim.cost.memory.memory import MemoryModel
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.errors import InputError
 from paretosim.profiles.store import Store

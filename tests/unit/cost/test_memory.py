@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from paretosim.cost.memory.memory.kv_bandwidth import (
+
+from paretosim.cost.memory.kv_bandwidth import (
     egress_bytes_per_s,
     ingress_bytes_per_s,
     request_kv_bytes,
     sharing_gpus,
 )
-from paretosim.cost.memory.memory.memory import MemoryModel
-
+from paretosim.cost.memory.memory import MemoryModel
 from paretosim.profiles.store import Store
 from paretosim.spec.model import ModelSpec, load_model
 from paretosim.spec.parallelism import Parallelism, illegal

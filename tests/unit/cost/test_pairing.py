@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from paretosim.cost.memory.memory.kv_bandwidth import request_kv_bytes
-from paretosim.cost.memory.memory.kv_fanout import HandOverCost, Pairing, pairing
 
+from paretosim.cost.memory.kv_bandwidth import request_kv_bytes
+from paretosim.cost.memory.kv_fanout import HandOverCost, Pairing, pairing
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism
 from paretosim.spec.precision import Precision

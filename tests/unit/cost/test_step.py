@@ -115,7 +115,7 @@ def test_elementwise_work_and_hand_overs_are_never_called_measured(compiled, lla
 
 
 def test_a_precision_the_engine_lacks_names_what_it_has(store) -> None:
-    from paretosim.cost.operators.token_operators.stage import lane_of
+    from paretosim.cost.operators.stage import lane_of
 
     with pytest.raises(InputError, match="torch has no fp4 weights; it has bf16, fp8"):
         lane_of(store.engine("torch"), Precision.of("fp4").weights)

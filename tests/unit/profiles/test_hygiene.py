@@ -6,12 +6,12 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.attention import Heads
-from paretosim.cost.kernels.kernels.kernel_tables import KernelTables
-from paretosim.cost.kernels.kernels.kernels import Kernels
-from paretosim.cost.kernels.kernels.latent_attention_tables import measured_blocks
-from paretosim.cost.operators.token_operators.latent_attention_work import Block
 
+from paretosim.cost.kernels.attention import Heads
+from paretosim.cost.kernels.kernel_tables import KernelTables
+from paretosim.cost.kernels.kernels import Kernels
+from paretosim.cost.kernels.latent_attention_tables import measured_blocks
+from paretosim.cost.kernels.latent_attention_work import Block
 from paretosim.errors import ProfileError
 from paretosim.profiles.hygiene import PAD_UP_FACTOR, TUNED_LANES, Repair, fastest_kernel, launch_floor_s, pad_up
 from paretosim.profiles.store import Store
@@ -134,7 +134,7 @@ def test_after_padding_up_no_point_costs_much_more_than_a_larger_one(store: Stor
 
 
 def test_static_scales_take_the_scaling_time_out_of_fp8_but_never_go_below_the_roofline(store: Store) -> None:
-    from paretosim.cost.kernels.kernels.gemm import gemm_roofline_s
+    from paretosim.cost.kernels.gemm import gemm_roofline_s
 
     kernels = Kernels.of(store, "h200_sxm", "trtllm")
     times = kernels.gemm("fp8")
