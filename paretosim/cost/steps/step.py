@@ -289,7 +289,8 @@ class StepCost:
         at = self._batch(whole), cell(PROMPTS, isl)
         if not cached.any() and (part == 1).all():  # whole prompts: every kind of work counts in full
             return bilinear(self.grids.whole_prompts, *at)
-        work = prompt_work(1 - cached, 1 - cached**2, part, part)
+        keys, *others = prompt_work(1 - cached, 1 - cached**2, part, part)
+        work = (keys * (part > 0), *others)  # a step without prompts works on no keys either
         total = np.zeros((2, *(1,) * isl.ndim))
         for kind in SUMMED:
             if (grid := self.grids.prefill[kind]) is not None:
