@@ -105,9 +105,9 @@ def test_layouts_of_a_stack_have_their_own_floors() -> None:
     layouts = [Parallelism(1), Parallelism(2), Parallelism(1, 2)]
     compile_ = compiler("l40s", "Qwen/Qwen3-1.7B")
     floor = compile_.floor(Layouts.of(layouts))
-    stack = StepCost.stacked([compile_.made(layout) for layout in layouts], DEFAULT, floor)
+    stack = StepCost.stacked([compile_.step_parts(layout) for layout in layouts], DEFAULT, floor)
     batch = np.array([[1.0], [8.0]])
-    for step, places in ((stack, [0, 1, 2]), (stack.some(np.array([2, 1])), [2, 1])):
+    for step, places in ((stack, [0, 1, 2]), (stack.take(np.array([2, 1])), [2, 1])):
         at, mean = np.asarray(step.floor_s(batch, 3000)), np.asarray(step.floor_mean_s(batch, 3000, 5000))
         for column, place in enumerate(places):
             alone = compile_.step(layouts[place])
