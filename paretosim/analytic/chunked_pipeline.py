@@ -104,7 +104,7 @@ def chunked_rate(
     prompts = batch / groups
     # Beyond a prompt a rank, batches of a layout differ in nothing but how many groups follow each other.
     alike, each = _alike(prompts)
-    asked = step if prompts.ndim == 1 else step.some(alike % prompts.shape[-1])
+    asked = step if prompts.ndim == 1 else step.take(alike % prompts.shape[-1])
     timed = asked.prefill(prompts.ravel()[alike], ends[:, None], starts[:, None])
     followed = int(min(PROMPTS, max(2 * stages, PROMPTS // len(starts))))
     left_s = finish_s(timed.seconds, stages, followed)[len(starts) - 1 :: len(starts)]

@@ -57,11 +57,11 @@ class Stack:
     memory: MemoryModel
     sharers: Ints
 
-    def some(self, where: Ints) -> Stack:
+    def take(self, where: Ints) -> Stack:
         """Some of its layouts; one that cannot share a stack is all of them."""
         if len(self.places) == 1:
             return self
-        step, memory = self.step.some(where), self.memory.some(where)
+        step, memory = self.step.take(where), self.memory.take(where)
         return Stack(self.places[where], self.stages[where], step, memory, self.sharers[where])
 
 
@@ -98,7 +98,7 @@ class Engines:
 
     def made(self, gpu: str, layout: Parallelism) -> StepParts:
         """What a step is made of."""
-        return self._compiler(gpu).made(layout)
+        return self._compiler(gpu).step_parts(layout)
 
     def _compiler(self, gpu: str) -> Compiler:
         if gpu not in self._compilers:

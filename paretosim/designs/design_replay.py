@@ -13,7 +13,7 @@ from ..spec.simulation import Simulation
 from ..spec.workload import Mix, PrefixGroups
 from .design_deployment import of_row
 
-BLOCKS = 128
+BLOCK_TABLES = 128
 """Hashed blocks of a mean prompt: what is cached of it is right to less than one of them."""
 Row = Mapping[str, Any]
 """One design under the columns of ``frontier.csv``."""
@@ -55,7 +55,7 @@ def simulation_of(scenario: Scenario, row: Row, mix: Mix, arrivals: Arrivals, re
     deployment = of_row(row)
     if share := workload.prefix_hit_rate:
         # The share that the sweep takes to be cached: every prompt begins like all others.
-        block_tokens = max(1, mix.isl // BLOCKS)
+        block_tokens = max(1, mix.isl // BLOCK_TABLES)
         workload = replace(workload, groups=PrefixGroups(1, share), block_tokens=block_tokens)
         deployment = replace(deployment, kv_cache=KvCacheSpec())
     return Simulation(

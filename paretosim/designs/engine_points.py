@@ -129,7 +129,7 @@ def _together(
                 # Chunks that are smoothed follow from the layout's own times.
                 most = 1 if kind.smoothing else max(1, POINTS_AT_ONCE // len(batches))
                 for start in range(0, len(of_it), most):
-                    part = stack.some(of_it[start : start + most])
+                    part = stack.take(of_it[start : start + most])
                     yield kind, part, mine.first[part.places] + chunk * len(batches) + batches
 
 
