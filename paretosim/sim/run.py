@@ -16,9 +16,10 @@ from ..memory_usage import peak_bytes
 from ..profiles.store import Store
 from ..spec.arrivals import Trace
 from ..spec.context_length import too_long
+from ..spec.loading import load_simulation
 from ..spec.scenario import plain
 from ..spec.served_formats import formats_text
-from ..spec.simulation import Simulation, load_simulation
+from ..spec.simulation import Simulation
 from .arrivals import requests_of
 from .build import Builder
 from .log import Outcome

@@ -13,7 +13,7 @@ from .parallelism import LegalFor
 from .precision import Precision
 from .settings import DEFAULT, EngineSettings
 from .workload import Slo, Workload
-from .yaml_marks import KeyPath, Where, read_marked
+from .yaml_marks import KeyPath, Where
 
 Serving = Literal["colocated", "disaggregated"]
 Objective = Literal["throughput", "interactivity", "ttft", "cost", "power"]
@@ -134,19 +134,6 @@ class Scenario:
         """
         decisive = [f.name for f in fields(self) if f.name not in ("name", "path", "where")]
         return {name: plain(getattr(self, name)) for name in sorted(decisive)}
-
-
-def load_scenario(path: str | Path) -> Scenario:
-    """Read and check a scenario.
-
-    Raises
-    ------
-    InputError
-        Every problem of the file at once, each as ``file:line:col: key: what is wrong``.
-    """
-    from .scenario_schema import checked  # pydantic costs 0.1 s, which --help and pool workers need not pay
-
-    return checked(read_marked(path), Path(path))
 
 
 def plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from .parallelism import LegalFor
 from .precision import Precision
 from .settings import DEFAULT, EngineSettings
 from .workload import Slo, Workload
-from .yaml_marks import KeyPath, Where, read_marked
+from .yaml_marks import KeyPath, Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +57,3 @@ class Simulation:
     def problem(self, key_path: KeyPath, message: str) -> Problem:
         """A problem with the key at `key_path`, located in the scenario's file."""
         return self.where.problem(key_path, message)
-
-
-def load_simulation(path: str | Path) -> Simulation:
-    """Read and check a scenario with a ``deployment``.
-
-    Raises
-    ------
-    InputError
-        Every problem of the file at once, each as ``file:line:col: key: what is wrong``.
-    """
-    from .scenario_schema import checked_simulation
-
-    return checked_simulation(read_marked(path), Path(path))

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from paretosim.errors import InputError
+from paretosim.spec.loading import load_scenario
 from paretosim.spec.precision import BYTES_PER_ELEMENT, Precision
-from paretosim.spec.scenario import Hardware, Scenario, load_scenario
+from paretosim.spec.scenario import Hardware, Scenario
 from paretosim.spec.workload import Mix, Slo, Workload
 
 ROOT = Path(__file__).parents[3]
