@@ -118,7 +118,7 @@ def seen_by_client(outcome: Outcome, lag_s: float) -> Outcome:
 
 def identify(simulation: Simulation, builder: Builder) -> str:
     """Hash of everything that decides the answer: scenario, model, GPUs, engine, tables, trace, version."""
-    decisive = [f.name for f in fields(simulation) if f.name not in ("name", "path", "where")]
+    decisive = [f.name for f in fields(simulation) if f.name not in ("name", "path", "locations")]
     facts = [json.dumps(plain({name: getattr(simulation, name) for name in decisive}), sort_keys=True), __version__]
     if simulation.step_time is None:
         facts += [repr(builder.model), repr(builder.store.engine(simulation.engine))]
@@ -166,5 +166,5 @@ def _requests(simulation: Simulation) -> Requests:
     try:
         return requests_of(simulation.workload, simulation.workload.seed, simulation.folder)
     except InputError as error:
-        problems = [p if p.where else simulation.problem(tuple(p.key.split(".")), p.message) for p in error.problems]
+        problems = [p if p.location else simulation.problem(tuple(p.key.split(".")), p.message) for p in error.problems]
         raise InputError(problems) from None

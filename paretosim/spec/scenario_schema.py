@@ -145,9 +145,9 @@ def _found(kind: type[File], marked: Marked, path: Path) -> File:
     try:
         found = kind.model_validate(marked.data, context={"folder": path.parent})
     except ValidationError as error:
-        details = sorted(error.errors(include_url=False), key=lambda d: marked.where.position(d["loc"]))
+        details = sorted(error.errors(include_url=False), key=lambda d: marked.locations.position(d["loc"]))
         places = [(_without_tag(d["loc"]), d) for d in details if d["input"] is not REFUSED]
-        problems += [marked.where.problem(place, message(d)) for place, d in places]
+        problems += [marked.locations.problem(place, message(d)) for place, d in places]
     if problems:
         raise InputError(problems)
     return found
@@ -179,7 +179,7 @@ def checked(marked: Marked, path: Path) -> Scenario:
         slo=found.slo.slo(),
         space=found.space.space(),
         path=path,
-        where=marked.where,
+        locations=marked.locations,
         objectives=tuple(found.objectives),
         settings=engine_settings(found.moe, found.mla, found.two_batch_overlap, found.speculative),
         max_context=found.max_context,
@@ -200,11 +200,11 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
     if formula is None:
         for key, given in (("model", found.model), ("hardware", found.hardware)):
             if given is None:
-                problems.append(marked.where.problem((key,), "is required, unless 'step_time' gives a formula"))
+                problems.append(marked.locations.problem((key,), "is required, unless 'step_time' gives a formula"))
     else:
         for key in ("hardware", "precision", "engine", "max_context"):
             if key in found.model_fields_set:
-                problems.append(marked.where.problem((key,), "changes nothing: 'step_time' holds all of a step"))
+                problems.append(marked.locations.problem((key,), "changes nothing: 'step_time' holds all of a step"))
 
     def gpu_of(phase: str) -> str:
         names: tuple[str, ...] = getattr(found.hardware, phase) if found.hardware and formula is None else ("",)
@@ -216,12 +216,12 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
     limited = any(pool.kv_blocks for _, pool in deployment.pools())
     if formula is not None and found.deployment.block_tokens is not None and not limited:
         why = "changes nothing: no pool has 'kv_blocks'"
-        problems.append(marked.where.problem(("deployment", "block_tokens"), why))
+        problems.append(marked.locations.problem(("deployment", "block_tokens"), why))
     for phase, pool in deployment.pools():
         if formula is None and found.hardware and not all(group.gpu for group in pool.engines):
-            where = ("deployment",) if phase == "colocated" else ("deployment", phase)
+            keys = ("deployment",) if phase == "colocated" else ("deployment", phase)
             several = ", ".join(found.hardware.decode if phase == "colocated" else getattr(found.hardware, phase))
-            problems.append(marked.where.problem(where, f"needs 'gpu', since 'hardware' has several: {several}"))
+            problems.append(marked.locations.problem(keys, f"needs 'gpu', since 'hardware' has several: {several}"))
     if problems:
         raise InputError(problems)
     return Simulation(
@@ -235,7 +235,7 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
         engine=found.engine,
         host=found.host_time.host() if found.host_time else None,
         path=path,
-        where=marked.where,
+        locations=marked.locations,
         settings=engine_settings(found.moe, found.mla, found.two_batch_overlap, found.speculative),
         max_context=found.max_context,
         legal_for=found.deployment.legal_for,
