@@ -45,7 +45,7 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
     try:
         model = load_model(scenario.model, scenario.folder)
     except InputError as error:
-        problems += [p if p.where else scenario.problem(("model",), p.message) for p in error.problems]
+        problems += [p if p.location else scenario.problem(("model",), p.message) for p in error.problems]
     if model is not None and scenario.engine in store.engine_names():
         if (wrong := wrong_word(scenario.precision, model)) is not None:
             problems.append(scenario.problem(("precision",), wrong))

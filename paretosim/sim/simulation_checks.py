@@ -160,7 +160,7 @@ def _unknown_names(builder: Builder) -> Iterator[Problem]:
             attempt()
         except InputError as error:
             for p in error.problems:
-                yield p if p.where else simulation.problem((key,), p.message)
+                yield p if p.location else simulation.problem((key,), p.message)
 
 
 def _illegal(builder: Builder, where: tuple[str, ...], group: EngineGroup) -> Iterator[Problem]:
