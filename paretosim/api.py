@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .designs.run import How, SweepResult
+from .designs.run import SweepOptions, SweepResult
 from .designs.run import sweep as run_sweep
 from .execution.task import ProgressCallback
 from .profiles.store import Store, default_roots
@@ -70,17 +70,17 @@ class Sweep:
         draw_frontiers(self.fronts, Path(path), self.result.scenario.name, self.result.facts())
         return Path(path)
 
-    def certify(self, progress: ProgressCallback | None = None, **how: Any) -> pd.DataFrame:
+    def certify(self, progress: ProgressCallback | None = None, **options: Any) -> pd.DataFrame:
         """Replay the frontier, and designs just below it, request by request at several loads; ``certified.csv``.
 
         Parameters
         ----------
-        how : as for `sweep`.
+        options : as for `sweep`.
         progress : called with (done, total, what).
         """
         from .designs.certify import certify
 
-        return certify(self.result, self.store, How(**how), progress)
+        return certify(self.result, self.store, SweepOptions(**options), progress)
 
     def write(
         self, out: str | Path, keep_designs: bool = False, progress: ProgressCallback | None = None,
@@ -124,7 +124,7 @@ def sweep(
     profiles: Iterable[str | Path] | Store = (),
     executor: str = "auto",
     progress: ProgressCallback | None = None,
-    **how: Any,
+    **options: Any,
 ) -> Sweep:
     """Score every design of a scenario.
 
@@ -134,7 +134,7 @@ def sweep(
     profiles : folders of your own profiles, searched before the shipped ones; or a store, which may also hold
         calibrations of your own (``Store(calibrations={})`` has none at all).
     executor : where tasks run: ``auto``, ``serial``, ``processes`` or ``ray``.
-    how : `paretosim.designs.run.How` in words: jobs, ray_address, journal, resume, prune.
+    options : the other fields of `paretosim.designs.run.SweepOptions`: jobs, ray_address, journal, resume, prune.
     progress : called with (done, total, what).
 
     Raises
@@ -149,7 +149,7 @@ def sweep(
     >>> best = answer.frontier.iloc[0]
     """
     store = _store(profiles)
-    return Sweep(run_sweep(scenario, store, How(executor, **how), progress), store)
+    return Sweep(run_sweep(scenario, store, SweepOptions(executor, **options), progress), store)
 
 
 @dataclass(frozen=True, repr=False)

@@ -57,8 +57,8 @@ def _blended(parts: Sequence[Points], weights: Floats, osl: Floats) -> Points:
         measured=(time * stacked("measured")).sum(axis=0) / time.sum(axis=0),
         legal=np.logical_and.reduce(stacked("legal")),
         fits=np.logical_and.reduce(stacked("fits")),
-        in_time=np.logical_and.reduce(stacked("in_time")),
-        carried=np.logical_and.reduce(stacked("carried")),
+        meets_slo=np.logical_and.reduce(stacked("meets_slo")),
+        fits_nic=np.logical_and.reduce(stacked("fits_nic")),
         **_mixing(stacked("mixing_kind"), stacked("mixing_size")),
         evaluations=0,
     )

@@ -1,4 +1,4 @@
-"""Frontiers under real traffic: their designs, and those just below, replayed request by request at several loads.
+"""Certify frontiers under real traffic: simulate their designs, and those just below, at several loads.
 
 The analytic frontier assumes saturated, rate-matched pools without queues. A replayed design gets requests at a share
 of the rate that the frontier promises, up to all of it, and is measured in its steady state.
@@ -26,7 +26,7 @@ from ..spec.scenario import Scenario
 from ..spec.workload import Mix
 from .compare import mode_front
 from .design_replay import at_rate, simulation_of
-from .run import How, SweepResult
+from .run import SweepOptions, SweepResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,20 +112,20 @@ class Certify:
 
 
 def certify(
-    result: SweepResult, store: Store, how: How | None = None, progress: ProgressCallback | None = None
+    result: SweepResult, store: Store, options: SweepOptions | None = None, progress: ProgressCallback | None = None
 ) -> pd.DataFrame:
     """Replay the frontiers of a sweep under its scenario's traffic; the table of ``certified.csv``.
 
     Parameters
     ----------
     store : where the sweep's profiles came from.
-    how : who runs it, and where finished replays are kept, as for the sweep.
+    options : executor and checkpoint, as for the sweep.
     progress : told about each finished design.
     """
     scenario = result.scenario
     tasks = candidates(result.fronts, scenario.workload.mixes)
     work = Certify(scenario, Sources(store), scenario.workload.seed)
-    with open_executor(how or How(), result.scenario_id, SECONDS * len(tasks), progress) as executor:
+    with open_executor(options or SweepOptions(), result.scenario_id, SECONDS * len(tasks), progress) as executor:
         if executor.name == "ray":
             for gpu in result.gpus:
                 store.carry(gpu, (scenario.engine, *store.engine(scenario.engine).siblings))

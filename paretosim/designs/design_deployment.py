@@ -10,7 +10,7 @@ from ..spec.deployment import Deployment, EngineGroup, Pool
 from ..spec.parallelism import Parallelism
 from ..spec.scheduling import DecodeOnly, PromptBatches, Scheduling, mixing_of, read_mixing
 from .frontier_columns import MixPoints
-from .pair_scoring import workers_of
+from .pool_pair import workers_of
 from .space import WIDTHS, DesignSpace
 
 if TYPE_CHECKING:

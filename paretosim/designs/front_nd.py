@@ -13,7 +13,7 @@ PIVOTS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class FrontOfMany:
+class ParetoSet:
     """Pareto front, every objective maximised.
 
     Attributes
@@ -26,12 +26,12 @@ class FrontOfMany:
     index: NDArray[np.int64]
 
     @classmethod
-    def empty(cls, objectives: int) -> FrontOfMany:
+    def empty(cls, objectives: int) -> ParetoSet:
         """The front of no designs."""
         return cls(np.empty((0, objectives)), np.empty(0, np.int64))
 
     @classmethod
-    def of(cls, values: ArrayLike, index: ArrayLike) -> FrontOfMany:
+    def of(cls, values: ArrayLike, index: ArrayLike) -> ParetoSet:
         """Front of a set of points, in any order; an objective that is not finite is an error."""
         from moocore import is_nondominated
 
@@ -45,17 +45,17 @@ class FrontOfMany:
         order = order[np.lexsort((design[order], *(-column for column in points[order].T[::-1])))]
         return cls(points[order], design[order])
 
-    def __or__(self, other: FrontOfMany) -> FrontOfMany:
+    def __or__(self, other: ParetoSet) -> ParetoSet:
         """Front of both sets together."""
         rows = other.beyond(self)
-        return FrontOfMany.of(
+        return ParetoSet.of(
             np.concatenate([self.values, other.values[rows]]), np.concatenate([self.index, other.index[rows]])
         )
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def beyond(self, strong: FrontOfMany) -> NDArray[np.bool_]:
+    def beyond(self, strong: ParetoSet) -> NDArray[np.bool_]:
         """Rows that the best few of another front do not beat: a cheap sieve before the exact test."""
         keep = np.ones(len(self), bool)
         if not len(strong):

@@ -14,7 +14,7 @@ from ..spec.hardware import GpuSpec
 from ..spec.scheduling import texts_of
 from ..units import GB, GIB
 from .engine_points import Points
-from .pair_scoring import workers_of
+from .pool_pair import workers_of
 from .space import DesignSpace, Pool
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from ..arrays import Floats
 from ..spec.hardware import GpuSpec
 from ..spec.scenario import PLAIN
 from .front import Front, comparable
-from .front_nd import FrontOfMany
+from .front_nd import ParetoSet
 
-AnyFront = Front | FrontOfMany
+AnyFront = Front | ParetoSet
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class ObjectiveValues:
     """What designs deliver, one entry each.
 
     Attributes
@@ -40,7 +40,7 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class Goal:
+class Objectives:
     """The objectives of a sweep, all turned so that more is better.
 
     Attributes
@@ -54,7 +54,7 @@ class Goal:
     watts: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, names: tuple[str, ...], gpus: Mapping[str, GpuSpec]) -> Goal:
+    def of(cls, names: tuple[str, ...], gpus: Mapping[str, GpuSpec]) -> Objectives:
         """With the facts of the candidate GPUs."""
         return cls(
             names, {n: float(g.usd_per_hour) for n, g in gpus.items()}, {n: float(g.tdp_w) for n, g in gpus.items()}
@@ -66,26 +66,26 @@ class Goal:
         return self.names == PLAIN
 
     @property
-    def costs(self) -> bool:
+    def needs_gpu_facts(self) -> bool:
         """Whether what the GPUs cost or draw is an objective."""
         return "cost" in self.names or "power" in self.names
 
     @property
-    def waits(self) -> bool:
+    def includes_ttft(self) -> bool:
         """Whether the time to first token is an objective."""
         return "ttft" in self.names
 
-    def values(self, reached: Reached) -> Floats:
+    def values(self, reached: ObjectiveValues) -> Floats:
         """Objectives as columns, shape (designs, objectives)."""
         return np.stack(np.broadcast_arrays(*(self._objective(name, reached) for name in self.names)), axis=-1)
 
-    def equal(self, reached: Reached, wanted: Floats) -> NDArray[np.bool_]:
+    def equal(self, reached: ObjectiveValues, wanted: Floats) -> NDArray[np.bool_]:
         """Where all objectives are exactly these."""
         same = (self._objective(name, reached) == value for name, value in zip(self.names, wanted, strict=True))
         return reduce(np.logical_and, same)
 
     @staticmethod
-    def _objective(name: str, reached: Reached) -> Floats:
+    def _objective(name: str, reached: ObjectiveValues) -> Floats:
         """Cost and power of a token are monotone in the rate for given GPUs, and rounded like throughput."""
         match name:
             case "throughput":
@@ -103,13 +103,13 @@ class Goal:
 
     def empty(self) -> AnyFront:
         """The front of no designs."""
-        return Front.empty() if self.plain else FrontOfMany.empty(len(self.names))
+        return Front.empty() if self.plain else ParetoSet.empty(len(self.names))
 
-    def front(self, reached: Reached, index: ArrayLike) -> AnyFront:
+    def front(self, reached: ObjectiveValues, index: ArrayLike) -> AnyFront:
         """Front of designs, in any order."""
         if self.plain:
             return Front.of(reached.interactivity, reached.throughput, index)
-        return FrontOfMany.of(self.values(reached), index)
+        return ParetoSet.of(self.values(reached), index)
 
     def matrix(self, front: AnyFront) -> Floats:
         """Objectives of a front's designs, as `values` gives them."""
@@ -119,6 +119,6 @@ class Goal:
         """Front of both sets together."""
         if isinstance(one, Front) and isinstance(other, Front):
             return one | other
-        assert isinstance(one, FrontOfMany)
-        assert isinstance(other, FrontOfMany)
+        assert isinstance(one, ParetoSet)
+        assert isinstance(other, ParetoSet)
         return one | other

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..designs.run import How, SweepResult, sweep
+from ..designs.run import SweepOptions, SweepResult, sweep
 from ..execution.task import ProgressCallback
 from ..profiles.store import Store
 from .observables import observed
@@ -48,7 +48,10 @@ class StudyResult:
 
 
 def run_study(
-    study: Study, store: Store | None = None, how: How | None = None, progress: ProgressCallback | None = None
+    study: Study,
+    store: Store | None = None,
+    options: SweepOptions | None = None,
+    progress: ProgressCallback | None = None,
 ) -> StudyResult:
     """Sweep every variant and read off what each statement is about.
 
@@ -61,7 +64,7 @@ def run_study(
     for done, (name, variant) in enumerate(study.variants.items()):
         if progress:
             progress(done, len(study.variants), f"{study.name}: {name}")
-        sweeps[name] = sweep(variant.scenario, store.supposing(variant.facts), how or How("serial"))
+        sweeps[name] = sweep(variant.scenario, store.supposing(variant.facts), options or SweepOptions("serial"))
     findings = [
         Finding(row, tuple(observed(row.observe, sweeps[v], sweeps.get(row.against)) for v in row.variants))
         for row in study.rows
