@@ -71,9 +71,9 @@ class Engines:
 
     Attributes
     ----------
-    model, precision, settings : what is served, and how.
+    model, precision, settings : what is served, in which formats, and how the engine is launched.
     kernels : by GPU name.
-    legal_for : whose layouts are designs.
+    legal_for : whether the engine restricts the layouts, or only model and GPU do.
     """
 
     model: ModelSpec
@@ -91,7 +91,17 @@ class Engines:
         cls, store: Store, model: ModelSpec, precision: Precision, engine: str, gpus: tuple[str, ...],
         settings: EngineSettings = DEFAULT, legal_for: LegalFor = "engine",
     ) -> Engines:  # fmt: skip
-        """Look up every GPU's kernels."""
+        """Look up the kernels of every GPU.
+
+        Parameters
+        ----------
+        store : where profiles come from.
+        model, precision : what is served, and in which number formats.
+        engine : name of the inference engine.
+        gpus : names of the candidate GPUs.
+        settings : of the engine's launch.
+        legal_for : whether the engine restricts the layouts, or only model and GPU do.
+        """
         return cls(model, precision, {gpu: Kernels.of(store, gpu, engine) for gpu in gpus}, settings, legal_for)
 
     def step(self, gpu: str, layout: Parallelism) -> CalibratedStep:
@@ -99,7 +109,7 @@ class Engines:
         return self._calibrated(gpu, self._compiler(gpu).step(layout))
 
     def made(self, gpu: str, layout: Parallelism) -> StepParts:
-        """What a step is made of."""
+        """Operators and grids that a step is composed of."""
         return self._compiler(gpu).made(layout)
 
     def _compiler(self, gpu: str) -> Compiler:

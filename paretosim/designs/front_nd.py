@@ -1,4 +1,4 @@
-"""The set of designs that no other design beats in three objectives or more; mergeable like the front of two."""
+"""Pareto set of any number of objectives; mergeable in any order, like the front of two."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PIVOTS = 8
 
 @dataclass(frozen=True, slots=True)
 class ParetoSet:
-    """Pareto front, every objective maximised.
+    """Non-dominated designs, every objective maximised.
 
     Attributes
     ----------
-    values : objectives, shape (designs, objectives), by descending first, then second, ... objective.
-    index : which design each row is; of designs with equal objectives, the lowest.
+    values : objectives, shape (designs, objectives), sorted by descending first, then second, ... objective.
+    index : design of each row; the lowest among designs of equal objectives.
     """
 
     values: Floats
@@ -32,7 +32,13 @@ class ParetoSet:
 
     @classmethod
     def of(cls, values: ArrayLike, index: ArrayLike) -> ParetoSet:
-        """Front of a set of points, in any order; an objective that is not finite is an error."""
+        """Pareto set of points in any order.
+
+        Raises
+        ------
+        ValueError
+            An objective is NaN or infinite.
+        """
         from moocore import is_nondominated
 
         points, design = np.asarray(values, np.float64), np.asarray(index, np.int64)
@@ -56,7 +62,7 @@ class ParetoSet:
         return len(self.index)
 
     def beyond(self, strong: ParetoSet) -> NDArray[np.bool_]:
-        """Rows that the best few of another front do not beat: a cheap sieve before the exact test."""
+        """Rows that the best few of another set do not dominate: a cheap filter before the exact test."""
         keep = np.ones(len(self), bool)
         if not len(strong):
             return keep

@@ -1,4 +1,4 @@
-"""What is a design to be good at? Two objectives by default, up to five; and the front under any choice of them."""
+"""The objectives of a sweep, two by default and up to five, and the front under any choice of them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ AnyFront = Front | ParetoSet
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveValues:
-    """What designs deliver, one entry each.
+    """What designs deliver, one entry per design.
 
     Attributes
     ----------
     throughput : output tokens a second and GPU, already `comparable`.
-    interactivity : tokens a second a user sees.
+    interactivity : output tokens a second per user.
     ttft_s : time to first token.
     rate_tok_s : output tokens a second of the whole deployment.
-    usd_per_hour, watts : of the whole deployment; not looked up where neither is an objective.
+    usd_per_hour, watts : of the whole deployment; zero where neither is an objective.
     """
 
     throughput: Floats
@@ -41,7 +41,7 @@ class ObjectiveValues:
 
 @dataclass(frozen=True)
 class Objectives:
-    """The objectives of a sweep, all turned so that more is better.
+    """The objectives of a sweep, signed so that more is better.
 
     Attributes
     ----------
@@ -55,19 +55,19 @@ class Objectives:
 
     @classmethod
     def of(cls, names: tuple[str, ...], gpus: Mapping[str, GpuSpec]) -> Objectives:
-        """With the facts of the candidate GPUs."""
+        """Objectives with the price and power of the candidate GPUs."""
         return cls(
             names, {n: float(g.usd_per_hour) for n, g in gpus.items()}, {n: float(g.tdp_w) for n, g in gpus.items()}
         )
 
     @property
     def plain(self) -> bool:
-        """Whether it is throughput against interactivity, which has a faster way."""
+        """Whether they are throughput and interactivity, for which scoring is faster."""
         return self.names == PLAIN
 
     @property
     def needs_gpu_facts(self) -> bool:
-        """Whether what the GPUs cost or draw is an objective."""
+        """Whether the price or the power of the GPUs is part of an objective."""
         return "cost" in self.names or "power" in self.names
 
     @property
@@ -75,29 +75,29 @@ class Objectives:
         """Whether the time to first token is an objective."""
         return "ttft" in self.names
 
-    def values(self, reached: ObjectiveValues) -> Floats:
+    def values(self, delivered: ObjectiveValues) -> Floats:
         """Objectives as columns, shape (designs, objectives)."""
-        return np.stack(np.broadcast_arrays(*(self._objective(name, reached) for name in self.names)), axis=-1)
+        return np.stack(np.broadcast_arrays(*(self._objective(name, delivered) for name in self.names)), axis=-1)
 
-    def equal(self, reached: ObjectiveValues, wanted: Floats) -> NDArray[np.bool_]:
-        """Where all objectives are exactly these."""
-        same = (self._objective(name, reached) == value for name, value in zip(self.names, wanted, strict=True))
+    def equal(self, delivered: ObjectiveValues, wanted: Floats) -> NDArray[np.bool_]:
+        """Where all objectives equal `wanted` exactly."""
+        same = (self._objective(name, delivered) == value for name, value in zip(self.names, wanted, strict=True))
         return reduce(np.logical_and, same)
 
     @staticmethod
-    def _objective(name: str, reached: ObjectiveValues) -> Floats:
+    def _objective(name: str, delivered: ObjectiveValues) -> Floats:
         """Cost and power of a token are monotone in the rate for given GPUs, and rounded like throughput."""
         match name:
             case "throughput":
-                return reached.throughput
+                return delivered.throughput
             case "interactivity":
-                return reached.interactivity
+                return delivered.interactivity
             case "ttft":
-                return -reached.ttft_s
+                return -delivered.ttft_s
             case "cost":
-                return -comparable(reached.usd_per_hour / reached.rate_tok_s)
+                return -comparable(delivered.usd_per_hour / delivered.rate_tok_s)
             case "power":
-                return -comparable(reached.watts / reached.rate_tok_s)
+                return -comparable(delivered.watts / delivered.rate_tok_s)
             case _:
                 raise AssertionError(f"{name} is no objective")
 
@@ -105,11 +105,11 @@ class Objectives:
         """The front of no designs."""
         return Front.empty() if self.plain else ParetoSet.empty(len(self.names))
 
-    def front(self, reached: ObjectiveValues, index: ArrayLike) -> AnyFront:
+    def front(self, delivered: ObjectiveValues, index: ArrayLike) -> AnyFront:
         """Front of designs, in any order."""
         if self.plain:
-            return Front.of(reached.interactivity, reached.throughput, index)
-        return ParetoSet.of(self.values(reached), index)
+            return Front.of(delivered.interactivity, delivered.throughput, index)
+        return ParetoSet.of(self.values(delivered), index)
 
     def matrix(self, front: AnyFront) -> Floats:
         """Objectives of a front's designs, as `values` gives them."""

@@ -118,7 +118,7 @@ def sweep(
     ----------
     scenario : a loaded scenario, or its file.
     store : where profiles come from; default `Store()`.
-    how : who runs it; default `How()`.
+    options : executor, checkpoint and pruning; default `SweepOptions()`.
     progress : told about each finished task.
 
     Raises

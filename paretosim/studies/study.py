@@ -16,12 +16,12 @@ Kind = Literal["E", "M", "A", "P", "T"]
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What numbers must be to agree with a publication.
+    """The numbers that agree with a publication.
 
     Attributes
     ----------
-    at_least, at_most : of each number.
-    order : of the numbers in the order of their variants, equal neighbours allowed.
+    at_least, at_most : limits of each number.
+    order : of the numbers, in the order of the variants; equal neighbours are allowed.
     """
 
     at_least: float = -math.inf
@@ -29,8 +29,8 @@ class Expectation:
     order: Literal["", "rising", "falling"] = ""
 
     def holds(self, numbers: tuple[float, ...]) -> bool:
-        """Whether every number is one and as expected."""
-        if not all(self.at_least <= n <= self.at_most for n in numbers):  # NaN is in no band
+        """Whether every number is as expected; NaN never is."""
+        if not all(self.at_least <= n <= self.at_most for n in numbers):  # false for NaN
             return False
         steps = [later - earlier for earlier, later in pairwise(numbers)]
         return not self.order or all(s >= 0 if self.order == "rising" else s <= 0 for s in steps)
@@ -44,13 +44,13 @@ class Row:
     ----------
     name : unique in the study.
     says : the statement, and where it stands.
-    published : the figure as published; or what the text says in place of one.
-    kind : how much it binds.
+    published : the published figure, or the text where it gives none.
+    kind : how strict the comparison is.
     observe : function of `paretosim.studies.observables`.
-    variants : one number each.
-    against : variant that each is compared with; empty where none is.
-    expect : when the numbers agree.
-    missed_because : what keeps it from agreeing, where that is known; empty where it should agree.
+    variants : names; each gives one number.
+    against : variant to compare each with, or empty.
+    expect : what the numbers must be to agree.
+    missed_because : known reason why they disagree; empty where they should agree.
     """
 
     name: str
@@ -84,8 +84,8 @@ class Study:
 
     Attributes
     ----------
-    name : of its file.
-    title, source, choices : what is asked, of which publication, what it left open and we chose.
+    name : stem of its file.
+    title, source, choices : the question, the publication, and our choices where it leaves things open.
     variants : by name.
     rows : statements.
     """
