@@ -1,4 +1,4 @@
-"""What may a study file hold? A pydantic model of each mapping; its sweeps are checked as scenarios are."""
+"""Schema of a study file: a pydantic model of each mapping; its variants are checked like scenarios."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ class _File(Keys):
 
 
 def checked_study(path: Path) -> Study:
-    """The study that a YAML file holds.
+    """Read and check a study file.
 
     Raises
     ------
     InputError
-        Every problem at once.
+        Every problem of the file at once.
     """
     marked = read_marked(path)
     problems = list(marked.problems)
@@ -106,7 +106,7 @@ def checked_study(path: Path) -> Study:
     for name, changes in found.variants.items():
         try:
             variants[name] = _variant(
-                found.scenario, changes, f"{path.stem}-{name}", _place(marked.locations, name), path
+                found.scenario, changes, f"{path.stem}-{name}", _locations(marked.locations, name), path
             )
         except InputError as error:
             problems += error.problems
@@ -122,8 +122,8 @@ def checked_study(path: Path) -> Study:
     return Study(path.stem, found.title, found.source, found.choices, variants, rows)
 
 
-def _place(locations: KeyLocations, variant: str) -> KeyLocations:
-    """Finds a key of a variant's scenario: in the variant where it stands there, else in what all share."""
+def _locations(locations: KeyLocations, variant: str) -> KeyLocations:
+    """Locations of the keys of a variant's scenario: in the variant where it has the key, else in the shared part."""
     positions = {key[1:]: at for key, at in locations.positions.items() if key[:1] == ("scenario",)}
     own = {key[2:]: at for key, at in locations.positions.items() if key[:2] == ("variants", variant)}
     return KeyLocations(locations.file, positions | own)
@@ -132,7 +132,7 @@ def _place(locations: KeyLocations, variant: str) -> KeyLocations:
 def _variant(
     shared: dict[str, Any], changes: dict[str, Any], name: str, locations: KeyLocations, path: Path
 ) -> Variant:
-    """What all variants share, with one's keys put in their place; of mappings, each key on its own."""
+    """The shared scenario with the keys of one variant in place of its own; mappings are merged key by key."""
     data: dict[str, Any] = dict(shared)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(data.get(key), dict)
