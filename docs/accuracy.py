@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from paretosim.cost.kernels.kernels.accuracy import lane_errors
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from recorded_requests import KV_BLOCKS, METRICS, SHARES, errors, fit, halves, runs, simulated
 
 from paretosim import Store, load_model
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.steps.step import StepCost
 from paretosim.execution.executor import ExecutionOptions

@@ -18,9 +18,9 @@ from typing import Any
 
 import pandas as pd
 from accuracy import replaced
-from paretosim.cost.kernels.kernels.kernels import Kernels
 
 from paretosim import Store, load_model
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.steps.step import StepCost
 from paretosim.measured.launch_settings import launch_of

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.memory.memory.memory import MemoryModel
 
 from paretosim import Store, load_model
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.errors import InputError, ProfileError
 from paretosim.spec.architecture import ModelSpec

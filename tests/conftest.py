@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from paretosim.cost.kernels.kernels.kernels import Kernels
 
 import paretosim as ps
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from paretosim.cost.kernels.kernels.kernels import Kernels
 
 from paretosim import Store, load_model
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.steps.step import StepCost
 from paretosim.spec.parallelism import Parallelism

@@ -15,12 +15,12 @@ from math import ceil
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 
 from paretosim.analytic.colocated import ColocatedRate, colocated_rate
 from paretosim.analytic.decode import decode_rate
 from paretosim.analytic.prefill import prefill_rate
 from paretosim.analytic.rate_match import matched_workers, served_req_s
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.memory.memory.kv_bandwidth import (
     egress_bytes_per_s,
     ingress_bytes_per_s,
@@ -18,6 +17,7 @@ from paretosim.cost.memory.memory.kv_bandwidth import (
 from paretosim.cost.memory.memory.memory import MemoryModel
 
 import paretosim as ps
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.designs.front import comparable
 from paretosim.profiles.store import Store

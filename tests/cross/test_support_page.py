@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.kernels.kernels.supported_formats import format_problems
 
 from docs.support import ENGINES, PAGE, cell
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.profiles.store import Store
 from paretosim.spec.model import catalog_names, load_model

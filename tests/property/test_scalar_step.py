@@ -7,8 +7,8 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paretosim.cost.kernels.kernels.kernels import Kernels
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.steps.scalar import ScalarStep
 from paretosim.cost.steps.step import StepCost

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from paretosim.cost.kernels.kernels.collectives import NIC_HOP_S, PASSES, Collective, CollectiveTimes, Operation
-from paretosim.cost.kernels.kernels.kernels import Kernels
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.profiles.store import Store
 from tests.conftest import SHARED
 

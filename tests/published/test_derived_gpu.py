@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from paretosim.cost.kernels.kernels.expert_times import ExpertShape
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.kernels.kernels.stand_in_gpu import DerivedTimes
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.profiles.store import Store
 
 TOKENS = np.array([1.0, 16, 128, 1024, 8192])

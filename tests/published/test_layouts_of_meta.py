@@ -7,8 +7,8 @@ eight GPUs a host; H100 tables stand for it. The paper's figures come from its o
 from __future__ import annotations
 
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model

@@ -12,10 +12,10 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.kernels.kernels.moe_alltoall_law import low_latency_s
 from paretosim.cost.memory.memory.memory import MemoryModel
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store

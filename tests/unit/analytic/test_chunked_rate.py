@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.operators.token_operators.stage import Stages
 
 from paretosim.analytic.chunked_pipeline import chunked_rate, finish_s
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import Compiler
 from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from paretosim.cost.kernels.kernels.accuracy import _plain_errors, lane_errors, plain_errors
-from paretosim.cost.kernels.kernels.kernels import Kernels
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.errors import ProfileError
 from paretosim.profiles.schema import SCHEMAS
 from paretosim.profiles.store import Store, Table

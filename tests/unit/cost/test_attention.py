@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from paretosim.cost.kernels.kernels.attention import AttentionTimes, Heads, attended_pairs
-from paretosim.cost.kernels.kernels.kernels import Kernels
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.profiles.hygiene import fastest_kernel
 from paretosim.profiles.store import Store, Table
 

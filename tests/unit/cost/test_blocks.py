@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from paretosim.cost.kernels.kernels.kernel_tables import Search
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.kernels.kernels.latent_attention_tables import in_parts
 from paretosim.cost.kernels.kernels.latent_attention_times import BlockTimes, LatentParts
 from paretosim.cost.operators.token_operators.latent_attention_work import Block
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.profiles.store import Store
 from paretosim.spec.layers import MlaAttention
 from paretosim.spec.model import load_model

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from paretosim.cost.kernels.kernels.collectives import NIC_HOP_S, NIC_SHARE, PASSES, across_domains_s, send_s
-from paretosim.cost.kernels.kernels.kernels import Kernels
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.profiles.store import Store
 
 SIZES = np.array([4096.0, 2**20, 2**28])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.kernels.kernels.linear_attention import DeltaShape
 from paretosim.cost.operators.token_operators.attention_operators import DeltaRule
 from paretosim.cost.operators.token_operators.stage import Stages
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.kernels.kernels.moe_alltoall_law import COMBINE_BYTES, low_latency_s
 from paretosim.cost.kernels.kernels.moe_alltoall_times import ExchangeShape, ExchangeTimes
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.profiles.store import Store
 from paretosim.units import US
 

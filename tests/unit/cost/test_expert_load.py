@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from paretosim.cost.kernels.kernels.expert_load import place
 from paretosim.cost.kernels.kernels.expert_times import ExpertShape, MoeTimes
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.memory.memory.memory import MemoryModel
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.errors import InputError
 from paretosim.profiles.store import Store

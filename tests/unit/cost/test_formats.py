@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.kernels.kernels.supported_formats import format_problems, weight_problem
 
 import paretosim as ps
 from paretosim.cli import main
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.errors import InputError
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from paretosim.cost.kernels.kernels.gemm import GemmTimes, gemm_roofline_s
-from paretosim.cost.kernels.kernels.kernels import Kernels
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.profiles.store import Store
 
 

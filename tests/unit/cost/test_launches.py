@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.calibrated import CalibratedStep
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.steps.step import StepCost

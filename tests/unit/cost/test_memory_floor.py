@@ -6,10 +6,10 @@ from functools import cache
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.memory.memory.memory import MemoryModel
 from paretosim.cost.operators.token_operators.stage import Stages
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.calibrated import CalibratedStep
 from paretosim.cost.steps.compiler import Compiler
 from paretosim.cost.steps.memory_floor import MemoryFloor

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from paretosim.cost.kernels.kernels.expert_times import ExpertShape, MoeTimes, experts_roofline_s
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.kernels.kernels.roofline import LAUNCH_S
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.errors import ProfileError
 from paretosim.profiles.store import Store
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.steps.prefix_floor import fixed_share
 from paretosim.cost.steps.step_grids import BATCHES, PROMPTS

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.memory.memory.memory import MemoryModel
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.steps.step import StepCost
 from paretosim.profiles.store import Store

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.operators.token_operators.stage import Stages
 from paretosim.cost.operators.token_operators.token_operators import SecondStream
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model

@@ -7,7 +7,6 @@ from math import ceil
 import numpy as np
 import pytest
 from paretosim.cost.kernels.kernels.attention import Heads
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.memory.memory.kv_bandwidth import request_kv_bytes
 from paretosim.cost.memory.memory.memory import MemoryModel
 from paretosim.cost.operators.token_operators.attention_operators import SelfAttention
@@ -17,6 +16,7 @@ from paretosim.cost.operators.token_operators.token_operators import Gemm
 
 from paretosim.analytic.colocated import colocated_rate
 from paretosim.analytic.decode import decode_rate
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.steps.step import StepCost
 from paretosim.errors import InputError

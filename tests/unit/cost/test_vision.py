@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.memory.memory.memory import MemoryModel
 from paretosim.cost.operators.token_operators.vision import encode, encode_breakdown, encode_flops, encoder_bytes
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from paretosim.cost.kernels.kernels.attention import Heads
 from paretosim.cost.kernels.kernels.kernel_tables import KernelTables
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.kernels.kernels.latent_attention_tables import measured_blocks
 from paretosim.cost.operators.token_operators.latent_attention_work import Block
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.errors import ProfileError
 from paretosim.profiles.hygiene import PAD_UP_FACTOR, TUNED_LANES, Repair, fastest_kernel, launch_floor_s, pad_up
 from paretosim.profiles.store import Store

@@ -11,12 +11,12 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from paretosim.cost.kernels.kernels.kernels import Kernels
 from paretosim.cost.memory.memory.kv_fanout import HandOverCost
 from paretosim.cost.memory.memory.memory import STATE_BYTES, MemoryModel
 from paretosim.cost.memory.memory.weights import weight_bytes
 from paretosim.cost.operators.token_operators.layer import Share, attend
 
+from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.profiles.store import Store
 from paretosim.spec.layers import ATTENTION_KINDS, Attention, LightningAttention, Mamba2
