@@ -14,7 +14,7 @@ from typing import Any
 
 import simpy
 
-ARRIVAL, HAND_OVER, BOUNDARY = 0, 1, 2
+ARRIVAL, KV_TRANSFER, BOUNDARY = 0, 1, 2
 """Order of calls at one instant: what arrives or is handed over at ``t`` is seen by a step that begins at ``t``."""
 
 _CALL = 5  # (time, order, number, callback, value); SimPy's own entries have four parts

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from .cluster import Cluster
-from .engine_base import Intake
+from .engine_base import EngineBase
 from .policies import option
 
 
@@ -41,12 +41,12 @@ class Failures:
     def start(self, cluster: Cluster, random: np.random.Generator) -> None:
         """See `Controller`."""
 
-        def fail(engine: Intake) -> None:
+        def fail(engine: EngineBase) -> None:
             if not cluster.over:
                 cluster.fail(engine, cluster.clock.now)
                 cluster.clock.at(cluster.clock.now + self.down_s, back, engine)
 
-        def back(engine: Intake) -> None:
+        def back(engine: EngineBase) -> None:
             if not cluster.over:
                 cluster.restore(engine)
                 cluster.clock.at(cluster.clock.now + float(random.exponential(self.mean_time_s)), fail, engine)

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from math import ceil, floor, inf, sqrt
 
 
-class Line:
+class DecodeStepTime:
     """Seconds of a decode step of one batch size over its summed context: straight between knots.
 
     Attributes
@@ -25,12 +25,12 @@ class Line:
         self.ends, self.a, self.c = ends, a, c
 
     @classmethod
-    def straight(cls, a: float, c: float) -> Line:
+    def straight(cls, a: float, c: float) -> DecodeStepTime:
         """One piece."""
         return cls([inf], [a], [c])
 
     @classmethod
-    def through(cls, contexts: list[float], seconds: list[float]) -> Line:
+    def through(cls, contexts: list[float], seconds: list[float]) -> DecodeStepTime:
         """Straight between points, the outermost pieces going on."""
         c = [(t - s) / (y - x) for x, y, s, t in zip(contexts, contexts[1:], seconds, seconds[1:], strict=False)]
         a = [s - slope * x for x, s, slope in zip(contexts, seconds, c, strict=False)]

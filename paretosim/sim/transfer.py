@@ -14,7 +14,7 @@ from math import inf
 from typing import Protocol
 
 from ..spec.transfer import CodecSpec, TransferSpec
-from .clock import HAND_OVER, Clock
+from .clock import KV_TRANSFER, Clock
 from .fabric import Done, Fabric
 from .policies import named
 
@@ -68,32 +68,32 @@ class RatioCodec:
 class TransferMode(Protocol):
     """Decides when the bytes of a prompt leave; one instance serves all prompts, so it keeps nothing of one."""
 
-    def step(self, step: PrefillStep, hand_over: HandOver) -> None:
-        """Told as `step` begins: call ``hand_over.send`` for what leaves during or after it, first bytes first."""
+    def step(self, step: PrefillStep, kv_transfer: KvTransfer) -> None:
+        """Told as `step` begins: call ``kv_transfer.send`` for what leaves during or after it, first bytes first."""
 
 
 class NoTransfer:
     """Nothing is sent: both engines share memory, or the cost is left out on purpose."""
 
-    def step(self, step: PrefillStep, hand_over: HandOver) -> None:
+    def step(self, step: PrefillStep, kv_transfer: KvTransfer) -> None:
         """Decoding may begin when the prefill ends."""
 
 
 class BulkTransfer:
     """Everything after the prefill."""
 
-    def step(self, step: PrefillStep, hand_over: HandOver) -> None:
+    def step(self, step: PrefillStep, kv_transfer: KvTransfer) -> None:
         """Wait for the last step."""
         if step.last:
-            hand_over.send(step.bytes_before + step.bytes, step.end_s)
+            kv_transfer.send(step.bytes_before + step.bytes, step.end_s)
 
 
 class ChunkTransfer:
     """The cache of each prefill step after it; the next one hides it."""
 
-    def step(self, step: PrefillStep, hand_over: HandOver) -> None:
+    def step(self, step: PrefillStep, kv_transfer: KvTransfer) -> None:
         """One piece per step."""
-        hand_over.send(step.bytes, step.end_s)
+        kv_transfer.send(step.bytes, step.end_s)
 
 
 class LayerwiseTransfer:
@@ -105,13 +105,13 @@ class LayerwiseTransfer:
     spreads evenly what really comes in bursts of a layer.
     """
 
-    def step(self, step: PrefillStep, hand_over: HandOver) -> None:
+    def step(self, step: PrefillStep, kv_transfer: KvTransfer) -> None:
         """Two pieces per step."""
         layer = step.bytes / step.layers
         if step.layers > 1:
             first_s = step.begin_s + (step.end_s - step.begin_s) / step.layers
-            hand_over.send(step.bytes - layer, first_s, step.end_s)
-        hand_over.send(layer, step.end_s)
+            kv_transfer.send(step.bytes - layer, first_s, step.end_s)
+        kv_transfer.send(layer, step.end_s)
 
 
 MODES: dict[str, Callable[[], TransferMode]] = {
@@ -165,16 +165,16 @@ class Transfers:
             set_up_s=spec.set_up_s or 0.0,
         )
 
-    def open(self, src: int, dst: int, done: Done) -> HandOver:
+    def open(self, src: int, dst: int, done: Done) -> KvTransfer:
         """A prompt whose cache goes from endpoint `src` to `dst`; `done(time)` when it may decode there."""
-        return HandOver(self, src, dst, self._set_up(done) if self.set_up_s else done)
+        return KvTransfer(self, src, dst, self._set_up(done) if self.set_up_s else done)
 
     def _set_up(self, done: Done) -> Done:
         clock, set_up_s = self.clock, self.set_up_s
-        return lambda time_s: clock.at(time_s + set_up_s, lambda _: done(clock.now), None, HAND_OVER)
+        return lambda time_s: clock.at(time_s + set_up_s, lambda _: done(clock.now), None, KV_TRANSFER)
 
 
-class HandOver:
+class KvTransfer:
     """The hand-over of one prompt: pieces that leave one after another, each as soon as it is ready.
 
     Attributes
@@ -220,7 +220,7 @@ class HandOver:
         if self._pieces:
             self._next()
         elif last and self._piece is None:
-            common.clock.at(max(end_s, self._decoded_s), self._ready, None, HAND_OVER)
+            common.clock.at(max(end_s, self._decoded_s), self._ready, None, KV_TRANSFER)
 
     def send(self, bytes_: float, ready_s: float, until_s: float = 0.0) -> None:
         """For modes: this much cache leaves at `ready_s`, or as it is made between then and `until_s`."""
@@ -236,7 +236,7 @@ class HandOver:
         cache, ready_s, until_s = self._pieces[0]
         if ready_s > common.clock.now:
             self._woken = True
-            common.clock.at(ready_s, self._next, True, HAND_OVER)
+            common.clock.at(ready_s, self._next, True, KV_TRANSFER)
             return
         self._pieces.popleft()
         self._piece = cache
@@ -255,12 +255,12 @@ class HandOver:
             self._next()
         elif self._final:  # the last step added nothing to send
             ready_s = max(self._decoded_s, self.prefill_end_s)
-            self._common.clock.at(ready_s, self._ready, None, HAND_OVER)
+            self._common.clock.at(ready_s, self._ready, None, KV_TRANSFER)
 
     def _arrived(self, time_s: float) -> None:
         self._decode(time_s)
         if self._decoded_s > time_s:
-            self._common.clock.at(self._decoded_s, self._ready, None, HAND_OVER)
+            self._common.clock.at(self._decoded_s, self._ready, None, KV_TRANSFER)
         else:
             self._done(time_s)
 
