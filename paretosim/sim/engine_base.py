@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Protocol
 
@@ -50,7 +51,7 @@ class Owner(Protocol):
         ...
 
 
-class EngineBase:
+class EngineBase(ABC):
     """The side of an engine that takes in requests; its scheduler reads it and admits through it.
 
     Parameters
@@ -94,17 +95,23 @@ class EngineBase:
         self._computed: dict[int, int] = {}
         self._load_s = 0.0
 
+    @abstractmethod
     def submit(self, request: int, now_s: float) -> None:
         """Take in a request whose prompt this engine computes."""
-        raise NotImplementedError
 
     def receive(self, request: int, now_s: float) -> None:
-        """Take in a sequence that another engine prefilled and whose KV cache has arrived."""
+        """Take in a sequence that another engine prefilled and whose KV cache has arrived.
+
+        Raises
+        ------
+        NotImplementedError
+            The engine only prefills.
+        """
         raise NotImplementedError
 
+    @abstractmethod
     def replan(self, now_s: float) -> None:
         """Plan the next step again, because something that the plan rests on has changed."""
-        raise NotImplementedError
 
     def retime(self, steps: Steps, now_s: float) -> None:
         """Use other step times from the next step on, as for other weights or clock frequencies."""
@@ -113,9 +120,9 @@ class EngineBase:
         self.replan(now_s)
 
     @property
+    @abstractmethod
     def busy_until_s(self) -> float:
         """Earliest time at which the engine can begin another prompt, given its present step [s]."""
-        raise NotImplementedError
 
     @property
     def under_way(self) -> bool:
@@ -133,9 +140,9 @@ class EngineBase:
         """Whether a prompt is in prefill here."""
         return request in self.prompts
 
+    @abstractmethod
     def halt(self, now_s: float) -> list[int]:
         """Lose everything, as in a failure; returns the requests that were here, running ones last."""
-        raise NotImplementedError
 
     def output_left(self, request: int) -> int:
         """Tokens that a request still has to generate at most."""

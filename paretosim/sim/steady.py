@@ -1,4 +1,4 @@
-"""What a cluster delivers once it is in its steady state: a window of a run, with intervals from batches of it."""
+"""Steady-state throughput and latency of a cluster: a window of a run, with 95 % intervals by batch means."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T_95 = 2.262
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over the window, with half of its 95 % interval by batch means (Law, Simulation Modeling, 9.5.3)."""
+    """A mean over the window and the half-width of its 95 % interval (batch means: Law, Simulation Modeling, 9.5.3)."""
 
     mean: float
     half: float
@@ -50,7 +50,14 @@ class Steady:
 
 
 def steady(outcome: Outcome, start_s: float, end_s: float, slo: Slo) -> Steady:
-    """Measure the window from `start_s` to `end_s`."""
+    """Measure a window of a run.
+
+    Parameters
+    ----------
+    outcome : the run.
+    start_s, end_s : the window; requests count by their arrival [s].
+    slo : targets, and the percentile at which latencies are read.
+    """
     log = outcome.log
     arrival = log.column("arrival_s")
     inside = np.flatnonzero((arrival >= start_s) & (arrival < end_s))

@@ -1,8 +1,8 @@
-"""Handing the KV cache of a prompt from its prefill to its decode engine.
+"""Transfer of the KV cache of a prompt from its prefill engine to its decode engine.
 
-A *mode* is told of every prefill step of a prompt as it begins, since engines know then when it ends, and says which
-bytes leave when. The rest, that the bytes of one prompt go one after another over a shared network and are decoded on
-arrival, is the same for every mode.
+A *mode* is told of every prefill step of a prompt as it begins, since its end is known then, and decides which bytes
+leave when. All modes share the rest: the bytes of one prompt go one after another over a shared network and are decoded
+on arrival.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class RatioCodec:
 
 
 class TransferMode(Protocol):
-    """Decides when the bytes of a prompt leave; one instance serves all prompts, so it keeps nothing of one."""
+    """Decides when the bytes of a prompt leave. One instance serves all prompts, so it has no state per prompt."""
 
     def step(self, step: PrefillStep, kv_transfer: KvTransfer) -> None:
         """Told as `step` begins: call ``kv_transfer.send`` for what leaves during or after it, first bytes first."""
@@ -124,16 +124,16 @@ MODES: dict[str, Callable[[], TransferMode]] = {
 
 @dataclass(frozen=True, slots=True)
 class Transfers:
-    """What the hand-overs between two pools have in common.
+    """Settings that all KV transfers between two kinds of engine share.
 
     Attributes
     ----------
-    kv_bytes : cache of a prompt of so many tokens that has to be sent, copies included [byte].
+    kv_bytes : given the tokens of a prompt, KV bytes to send, copies included [byte].
     layers : layers that an engine runs one after another, over all stages.
     page_bytes : bytes of one write, 0 for large ones.
     most_bytes_per_s : of the GPUs that hold one prompt, where an engine has more
         (`paretosim.cost.memory.kv_fanout`) [byte/s].
-    set_up_s : of each prompt, whatever its bytes [s].
+    set_up_s : delay of each transfer, whatever its size [s].
     """
 
     clock: Clock
@@ -151,7 +151,16 @@ class Transfers:
         cls, clock: Clock, fabric: Fabric, spec: TransferSpec, kv_bytes: Callable[[int], float], layers: int,
         most_bytes_per_s: float = inf, allow_plugins: bool = False,
     ) -> Transfers:  # fmt: skip
-        """As a scenario asks; the model's `kv_bytes` and `layers` stand in for what the scenario leaves out."""
+        """Transfers as a scenario describes them.
+
+        Parameters
+        ----------
+        clock, fabric : time; the network.
+        spec : the scenario's ``kv_transfer``.
+        kv_bytes, layers : of the model, where `spec` does not say them.
+        most_bytes_per_s : bandwidth of the GPUs that hold one prompt [byte/s].
+        allow_plugins : whether the mode may be a user's ``module:Class``.
+        """
         per_token = spec.bytes_per_token
         return cls(
             clock=clock,
@@ -166,7 +175,7 @@ class Transfers:
         )
 
     def open(self, src: int, dst: int, done: Done) -> KvTransfer:
-        """A prompt whose cache goes from endpoint `src` to `dst`; `done(time)` when it may decode there."""
+        """Open the transfer of one prompt from endpoint `src` to `dst`; `done(time)` is called when it may decode."""
         return KvTransfer(self, src, dst, self._set_up(done) if self.set_up_s else done)
 
     def _set_up(self, done: Done) -> Done:
@@ -175,11 +184,11 @@ class Transfers:
 
 
 class KvTransfer:
-    """The hand-over of one prompt: pieces that leave one after another, each as soon as it is ready.
+    """The KV transfer of one prompt: pieces that leave one after another, each as soon as it is ready.
 
     Attributes
     ----------
-    tokens : whose cache was announced so far.
+    tokens : prompt tokens announced so far.
     bytes : on the network for them [byte].
     prefill_end_s : end of the last step [s]; what `done` adds to it is exposed.
     """
