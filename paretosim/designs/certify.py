@@ -18,7 +18,7 @@ from ..execution.task import ProgressCallback
 from ..profiles.store import Store
 from ..sim.arrivals import requests_of
 from ..sim.build import Builder
-from ..sim.run import seen_by_client
+from ..sim.run import with_client_lag
 from ..sim.sources import Sources
 from ..sim.steady import Steady, steady
 from ..spec.arrivals import ClosedLoop
@@ -102,7 +102,7 @@ class Certify:
         builder = Builder(simulation, self.sources)
         seed = self.seed * len(LOADS) + index
         requests = requests_of(simulation.workload, seed, simulation.folder)
-        outcome = seen_by_client(builder.cluster(requests, seed).run(), builder.calibration.client_lag_s)
+        outcome = with_client_lag(builder.cluster(requests, seed).run(), builder.calibration.client_lag_s)
         arrived = outcome.log.column("arrival_s")
         last_s = float(np.nanmax(arrived))
         end_s = outcome.end_s if isinstance(arrivals, ClosedLoop) else last_s

@@ -27,7 +27,7 @@ from .metrics import summarize
 from .requests import Requests
 from .simulation_checks import check
 from .sources import Sources
-from .utilization import caches_of, transfers_of, work_of
+from .utilization import cache_summary, pool_utilization, transfer_summary
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
@@ -94,12 +94,12 @@ def simulate(
     # Before the run: at its end some may be out of service.
     pools = {name: tuple(e.number for e in stage.engines) for name, stage in zip(names, cluster.stages, strict=True)}
     began = time.process_time()
-    outcome = seen_by_client(cluster.run(), builder.calibration.client_lag_s)
+    outcome = with_client_lag(cluster.run(), builder.calibration.client_lag_s)
     cpu_s = time.process_time() - began
     summary = summarize(outcome, simulation.deployment.gpus, simulation.slo) | {
-        "pools": work_of(outcome, pools),
-        **({"kv_transfer": transfers_of(outcome, pools)} if outcome.links is not None else {}),
-        **({"kv_cache": cached} if (cached := caches_of(outcome)) else {}),
+        "pools": pool_utilization(outcome, pools),
+        **({"kv_transfer": transfer_summary(outcome, pools)} if outcome.links is not None else {}),
+        **({"kv_cache": cached} if (cached := cache_summary(outcome)) else {}),
         **formats,
         "scenario": simulation.name,
         "seed": seed,
@@ -111,7 +111,7 @@ def simulate(
     return SimulationResult(simulation, identify(simulation, builder), outcome, pools, summary)
 
 
-def seen_by_client(outcome: Outcome, lag_s: float) -> Outcome:
+def with_client_lag(outcome: Outcome, lag_s: float) -> Outcome:
     """The run with every token `lag_s` later at its client [s]; what the engines did stays as it was."""
     return replace(outcome, log=outcome.log.later(lag_s), end_s=outcome.end_s + lag_s)
 
