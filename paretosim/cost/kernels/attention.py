@@ -75,7 +75,15 @@ class AttentionTimes(MeasuredGrids[Heads]):
 
     @classmethod
     def of(cls, gpu: GpuSpec, phase: str, arithmetic: str, kv_dtype: str, table: Table) -> AttentionTimes:
-        """Build from rows of one arithmetic and cache format, one kernel a shape."""
+        """Build from rows of one arithmetic and cache format, one kernel a shape.
+
+        Parameters
+        ----------
+        gpu : whose peaks the roofline uses.
+        phase : ``prefill``, ``decode`` or ``encode``.
+        arithmetic, kv_dtype : formats that the rows were timed in.
+        table : rows of those formats.
+        """
         c = table.columns
         own = c["heads"]  # an encoder's heads have keys of their own, and its tables no window
         lanes = own, c.get("kv_heads", own), c["head_dim"], c.get("window", np.zeros_like(own))
@@ -100,6 +108,12 @@ class AttentionTimes(MeasuredGrids[Heads]):
         """Roofline of one layer on any GPU [s].
 
         4 flop per attended pair and head element; Q, O and the cache moved once.
+
+        Parameters
+        ----------
+        gpu : whose peaks and bandwidth count.
+        heads : one GPU's share of the layer.
+        batch, length : sequences, and tokens of the prompt, context (decode) or image (encode); arrays.
         """
         batch, length = (np.asarray(v, dtype=np.float64) for v in (batch, length))
         cache = 2 * heads.kv_heads * heads.head_dim * CACHE_BYTES[self.kv_dtype]

@@ -144,6 +144,13 @@ def place_experts(load: str | tuple[float, ...], experts: int, top_k: int, ranks
     A planner that would make the slowest GPU slower leaves the experts where they are. The order of experts under a
     modelled load is random: of `ORDERS` seeded ones the median counts. Kept as long as the process: the answer depends
     on its numbers alone.
+
+    Parameters
+    ----------
+    load : see `shares_of`.
+    experts, top_k : of the layer.
+    ranks : GPUs over which the experts are spread.
+    redundant : slots for copies of experts.
     """
     share = shares_of(load, experts, top_k)
     if isinstance(load, str) and np.ptp(share):

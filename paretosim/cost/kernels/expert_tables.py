@@ -30,7 +30,14 @@ class ExpertLane(NamedTuple):
 
 
 def locate_lanes(tables: KernelTables, engine: str, op: str, load: str) -> Located[Lanes]:
-    """Rows by dtype of an engine's expert table under a load; none where it has no table."""
+    """Rows by dtype of an engine's expert table under a load; none where it has no table.
+
+    Parameters
+    ----------
+    tables : where to look.
+    engine, op : whose table, and which: ``moe`` or ``wideep_moe``.
+    load : distribution of tokens over experts, as the table names it.
+    """
     search = Search(tables)
     if not tables.has(engine, op):
         return search.found({})

@@ -144,7 +144,19 @@ class MoeTimes(MeasuredGrids[ExpertShape]):
 
     @classmethod
     def of(cls, gpu: GpuSpec, lane: str, load: str, table: Table) -> MoeTimes:
-        """Build from the rows of one dtype and load; where several kernels were timed, the fastest."""
+        """Build from the rows of one dtype and load; where several kernels were timed, the fastest.
+
+        Parameters
+        ----------
+        gpu : whose peaks the roofline uses.
+        lane, load : dtype and distribution of the rows.
+        table : those rows.
+
+        Raises
+        ------
+        NotMeasured
+            There are no such rows.
+        """
         if not len(table):
             raise NotMeasured(f"the expert table of {gpu.name} holds no {lane} rows under a {load} load")
         c = table.columns

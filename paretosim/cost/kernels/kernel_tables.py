@@ -119,12 +119,26 @@ class Search:
         self._repairs += filter(None, repairs)
 
     def borrow(self, engine: str, op: str, lane: str, rows: int, note: str, alike: bool = True) -> None:
-        """Note rows that stand in for what was asked: a sibling's, or of a lane or layer that is not `alike`."""
+        """Note rows that stand in for what was asked: a sibling's, or of a lane or layer that is not `alike`.
+
+        Parameters
+        ----------
+        engine, op, lane : whose rows answer, of which table and lane.
+        rows : how many.
+        note : why they stand in.
+        alike : whether the rows are of the lane and layer that was asked for.
+        """
         if engine != self.tables.engine.name or not alike:
             self.note(Repair("borrowed", self.tables.path(engine, op), lane, rows, note))
 
     def mended(self, engine: str, op: str, lane: str, mended: Mended) -> None:
-        """Note the points of a lane that were changed."""
+        """Note the points of a lane that were changed.
+
+        Parameters
+        ----------
+        engine, op, lane : which table and lane.
+        mended : how many points, by rule.
+        """
         self.note(*mended.repairs(self.tables.path(engine, op), lane))
 
     def found(self, answer: Answer) -> Located[Answer]:

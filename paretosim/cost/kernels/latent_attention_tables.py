@@ -27,7 +27,15 @@ DEEPSEEK = "deepseek-ai/DeepSeek-V3"
 def locate_attention_block(
     tables: KernelTables, gemm: Callable[[str], GemmTimes], phase: str, block: AttentionBlock
 ) -> Located[LatentAttentionTimes | LatentAttentionParts]:
-    """Times for a block: of this engine before its siblings, whole before in parts, whose projections are `gemm`'s."""
+    """Times for a block: of this engine before its siblings, whole before in parts, whose projections are `gemm`'s.
+
+    Parameters
+    ----------
+    tables : where to look.
+    gemm : GEMM times of a lane.
+    phase : ``prefill`` or ``decode``.
+    block : what is asked for.
+    """
     search = Search(tables)
     whole = f"{block.op}_module_{phase}" if block.op == "mla" else f"{block.op}_{phase}"
     for engine in tables.engines:
@@ -106,7 +114,16 @@ def _without_gaps(
 def in_parts(
     search: Search, gemm: Callable[[str], GemmTimes], engine: str, phase: str, block: AttentionBlock
 ) -> LatentAttentionParts:
-    """A latent block of which an engine's attention kernel was timed alone, with projections around it."""
+    """A latent block of which an engine's attention kernel was timed alone, with projections around it.
+
+    Parameters
+    ----------
+    search : notes what was read and borrowed.
+    gemm : GEMM times of a lane.
+    engine : whose tables answer.
+    phase : ``prefill`` or ``decode``.
+    block : what is asked for.
+    """
     core = _core(search, engine, f"mla_{phase}", phase, block)
     return LatentAttentionParts(core, gemm(block.lane), _absorption(search, engine, phase))
 

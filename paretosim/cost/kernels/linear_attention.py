@@ -43,6 +43,13 @@ def linear_attention_roofline_s(
     """Roofline of one layer [s]: states once in and out, and per token the chunked form of the recurrence.
 
     Per token and value head: ``4 dk dv`` to read and write the state, ``2 C (dk + dv)`` inside a chunk of C.
+
+    Parameters
+    ----------
+    gpu : whose peaks and bandwidth count.
+    phase : ``prefill`` or ``decode``.
+    shape : one GPU's share.
+    batch, seq : sequences and tokens of each prompt; arrays.
     """
     tokens = batch * (seq if phase == "prefill" else 1)
     inside = 2 * CHUNK * (shape.k_dim + shape.v_dim) if phase == "prefill" else 0
@@ -52,7 +59,10 @@ def linear_attention_roofline_s(
 
 
 def linear_attention_least_s(gpu: GpuSpec, phase: str, shape: LinearAttentionShape, batch: Floats) -> Floats:
-    """Least seconds of one layer in a serving step: a decode step's states out of memory and back."""
+    """Least seconds of one layer in a serving step: a decode step's states out of memory and back.
+
+    See `linear_attention_roofline_s`.
+    """
     moved = 2 * shape.state * STATE_BYTES if phase == "decode" else 0
     return batch * (moved / gpu.hbm_bytes_per_s)
 
@@ -72,6 +82,11 @@ class LinearAttentionTimes(MeasuredGrids[LinearAttentionShape]):
         """Build from the rows of one phase: the fastest convolution and the fastest rule at each point, added.
 
         Kernels that fuse both are taken for the rule alone: the convolution is then counted twice, at most 10 %.
+
+        Raises
+        ------
+        NotMeasured
+            No point of the phase was timed with both kernels.
         """
         c = table.columns
         if not len(table):
@@ -120,7 +135,7 @@ class LinearAttentionTimes(MeasuredGrids[LinearAttentionShape]):
         return Timed(seconds, (inside & (near == shape)).astype(np.float64))
 
     def roofline_s(self, gpu: GpuSpec, shape: LinearAttentionShape, batch: Floats, seq: Floats) -> Floats:
-        """Roofline of the same layer on any GPU [s]."""
+        """Roofline of the same layer on any GPU [s]. See `linear_attention_roofline_s`."""
         return linear_attention_roofline_s(gpu, self.phase, shape, batch, seq)
 
 

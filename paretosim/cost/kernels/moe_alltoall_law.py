@@ -34,6 +34,14 @@ def low_latency_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: 
     """One direction with low-latency kernels [s]; `tokens` of one GPU, array.
 
     A copy goes to a GPU drawn evenly from `ep`: over the link inside the domain, over the NIC beyond it, both at once.
+
+    Parameters
+    ----------
+    gpu : whose links and NICs count.
+    ep : GPUs over which experts are spread.
+    tokens : of one GPU, array.
+    top_k, hidden : copies of a token, and its width.
+    element_bytes : of an element on the wire.
     """
     sent = np.asarray(tokens, dtype=np.float64) * top_k * hidden * element_bytes
     domain = min(ep, gpu.gpus_per_domain)
@@ -44,7 +52,10 @@ def low_latency_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: 
 
 
 def normal_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: int, element_bytes: float) -> Floats:
-    """One direction with normal kernels [s]: a token crosses once to each other domain with an expert of its."""
+    """One direction with normal kernels [s]: a token crosses once to each other domain with an expert of its.
+
+    See `low_latency_s`.
+    """
     row = np.asarray(tokens, dtype=np.float64) * hidden * element_bytes
     domains, peers = max(1.0, ep / gpu.gpus_per_domain), min(ep, gpu.gpus_per_domain)
     inside = row * _others(peers, top_k / domains) / (NORMAL_LINK_SHARE * gpu.link_bytes_per_s)

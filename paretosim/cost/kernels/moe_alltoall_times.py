@@ -64,11 +64,19 @@ class KernelFamily:
     _grids: dict[tuple[str, MoeAllToAllShape], LogGrid] = field(default_factory=dict, repr=False, compare=False)
 
     def law_s(self, gpu: GpuSpec, shape: MoeAllToAllShape, tokens: Floats, element_bytes: float) -> Floats:
-        """Dispatch and combine by the law [s]."""
+        """Dispatch and combine by the law [s].
+
+        Parameters
+        ----------
+        gpu : whose links and NICs count.
+        shape : what is exchanged between whom.
+        tokens : of one GPU, array.
+        element_bytes : of an element of the dispatch.
+        """
         return self._way_s(gpu, shape, tokens, element_bytes) + self._way_s(gpu, shape, tokens, COMBINE_BYTES)
 
     def dispatch_share(self, gpu: GpuSpec, shape: MoeAllToAllShape, tokens: Floats, element_bytes: float) -> Floats:
-        """Part of the law's seconds that is dispatch, in 0..1."""
+        """Part of the law's seconds that is dispatch, in 0..1. See `KernelFamily.law_s`."""
         law = self.law_s(gpu, shape, tokens, element_bytes)
         return self._way_s(gpu, shape, tokens, element_bytes) / law
 
@@ -81,6 +89,8 @@ class KernelFamily:
 
         Of the layers that were timed at such widths the nearest one's efficiency is taken; another layer, or another
         format going out, counts as not measured.
+
+        See `KernelFamily.law_s`.
         """
         law = self.law_s(gpu, shape, tokens, element_bytes)
         around = [layer for layer, eps in self._widths.items() if eps[0] <= shape.ep <= eps[-1]]

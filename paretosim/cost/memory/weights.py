@@ -21,6 +21,12 @@ def weight_bytes(
 
     Beside them ``vision``, the image encoder (cut over `layout.tp`), and ``draft``, the multi-token-prediction layers
     of an engine that speculates; embedding and head are the model's own.
+
+    Parameters
+    ----------
+    model, precision : what is served, and in which formats.
+    layout : one, or several as a stack.
+    settings : speculation and redundant experts.
     """
     redundant = settings.redundant_experts
     stored = precision.of_checkpoint(model.checkpoints)

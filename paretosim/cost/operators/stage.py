@@ -99,6 +99,12 @@ class Stages:
     def of(cls, model: ModelSpec, precision: Precision, engine: EngineSpec, settings: EngineSettings) -> Stages:
         """Of a model in a precision.
 
+        Parameters
+        ----------
+        model, precision : what is served, and in which formats.
+        engine : whose lanes and streams count.
+        settings : how the engine is run.
+
         Raises
         ------
         InputError

@@ -124,6 +124,12 @@ def compile_step(
 ) -> StepCost:
     """Cost of one step of one layout.
 
+    Parameters
+    ----------
+    model, precision : what is served, and in which formats.
+    kernels : of the GPU and engine that serve it.
+    layout, settings : widths of the engine, and how it is run.
+
     Raises
     ------
     InputError

@@ -40,7 +40,14 @@ class MemoryFloor:
 
     @classmethod
     def of(cls, model: ModelSpec, precision: Precision, gpu: GpuSpec, layout: Parallelism | Layouts) -> MemoryFloor:
-        """Of a model on a GPU, for one layout or several."""
+        """Of a model on a GPU, for one layout or several.
+
+        Parameters
+        ----------
+        model, precision : what is served, and in which formats.
+        gpu : whose memory bandwidth counts.
+        layout : one, or several as a stack.
+        """
         weights = weight_bytes(model, precision, layout)
         read = weights["attention"] + weights["ffn"] + weights["head"]
         experts = precision.of_checkpoint(model.checkpoints).experts

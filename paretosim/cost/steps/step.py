@@ -171,7 +171,13 @@ class StepCost:
         self, batch: ArrayLike, context: ArrayLike, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0,
         share: ArrayLike = 1,
     ) -> Timed:  # fmt: skip
-        """A step that carries both: `decode` and `prefill` with their tokens in one pass through the weights."""
+        """A step that carries both: `decode` and `prefill` with their tokens in one pass through the weights.
+
+        Parameters
+        ----------
+        batch, context : running sequences and their tokens, arrays.
+        prompts, isl, prefix, share : as in `prefill`.
+        """
         batch, context, prompts, isl, prefix, share = _aligned(batch, context, prompts, isl, prefix, share)
         tokens = prompts * (isl - prefix) * share
         rank, ranks = batch / self._ranks(batch), self._ranks(prompts)
@@ -191,6 +197,13 @@ class StepCost:
         """Seconds by operator of one decode step (`length` is the context) or prefill step (the prompt length).
 
         The sum over operators is what `decode` and `prefill` return.
+
+        Parameters
+        ----------
+        phase : ``decode`` or ``prefill``.
+        batch : sequences or prompts of the engine.
+        length : context or prompt length [token].
+        prefix : tokens of each prompt that are cached already.
         """
         tokens = batch if phase == "decode" else batch * (length - prefix)
         ranks = float(self._ranks(_floats(batch)))

@@ -30,6 +30,12 @@ def row_time(times: RowTimes, passes: int, running: Running | None, new: Rows | 
 
     An engine that proposes in `passes` passes verifies every proposal of a running sequence beside its last token, and
     the first pass fills the draft's cache for the prompts as well.
+
+    Parameters
+    ----------
+    times : seconds of operators of rows.
+    passes : draft tokens per step; 0 without speculation.
+    running, new : rows of running sequences and of new prompts; None without any.
     """
     if running is None:
         assert new is not None

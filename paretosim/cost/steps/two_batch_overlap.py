@@ -47,7 +47,14 @@ class TwoBatchOverlap:
         return np.stack([added, added * share])
 
     def exposed_mean(self, tokens: Floats, at: Floats, attention_s: Floats, ffn_s: Floats) -> Floats:
-        """Mean of `exposed` over positions `at` (m,), works (m, ...) being linear in between: exact, array (2, ...)."""
+        """Mean of `exposed` over positions `at` (m,), works (m, ...) being linear in between: exact, array (2, ...).
+
+        Parameters
+        ----------
+        tokens : of a rank, array (...).
+        at : increasing positions, array (m,).
+        attention_s, ffn_s : work that hides the exchange, array (m, ...) [s].
+        """
         ways, share, taken = self._exchange(tokens)
         added = np.zeros(np.shape(tokens))
         for way in ways:
