@@ -15,15 +15,16 @@ from ...profiles.mending import Mended, Mending
 from ...profiles.store import Table
 from ...spec.hardware import GpuSpec
 from ...spec.layers.answers import attended_pairs
+from ...spec.precision import BYTES_PER_ELEMENT, CACHE_FORMATS
 from .measured_grids import MeasuredGrids, Points
 from .roofline import roofline_s
 
-CACHE_BYTES = {"bf16": 2.0, "fp8": 1.0}
+CACHE_BYTES: dict[str, float] = {form: BYTES_PER_ELEMENT[form] for form in CACHE_FORMATS}
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Heads:
-    """One GPU's share of an attention layer: what names a measured grid beside its kernel.
+    """One GPU's share of an attention layer: the key of a measured grid.
 
     Attributes
     ----------
@@ -40,7 +41,7 @@ class Heads:
 def _measured_alike(
     lane: NDArray[np.intp], lanes: int, *axes: np.ndarray
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], list[np.ndarray]]]:
-    """Lanes that were measured at the same values of each axis: their rows, their places, and those values."""
+    """Group lanes that were measured at the same values of each axis: yields rows, lane indices and those values."""
     there = []
     for values in axes:
         distinct, place = np.unique(values, return_inverse=True)
@@ -91,7 +92,7 @@ class AttentionTimes(MeasuredGrids[Heads]):
         length = c["context" if phase == "decode" else "isl"]
         grids, mending = {}, Mending.of(table, f"{arithmetic}, kv {kv_dtype}")
         empty = cls(gpu, phase, arithmetic, kv_dtype, {}, Mended())
-        # Of hundreds of layouts most were measured at the same batches and lengths.
+        # Most of hundreds of layouts were measured at the same batches and lengths.
         for rows, places, (batches, lengths) in _measured_alike(lane, len(layouts), c["batch"], length):
             seconds = np.full((len(places), len(batches), len(lengths)), np.nan)
             at = np.searchsorted(batches, c["batch"][rows]), np.searchsorted(lengths, length[rows])
@@ -143,7 +144,7 @@ class AttentionTimes(MeasuredGrids[Heads]):
         return self.grids
 
     def points(self, key: Heads) -> Points:
-        """Of a head layout, by batch and length."""
+        """Points measured for a head layout, by batch and length."""
         batches, lengths, seconds = self.grids[key]
         at = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
         return (batches, lengths), self.roofline_s(self.gpu, key, *at) / seconds

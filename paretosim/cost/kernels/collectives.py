@@ -129,7 +129,7 @@ class CollectiveTimes(MeasuredGrids[int]):
         return self.curves
 
     def points(self, key: int) -> Points:
-        """Among as many GPUs, by message size."""
+        """Points measured among `key` GPUs, by message size."""
         sizes, seconds = self.curves[key]
         return (sizes,), self.roofline_s(self.gpu, key, sizes) / seconds
 

@@ -49,7 +49,7 @@ class ExpertShape:
 
     @property
     def held(self) -> tuple[float, ...]:
-        """What one GPU holds: width, width of an expert, experts; and how many experts a token visits."""
+        """Width, width of an expert and experts on one GPU, and how many experts a token visits."""
         return self.hidden, self.inter / self.moe_tp, self.experts / self.moe_ep, self.top_k
 
     @property
@@ -188,7 +188,7 @@ class MoeTimes(MeasuredGrids[ExpertShape]):
         return self.curves
 
     def points(self, key: ExpertShape) -> Points:
-        """Of a shape, by tokens."""
+        """Points measured for a shape, by tokens."""
         at, seconds = self.curves[key]
         return (at,), experts_roofline_s(self.gpu, self.lane, key, at) / seconds
 
@@ -240,7 +240,7 @@ class MoeTimes(MeasuredGrids[ExpertShape]):
 
     @cached_property
     def _shapes(self) -> tuple[list[ExpertShape], Floats, np.ndarray, np.ndarray]:
-        """Those that were measured, and `held`, `cut` and `gated` of each."""
+        """Measured shapes, and `held`, `cut` and `gated` of each."""
         shapes = sorted(self.curves)
         return (
             shapes, np.array([s.held for s in shapes]), np.array([s.cut for s in shapes]),

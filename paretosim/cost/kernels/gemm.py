@@ -37,7 +37,7 @@ def gemm_roofline_s(gpu: GpuSpec, lane: str, m: ArrayLike, n: ArrayLike, k: Arra
 def gemm_least_s(gpu: GpuSpec, lane: str, m: ArrayLike, n: ArrayLike, k: ArrayLike) -> Floats:
     """Least seconds of ``(m, k) @ (k, n)`` in a serving step: weights out of memory, or the arithmetic.
 
-    What goes in and comes out was, and is, in the cache of other kernels.
+    Inputs and outputs may stay in the GPU's cache between kernels.
 
     See `gemm_roofline_s`.
     """

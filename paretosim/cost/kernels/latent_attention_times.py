@@ -88,7 +88,7 @@ class LatentAttentionTimes(MeasuredGrids[int]):
         return self.grids
 
     def points(self, key: int) -> Points:
-        """Of as many heads, by batch and length."""
+        """Points measured with `key` heads, by batch and length."""
         batches, lengths, seconds = self.grids[key]
         at = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
         return (batches, lengths), self.roofline_s(self.gpu, self._like(key), *at) / seconds
@@ -119,7 +119,7 @@ class LatentAttentionTimes(MeasuredGrids[int]):
     def least_s(self, block: AttentionBlock, batch: Floats, length: Floats, queries: int = 1) -> Floats:
         """Least seconds of one layer in a serving step: in decode, weights and cache out of memory.
 
-        Nothing is known where keys are selected, whose scoring reads a cache in a format of its own, nor of prompts.
+        Zero where nothing is known: for prompts, and where an indexer selects keys, since its cache has another format.
 
         See `LatentAttentionTimes.roofline_s`.
         """

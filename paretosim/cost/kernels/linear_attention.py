@@ -12,12 +12,10 @@ from ...errors import NotMeasured
 from ...profiles.mending import Mended, Mending
 from ...profiles.store import Table
 from ...spec.hardware import GpuSpec
+from ...spec.precision import STATE_BYTES
 from .measured_grids import MeasuredGrids, Points
 from .roofline import roofline_s
 
-STATE_BYTES = 4
-"""Matrix states are kept and moved in fp32: in bf16 the decode kernels measured would exceed half of the HBM roofline
-by far less than they do in fp32, where they reach 80 %."""
 CHUNK = 64
 """Tokens of one chunk of the chunked scan (Gated Delta Networks, arXiv 2412.06464, section 3.3)."""
 
@@ -121,7 +119,7 @@ class LinearAttentionTimes(MeasuredGrids[LinearAttentionShape]):
         return self.grids
 
     def points(self, key: LinearAttentionShape) -> Points:
-        """Of a shape, by batch and length."""
+        """Points measured for a shape, by batch and length."""
         batches, lengths, seconds = self.grids[key]
         at = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
         return (batches, lengths), linear_attention_roofline_s(self.gpu, self.phase, key, *at) / seconds

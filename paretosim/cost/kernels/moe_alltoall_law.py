@@ -26,8 +26,6 @@ NORMAL_INSIDE_S, NORMAL_LINK_SHARE = 40.55e-6, 0.4328
 """Normal kernels inside a link domain, fitted as `INSIDE_S`."""
 NORMAL_OUTSIDE_S, NORMAL_NIC_SHARE = 84.97e-6, 0.7886
 """Normal kernels across domains with their notification, fitted to the DeepEP tables of H200 over 2 and 4 nodes."""
-COMBINE_BYTES = 2.0
-"""Results come back in bf16, as DeepEP's published rows do."""
 
 
 def low_latency_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: int, element_bytes: float) -> Floats:
@@ -52,7 +50,7 @@ def low_latency_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: 
 
 
 def normal_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: int, element_bytes: float) -> Floats:
-    """One direction with normal kernels [s]: a token crosses once to each other domain with an expert of its.
+    """One direction with normal kernels [s]: a token crosses once to each other domain that holds one of its experts.
 
     See `low_latency_s`.
     """
@@ -66,5 +64,5 @@ def normal_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: int, 
 
 
 def _others(places: float, copies: float) -> float:
-    """How many places beside its own a token visits, its copies drawn evenly."""
+    """Expected number of other places that a token visits, its copies drawn evenly."""
     return (places - 1) * -float(np.expm1(copies * np.log1p(-1 / places))) if places > 1 else 0.0

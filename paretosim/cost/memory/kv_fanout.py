@@ -20,13 +20,12 @@ from ...arrays import Floats
 from ...spec.layers import LayerGroup
 from ...spec.model import ModelSpec
 from ...spec.parallelism import Parallelism
-from ...spec.precision import Precision
-from .memory import STATE_BYTES
+from ...spec.precision import STATE_BYTES, Precision
 
 
 @dataclass(frozen=True, slots=True)
 class KvFanout:
-    """Hand-over of what is cut over `heads` (1: a latent).
+    """How a cache that is cut over some number of heads is sent.
 
     Attributes
     ----------
@@ -48,7 +47,7 @@ def kv_fanout(heads: int, prefill: Parallelism, decode: Parallelism) -> KvFanout
 
 @dataclass(frozen=True)
 class KvTransferCost:
-    """The hand-over of a model's cache between two layouts."""
+    """Bytes and bandwidth of a model's cache on its way between two layouts."""
 
     model: ModelSpec
     precision: Precision

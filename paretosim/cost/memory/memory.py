@@ -16,12 +16,11 @@ from ...spec.layers import Attention, LayerGroup
 from ...spec.layers.answers import cache_share
 from ...spec.model import ModelSpec
 from ...spec.parallelism import Layouts, Parallelism
-from ...spec.precision import ACTIVATION_BYTES, Precision
+from ...spec.precision import ACTIVATION_BYTES, STATE_BYTES, Precision
 from ...spec.settings import DEFAULT, EngineSettings
 from .weights import held_layers, weight_bytes
 
 LOGIT_BYTES = 4  # logits are sampled in fp32
-STATE_BYTES = 4  # recurrent states are kept in fp32
 OF_LAYOUT = (
     "exchange_bytes", "activation_bytes_per_token", "logit_bytes_per_sequence", "ranks", "expanded_bytes_per_token",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Operators that see sequences: attention of one layer, asked by batch and length instead of by tokens."""
+"""Attention operators of one layer: they scale with batch and length instead of tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..kernels.roofline import LAUNCH_S
 
 
 class Prefill(NamedTuple):
-    """Seconds of whole prompts, and which shares of them grow how when part of a prompt is computed already.
+    """Seconds of whole prompts, and how they shrink when part of a prompt is cached.
 
     With a share `c` of the prompt cached, work on new tokens shrinks to ``1 - c``, work on pairs of a query and an
     earlier key to ``1 - c^2``, and work on all keys of the prompt (MLA's up-projection) not at all.

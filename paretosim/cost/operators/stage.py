@@ -16,7 +16,7 @@ from .layer import LayerContext, Part, add_attention, add_experts, add_feed_forw
 from .token_operators import Elementwise, Gemm, OverlapHalf, Send
 
 DRAFT = -1
-"""Place of the layer that drafts, among the kinds of layers."""
+"""Index of the drafting layer among the layer groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def check_lanes(model: ModelSpec, precision: Precision, engine: EngineSpec) -> t
 
 @dataclass(frozen=True)
 class Stages:
-    """Stages of one model under one engine, by layout; a part that several layouts have in common is one object.
+    """Stages of one model under one engine, by layout; layouts share the parts that they have in common.
 
     Attributes
     ----------
@@ -138,7 +138,7 @@ class Stages:
         return group
 
     def _of_layer(self, place: int, cut: Parallelism) -> tuple[Part, ...]:
-        """Attention and what no cut of experts changes, for all such cuts once; and routed experts."""
+        """Attention, feed-forward operators that do not depend on the cut of experts, and routed experts."""
         ffn, heads = self._group(place).ffn, Parallelism(cut.tp, 1, cut.cp)
         over = self.settings.two_batch_overlap and place != DRAFT
         apart = over and isinstance(ffn, MoeFfn) and has_expert_exchange(cut)
@@ -164,7 +164,7 @@ class Stages:
         return self._parts[key]
 
     def _draft(self, cut: Parallelism) -> Stage:
-        """One pass through a multi-token-prediction layer: it takes the last hidden state beside the token's embedding.
+        """One pass through a multi-token-prediction layer: it takes the last hidden state and the token's embedding.
 
         DeepSeek-V3 report, 2.2; the projection stays in bf16, and embedding and head are the model's own.
         """

@@ -1,5 +1,5 @@
-"""A compiled step as an engine serves it: kernels scaled to what is deployed, host time beside them, no faster than its
-memory can be read."""
+"""A compiled step as an engine serves it: kernels scaled to the deployed engine, host time added, and never faster than
+its memory can be read."""
 
 from __future__ import annotations
 

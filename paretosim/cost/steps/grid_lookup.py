@@ -32,7 +32,7 @@ class Cell(NamedTuple):
     size: int
 
     def of(self, place: Any) -> Cell:
-        """In the grid at that place of several that lie one after the other."""
+        """The same cell in the grid at that index of several concatenated ones."""
         return self if isinstance(place, int) and not place else self._replace(left=self.left + place * self.size)
 
 
@@ -85,7 +85,7 @@ def linear_at(values: list[float], axis: list[float], at: float) -> float:
 
 
 def bilinear_at(grid: list[list[float]], row: tuple[int, float], column: tuple[int, float]) -> float:
-    """``grid`` (r, c) at one point, whose places on both axes are known."""
+    """``grid`` (r, c) at one point, given its cell on both axes."""
     (i, u), (j, v) = row, column
     low, high = grid[i], grid[i + 1]
     return (low[j] * (1 - v) + low[j + 1] * v) * (1 - u) + (high[j] * (1 - v) + high[j + 1] * v) * u

@@ -1,4 +1,4 @@
-"""Which part of a prompt's attention does a cached prefix leave as it is?
+"""Which part of a prompt's attention time does a cached prefix not shorten?
 
 Kernels work better on long prompts. Were new tokens behind a prefix charged their share of the whole prompt's time,
 they would cost less than without the prefix: those of a linear layer, whose work the prefix does not touch, a tenth.

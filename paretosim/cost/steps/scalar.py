@@ -1,4 +1,4 @@
-"""A compiled step for one question at a time: the same numbers as `StepCost`, without an array around each."""
+"""Price one step at a time: the same numbers as `StepCost`, without arrays."""
 
 from __future__ import annotations
 

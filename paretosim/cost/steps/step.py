@@ -31,7 +31,7 @@ from .two_batch_overlap import TwoBatchOverlap
 
 @dataclass(frozen=True, slots=True)
 class StepParts:
-    """What a step of one layout is made of.
+    """Parts of a step of one layout.
 
     Attributes
     ----------
@@ -296,7 +296,7 @@ class StepCost:
 
         A prefix of ``p`` in ``s`` tokens leaves ``1 - p/s`` of the work on tokens and ``(s^2 - p^2)/s^2`` of the
         causal pairs. Work on keys is done anew for all earlier ones in every chunk: with ``1/part`` chunks, ``(1 +
-        part)/2`` of the new ones on average beside the prefix (arXiv 2506.05508). Where it is kept, all keys are worked
+        part)/2`` of the new ones on average, and the prefix (arXiv 2506.05508). Where it is kept, all keys are worked
         on once, those of a prefix too: what a prefix left in the cache are latents.
         """
         whole, part = np.maximum(prompts, 1.0), np.minimum(prompts, 1.0) * share

@@ -1,4 +1,4 @@
-"""What do the operators of a step see? The rows that go through the model, and the work that is left of prompts.
+"""How many rows go through the operators of a step, and how much work of a prompt is left behind a cached prefix?
 
 The law is written once: `step` reads it for arrays of steps, `scalar` for one step at a time.
 """
@@ -28,8 +28,8 @@ class RowTimes(Protocol):
 def row_time(times: RowTimes, passes: int, running: Running | None, new: Rows | None) -> Any:
     """Operators of rows in a step of running sequences, of new prompt tokens, or of both.
 
-    An engine that proposes in `passes` passes verifies every proposal of a running sequence beside its last token, and
-    the first pass fills the draft's cache for the prompts as well.
+    An engine that proposes in `passes` passes verifies all proposals of a running sequence together with its last token,
+    and the first pass also fills the draft's cache for the prompts.
 
     Parameters
     ----------

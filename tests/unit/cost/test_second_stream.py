@@ -54,7 +54,9 @@ def test_two_streams_take_no_less_than_the_work_of_both_on_one_gpu(store: Store)
     # As if the shared expert filled the GPU: then one follows the other, but for what both wait.
     (gemm, *_), large = shared.work, np.array([1024.0])
     filled = replace(shared, work=(replace(gemm, n=64 * gemm.n),))
-    first = sum(operator.seconds(kernels, large).seconds for operator in (*shared.overlaps_with, *shared.overlaps_with_engine))
+    first = sum(
+        operator.seconds(kernels, large).seconds for operator in (*shared.overlaps_with, *shared.overlaps_with_engine)
+    )
     busy = kernels.gemm(gemm.lane).roofline_s(kernels.gpu, large, 64 * gemm.n, gemm.k)
     assert filled.seconds(kernels, large).seconds + first > busy
 
