@@ -107,7 +107,7 @@ def shares_of(load: str | tuple[float, ...], experts: int, top_k: int) -> Floats
 
 
 def contiguous(share: Floats, ranks: int) -> Placement:
-    """Experts in their order, as many on each GPU: what an engine does that balances nothing."""
+    """Experts in their order, equally many on each GPU: an engine without load balancing."""
     return Placement(ranks, np.arange(len(share)) * ranks // len(share), share)
 
 
@@ -124,7 +124,7 @@ def replicated(share: Floats, redundant: int) -> Floats:
 def packed(share: Floats, ranks: int) -> Placement:
     """Slots, largest first, each on the GPU with the least that has a slot left (EPLB's balanced packing).
 
-    EPLB: github.com/deepseek-ai/EPLB; with as many slots on each GPU, rounded up.
+    EPLB: github.com/deepseek-ai/EPLB; with equally many slots on each GPU, rounded up.
     """
     room = ceil(len(share) / ranks)
     least = [(0.0, rank, room) for rank in range(ranks)]

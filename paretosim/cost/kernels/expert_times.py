@@ -206,7 +206,7 @@ class MoeTimes(MeasuredGrids[ExpertShape]):
     def under(self, placement: Placement, shape: ExpertShape, tokens: ArrayLike) -> Timed:
         """Seconds of the slowest GPU for an array of tokens, from times of a balanced load and a placement.
 
-        A GPU with a share of the copies works as every GPU would for as many tokens as bring a balanced one that
+        A GPU with a share of the copies works as a balanced one would with the number of tokens that brings it that
         share; it reads the experts that get a token there. Such times count as not measured unless all slots are
         alike.
         """
@@ -230,7 +230,7 @@ class MoeTimes(MeasuredGrids[ExpertShape]):
     def nearest(self, shape: ExpertShape) -> ExpertShape:
         """The measured shape whose kernel works most alike: distance of the logarithms of what one GPU holds.
 
-        The same layer cut over as many GPUs another way comes first: same bytes, same flop.
+        The same layer cut another way over equally many GPUs comes first: same bytes, same flop.
         """
         shapes, held, cuts, gated = self._shapes
         plain = np.abs(np.log(np.array(shape.held) / held)).sum(axis=1) + 10 * (gated != shape.gated)

@@ -35,7 +35,7 @@ class Prefill(NamedTuple):
     latency: bool = False
 
     def cut(self, cp: int) -> Prefill:
-        """One of `cp` groups' part: as many new tokens and causal pairs as any other (zigzag), and all keys."""
+        """Share of one of `cp` groups: an equal part of new tokens and causal pairs (zigzag), and all keys."""
         if cp == 1:
             return self
         left = self.keys + (1 - self.keys) / cp
@@ -206,7 +206,7 @@ SequenceOperator = SelfAttention | LatentAttention | DeltaRule | Recurrence | Ke
 
 
 def between(timed: Timed, least: Timed, most: Timed) -> Timed:
-    """Several queries of a sequence cost no less than one, and no more than those of as many sequences."""
+    """Bound several queries of one sequence: at least one query, at most one query each of that many sequences."""
     high = np.maximum(least.seconds, most.seconds)
     low = (timed.seconds < least.seconds, timed.seconds > high)
     return Timed(

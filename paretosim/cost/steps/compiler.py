@@ -191,7 +191,7 @@ def _exchanged(exchanges: list[tuple[MoeAllToAll, int]], kernels: Kernels, lanes
 def _attention(
     part: Part, kernels: Kernels, layout: Parallelism, settings: EngineSettings, drafts: bool
 ) -> Iterator[OperatorGrid]:
-    """Operators of batch and length. A draft sees one query a sequence, as often as it proposes."""
+    """Operators of batch and length. A draft runs one query per sequence for every proposal."""
     prefix, queries, passes = ("draft ", 1, settings.draft_tokens) if drafts else ("", settings.queries, 1)
     for operator in part.attention:
         name = prefix + operator.name
@@ -204,7 +204,7 @@ def _attention(
 
 
 def _decode_seconds(kernels: Kernels, operator: SequenceOperator, queries: int, halved: bool) -> Floats:
-    """Of sequences that ask for so many tokens each: seconds and their measured part, shape (2, batches, contexts)."""
+    """Decode with `queries` tokens per sequence: seconds and their measured part, shape (2, batches, contexts)."""
     batches, contexts = np.meshgrid(BATCHES, CONTEXTS, indexing="ij", sparse=True)
     each_batch, times = halves(batches) if halved else (batches, np.ones(()))
     timed = operator.decode(kernels, each_batch, contexts, queries)
@@ -225,6 +225,6 @@ def _prefill_seconds(
     both = np.stack([seconds, seconds * whole.timed.measured])
     fixed = fixed_share(seconds, whole.keys, whole.tokens) if whole.latency else 0.0
     keys, tokens, pairs = ((1 - fixed) * share for share in (whole.keys, whole.tokens, 1.0 - whole.keys - whole.tokens))
-    anew, kept = (fixed, keys) if kept_keys else (fixed + keys, 0.0)
-    parts = zip(PREFILL, (anew, tokens, pairs, kept), strict=True)
+    repeated, kept = (fixed, keys) if kept_keys else (fixed + keys, 0.0)
+    parts = zip(PREFILL, (repeated, tokens, pairs, kept), strict=True)
     return tuple((scales_with, both * part) for scales_with, part in parts if np.any(part))

@@ -1,4 +1,4 @@
-"""Read compiled grids at many points: find the cell of each point once, then take from as many grids as need it.
+"""Read compiled grids at many points: find the cell of each point once, then reuse it for every grid.
 
 Grids are small and stay in cache, so that time goes into finding cells and moving points: powers of two are found by
 their exponent, and ``take`` with clipping skips the checks of plain indexing. One point at a time is read from plain

@@ -25,7 +25,7 @@ def fixed_share(seconds: Floats, keys: Floats | float, tokens: Floats | float) -
     """
     keys, tokens = (np.broadcast_to(share, seconds.shape) for share in (keys, tokens))
     fixed = np.zeros(seconds.shape)
-    least = seconds.copy()  # of as many new tokens as each prompt has, behind any prefix so far
+    least = seconds.copy()  # of that many new tokens, behind any prefix so far
     for place in range(1, len(PROMPTS)):
         new = PROMPTS[:place] / PROMPTS[place]
         k, t, whole = (of[:, place, None] for of in (keys, tokens, seconds))

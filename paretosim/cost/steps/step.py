@@ -56,7 +56,7 @@ class StepCost:
     ----------
     layout : widths of the engine; ``layout.pp`` stages take one such step each.
     tokens : axis of the per-token operators (and, for the head, of sequences).
-    grids : what all operators take, but for an exchange that `overlap` hides.
+    grids : seconds of all operators, except an exchange that `overlap` hides.
     parts : what `grids` are sums over; in a stack none.
     overlap : model of an exchange that runs while the other half of the batch computes; None without one.
     hiding_work : attention and the rest of the layers whose exchange is hidden, both halves; part of `grids`, too.
@@ -295,7 +295,7 @@ class StepCost:
         """Attention of a rank's prompts; `share` and fewer prompts than one (a chunk) cost their part of a prompt.
 
         A prefix of ``p`` in ``s`` tokens leaves ``1 - p/s`` of the work on tokens and ``(s^2 - p^2)/s^2`` of the
-        causal pairs. Work on keys is done anew for all earlier ones in every chunk: with ``1/part`` chunks, ``(1 +
+        causal pairs. Work on keys is repeated for all earlier ones in every chunk: with ``1/part`` chunks, ``(1 +
         part)/2`` of the new ones on average, and the prefix (arXiv 2506.05508). Where it is kept, all keys are worked
         on once, those of a prefix too: what a prefix left in the cache are latents.
         """
@@ -314,7 +314,7 @@ class StepCost:
 
 
 def _aligned(*values: ArrayLike) -> list[Floats]:
-    """Arrays with as many axes, not repeated along any: what does not vary along an axis is looked up once."""
+    """Arrays of equal rank, not broadcast: what does not vary along an axis is looked up once."""
     arrays = [_floats(value) for value in values]
     axes = max(array.ndim for array in arrays)
     return [array.reshape((1,) * (axes - array.ndim) + array.shape) for array in arrays]

@@ -36,7 +36,7 @@ class OperatorGrid:
     Attributes
     ----------
     name : what a person reads.
-    sees : which axes: ``tokens`` or ``sequences`` of a rank, ``all tokens`` of the engine (one axis), ``decode``
+    scales_with : which axes: ``tokens`` or ``sequences`` of a rank, ``all tokens`` of the engine (one axis), ``decode``
         (batch, context) or one of `PREFILL` (prompts, isl), which say how its seconds shrink with a cached prefix
         (`paretosim.cost.operators.attention_operators.Prefill`). Those of `DRAFT` are of one proposing pass.
     grid : seconds [s], and the part of them a measured grid answers for: shape (2, ...).
@@ -109,7 +109,7 @@ class Grids:
     prefill : one grid for each of `PREFILL`, shape (2, sums * `BATCHES`, `PROMPTS`), None where there is no such
         work.
     draft : one grid for each of `DRAFT`, as `token`.
-    row_place, length_place : where among the sums of rows, and of attention, those of each layout lie.
+    row_index, length_index : index of each layout among the sums of rows, and among those of attention.
     """
 
     token: Floats

@@ -28,8 +28,8 @@ class RowTimes(Protocol):
 def row_time(times: RowTimes, passes: int, running: Running | None, new: Rows | None) -> Any:
     """Operators of rows in a step of running sequences, of new prompt tokens, or of both.
 
-    An engine that proposes in `passes` passes verifies all proposals of a running sequence together with its last token,
-    and the first pass also fills the draft's cache for the prompts.
+    An engine that proposes in `passes` passes verifies all proposals of a sequence with its last token, and the
+    first pass also fills the draft's cache for the prompts.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ SUM_ORDER = (2, 1, 0, 3)
 def prompt_work(fresh: Any, pairs: Any, part: Any = 1.0, kept: Any = 1.0) -> Work:
     """Work of a step on prompts of which something is cached, as shares of a whole prompt's.
 
-    Work on tokens is on new ones, work on pairs on those that new tokens attend. Work on keys is done anew for all
+    Work on tokens is on new ones, work on pairs on those that new tokens attend. Work on keys is repeated for all
     earlier ones in every chunk: with ``1/part`` chunks, half of the new ones that other chunks hold are missing on
     average (`paretosim.cost.operators.attention_operators.Prefill`).
 

@@ -1,4 +1,4 @@
-"""Seconds and bytes of an image encoder: a step of its own, before the prompt's prefill.
+"""Seconds and bytes of an image encoder: a separate step before the prompt's prefill.
 
 Engines keep encoders in bf16 whatever the checkpoint's format, and cut them over a tensor-parallel group as they cut a
 language model. Images of one call have one size.
