@@ -44,14 +44,14 @@ def _measured_alike(
     """Group lanes that were measured at the same values of each axis: yields rows, lane indices and those values."""
     there = []
     for values in axes:
-        distinct, place = np.unique(values, return_inverse=True)
+        distinct, index = np.unique(values, return_inverse=True)
         flags = np.zeros((lanes, len(distinct)), bool)
-        flags[lane, place] = True
+        flags[lane, index] = True
         there.append((distinct, flags))
     kinds, kind = np.unique(np.hstack([flags for _, flags in there]), axis=0, return_inverse=True)
     for one in range(len(kinds)):
-        places = np.flatnonzero(kind == one)
-        yield np.flatnonzero(kind[lane] == one), places, [distinct[flags[places[0]]] for distinct, flags in there]
+        group = np.flatnonzero(kind == one)
+        yield np.flatnonzero(kind[lane] == one), group, [distinct[flags[group[0]]] for distinct, flags in there]
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,12 @@ class AttentionTimes(MeasuredGrids[Heads]):
         grids, mending = {}, Mending.of(table, f"{arithmetic}, kv {kv_dtype}")
         empty = cls(gpu, phase, arithmetic, kv_dtype, {}, Mended())
         # Most of hundreds of layouts were measured at the same batches and lengths.
-        for rows, places, (batches, lengths) in _measured_alike(lane, len(layouts), c["batch"], length):
-            seconds = np.full((len(places), len(batches), len(lengths)), np.nan)
+        for rows, group, (batches, lengths) in _measured_alike(lane, len(layouts), c["batch"], length):
+            seconds = np.full((len(group), len(batches), len(lengths)), np.nan)
             at = np.searchsorted(batches, c["batch"][rows]), np.searchsorted(lengths, length[rows])
-            seconds[(np.searchsorted(places, lane[rows]), *at)] = c["latency_s"][rows]
+            seconds[(np.searchsorted(group, lane[rows]), *at)] = c["latency_s"][rows]
             at_batch, at_length = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
-            kinds = [Heads(*layout) for layout in layouts[places].tolist()]
+            kinds = [Heads(*layout) for layout in layouts[group].tolist()]
             roof = np.stack([empty.roofline_s(gpu, heads, at_batch, at_length) for heads in kinds])
             least = np.stack([empty.least_s(heads, at_batch, at_length) for heads in kinds])
             for heads, one in zip(kinds, mending(seconds, least, roof, axes=(1, 2)), strict=True):

@@ -123,36 +123,36 @@ class Stages:
         """
         cut = Parallelism(layout.tp, 1, layout.cp, layout.attn_dp, layout.moe_ep)
         if (kinds := self._kinds.get(cut)) is None:
-            kinds = self._kinds[cut] = [self._of_layer(place, cut) for place in range(len(self.model.layers))]
+            kinds = self._kinds[cut] = [self._of_layer(index, cut) for index in range(len(self.model.layers))]
         if layout.pp not in self._layers:
             self._layers[layout.pp] = self.model.layers_of_stage(layout.pp)
         parts = [(self._ends(layout.tp), 1)]
-        parts += [(part, n) for place, n in enumerate(self._layers[layout.pp]) if n for part in kinds[place]]
+        parts += [(part, n) for index, n in enumerate(self._layers[layout.pp]) if n for part in kinds[index]]
         if layout.pp > 1:
             parts.append((self._hand_over(layout.tp, layout.gpus), 1))
         return Stage(tuple(parts), self._draft(cut) if self.settings.draft_tokens else None)
 
-    def _group(self, place: int) -> LayerGroup:
-        group = self.model.mtp if place == DRAFT else self.model.layers[place]
+    def _group(self, index: int) -> LayerGroup:
+        group = self.model.mtp if index == DRAFT else self.model.layers[index]
         assert group is not None
         return group
 
-    def _of_layer(self, place: int, cut: Parallelism) -> tuple[Part, ...]:
+    def _of_layer(self, index: int, cut: Parallelism) -> tuple[Part, ...]:
         """Attention, feed-forward operators that do not depend on the cut of experts, and routed experts."""
-        ffn, heads = self._group(place).ffn, Parallelism(cut.tp, 1, cut.cp)
-        over = self.settings.two_batch_overlap and place != DRAFT
+        ffn, heads = self._group(index).ffn, Parallelism(cut.tp, 1, cut.cp)
+        over = self.settings.two_batch_overlap and index != DRAFT
         apart = over and isinstance(ffn, MoeFfn) and has_expert_exchange(cut)
-        parts = self._part("attention", place, heads, apart), self._part("ffn", place, heads, apart)
-        return (*parts, self._part("experts", place, cut, apart)) if isinstance(ffn, MoeFfn) else parts
+        parts = self._part("attention", index, heads, apart), self._part("ffn", index, heads, apart)
+        return (*parts, self._part("experts", index, cut, apart)) if isinstance(ffn, MoeFfn) else parts
 
-    def _part(self, kind: str, place: int, cut: Parallelism, apart: bool) -> Part:
-        key = kind, place, cut, apart
+    def _part(self, kind: str, index: int, cut: Parallelism, apart: bool) -> Part:
+        key = kind, index, cut, apart
         if key not in self._parts:
             layer = LayerContext(
                 self.model.hidden, cut, self.settings, *self.lanes, self.kv_cache, self.arithmetic,
                 self.engine.second_stream_tokens,
             )  # fmt: skip
-            group = self._group(place)
+            group = self._group(index)
             if kind == "attention":
                 add_attention(group.attention, layer)
             elif kind == "ffn":

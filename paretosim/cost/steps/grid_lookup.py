@@ -31,9 +31,9 @@ class Cell(NamedTuple):
     weight: Floats
     size: int
 
-    def of(self, place: Any) -> Cell:
+    def of(self, index: Any) -> Cell:
         """The same cell in the grid at that index of several concatenated ones."""
-        return self if isinstance(place, int) and not place else self._replace(left=self.left + place * self.size)
+        return self if isinstance(index, int) and not index else self._replace(left=self.left + index * self.size)
 
 
 def cell(axis: Floats, query: Floats) -> Cell:

@@ -163,8 +163,8 @@ class Grids:
 def _distinct(each: Sequence[Parts]) -> tuple[list[Parts], NDArray[np.intp]]:
     """Distinct parts, and the index of each layout among them."""
     found: dict[Parts, int] = {}
-    places = [found.setdefault(parts, len(found)) for parts in each]
-    return list(found), np.array(places, np.intp)
+    indices = [found.setdefault(parts, len(found)) for parts in each]
+    return list(found), np.array(indices, np.intp)
 
 
 def _sums(each: Sequence[Parts], kinds: tuple[WorkKind, ...]) -> list[Floats | None]:
