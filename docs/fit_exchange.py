@@ -18,6 +18,7 @@ from paretosim.arrays import Floats
 from paretosim.cost.kernels import moe_alltoall_law as dispatch
 from paretosim.profiles.store import Store
 from paretosim.spec.hardware import GpuSpec
+from paretosim.spec.precision import ACTIVATION_BYTES
 from paretosim.units import GB, US
 
 GPUS = ("h100_sxm", "h200_sxm", "b200_sxm", "b300_sxm", "gb200", "gb300")
@@ -49,7 +50,7 @@ def tables(store: Store) -> Iterator[Row]:
             c = store.table(name, "sglang", op).where(hidden=WIDTH, top_k=TOP_K, experts=EXPERTS).columns
             for nodes, tokens in sorted(set(zip(c["nodes"].tolist(), c["tokens"].tolist(), strict=True))):
                 here = (c["nodes"] == nodes) & (c["tokens"] == tokens)
-                for way, size in (("dispatch", 1.0), ("combine", dispatch.COMBINE_BYTES)):
+                for way, size in (("dispatch", 1.0), ("combine", ACTIVATION_BYTES)):
                     seconds = c[f"{way}_s"] + c.get(f"{way}_notify_s", 0.0)
                     group = f"{op} table, {nodes} node{'s' * (nodes > 1)}"
                     ep = nodes * gpu.gpus_per_node
@@ -75,7 +76,7 @@ def published(store: Store, path: Path) -> Iterator[Row]:
         library = row.library if row.library != "NVLINK" else "IBGDA"
         inside = "inside" if row.ep <= 8 else "across"
         group = f"{'pplx ' if library == 'IBGDA' else ''}{library} published, {inside}, {row.tokens_per_gpu:g} tokens"
-        size = 1.0 if row.op == "dispatch" else dispatch.COMBINE_BYTES
+        size = 1.0 if row.op == "dispatch" else ACTIVATION_BYTES
         yield Row(group, gpus[row.gpu], LOW_LATENCY, int(row.ep), row.tokens_per_gpu, size, row.latency_us * US)
 
 

@@ -82,7 +82,7 @@ class HostTime:
     ----------
     step_s : scheduling, sampling, launches that nothing hides.
     decode_layer_s : gaps between the kernels of a layer in a step without prompts.
-    launch_s : one operation of a step with prompts; `paretosim.cost.launches` counts them.
+    launch_s : one operation of a step with prompts; `paretosim.cost.operators.layer.Part.launches` counts them.
     sequence_s : a running sequence of a rank.
     token_s : a prompt token of a rank.
     graph_tokens : up to which a step with prompts is one CUDA graph, which costs no launches [token of a rank].

@@ -15,15 +15,16 @@ from ...profiles.mending import Mended, Mending
 from ...profiles.store import Table
 from ...spec.hardware import GpuSpec
 from ...spec.layers.answers import attended_pairs
+from ...spec.precision import BYTES_PER_ELEMENT, CACHE_FORMATS
 from .measured_grids import MeasuredGrids, Points
 from .roofline import roofline_s
 
-CACHE_BYTES = {"bf16": 2.0, "fp8": 1.0}
+CACHE_BYTES: dict[str, float] = {form: BYTES_PER_ELEMENT[form] for form in CACHE_FORMATS}
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Heads:
-    """One GPU's share of an attention layer: what names a measured grid beside its kernel.
+    """One GPU's share of an attention layer: the key of a measured grid.
 
     Attributes
     ----------
@@ -40,17 +41,17 @@ class Heads:
 def _measured_alike(
     lane: NDArray[np.intp], lanes: int, *axes: np.ndarray
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], list[np.ndarray]]]:
-    """Lanes that were measured at the same values of each axis: their rows, their places, and those values."""
+    """Group lanes that were measured at the same values of each axis: yields rows, lane indices and those values."""
     there = []
     for values in axes:
-        distinct, place = np.unique(values, return_inverse=True)
+        distinct, index = np.unique(values, return_inverse=True)
         flags = np.zeros((lanes, len(distinct)), bool)
-        flags[lane, place] = True
+        flags[lane, index] = True
         there.append((distinct, flags))
     kinds, kind = np.unique(np.hstack([flags for _, flags in there]), axis=0, return_inverse=True)
     for one in range(len(kinds)):
-        places = np.flatnonzero(kind == one)
-        yield np.flatnonzero(kind[lane] == one), places, [distinct[flags[places[0]]] for distinct, flags in there]
+        group = np.flatnonzero(kind == one)
+        yield np.flatnonzero(kind[lane] == one), group, [distinct[flags[group[0]]] for distinct, flags in there]
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,15 @@ class AttentionTimes(MeasuredGrids[Heads]):
 
     @classmethod
     def of(cls, gpu: GpuSpec, phase: str, arithmetic: str, kv_dtype: str, table: Table) -> AttentionTimes:
-        """Build from rows of one arithmetic and cache format, one kernel a shape."""
+        """Build from rows of one arithmetic and cache format, one kernel a shape.
+
+        Parameters
+        ----------
+        gpu : whose peaks the roofline uses.
+        phase : ``prefill``, ``decode`` or ``encode``.
+        arithmetic, kv_dtype : formats that the rows were timed in.
+        table : rows of those formats.
+        """
         c = table.columns
         own = c["heads"]  # an encoder's heads have keys of their own, and its tables no window
         lanes = own, c.get("kv_heads", own), c["head_dim"], c.get("window", np.zeros_like(own))
@@ -83,13 +92,13 @@ class AttentionTimes(MeasuredGrids[Heads]):
         length = c["context" if phase == "decode" else "isl"]
         grids, mending = {}, Mending.of(table, f"{arithmetic}, kv {kv_dtype}")
         empty = cls(gpu, phase, arithmetic, kv_dtype, {}, Mended())
-        # Of hundreds of layouts most were measured at the same batches and lengths.
-        for rows, places, (batches, lengths) in _measured_alike(lane, len(layouts), c["batch"], length):
-            seconds = np.full((len(places), len(batches), len(lengths)), np.nan)
+        # Most of hundreds of layouts were measured at the same batches and lengths.
+        for rows, group, (batches, lengths) in _measured_alike(lane, len(layouts), c["batch"], length):
+            seconds = np.full((len(group), len(batches), len(lengths)), np.nan)
             at = np.searchsorted(batches, c["batch"][rows]), np.searchsorted(lengths, length[rows])
-            seconds[(np.searchsorted(places, lane[rows]), *at)] = c["latency_s"][rows]
+            seconds[(np.searchsorted(group, lane[rows]), *at)] = c["latency_s"][rows]
             at_batch, at_length = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
-            kinds = [Heads(*layout) for layout in layouts[places].tolist()]
+            kinds = [Heads(*layout) for layout in layouts[group].tolist()]
             roof = np.stack([empty.roofline_s(gpu, heads, at_batch, at_length) for heads in kinds])
             least = np.stack([empty.least_s(heads, at_batch, at_length) for heads in kinds])
             for heads, one in zip(kinds, mending(seconds, least, roof, axes=(1, 2)), strict=True):
@@ -100,6 +109,12 @@ class AttentionTimes(MeasuredGrids[Heads]):
         """Roofline of one layer on any GPU [s].
 
         4 flop per attended pair and head element; Q, O and the cache moved once.
+
+        Parameters
+        ----------
+        gpu : whose peaks and bandwidth count.
+        heads : one GPU's share of the layer.
+        batch, length : sequences, and tokens of the prompt, context (decode) or image (encode); arrays.
         """
         batch, length = (np.asarray(v, dtype=np.float64) for v in (batch, length))
         cache = 2 * heads.kv_heads * heads.head_dim * CACHE_BYTES[self.kv_dtype]
@@ -129,7 +144,7 @@ class AttentionTimes(MeasuredGrids[Heads]):
         return self.grids
 
     def points(self, key: Heads) -> Points:
-        """Of a head layout, by batch and length."""
+        """Points measured for a head layout, by batch and length."""
         batches, lengths, seconds = self.grids[key]
         at = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
         return (batches, lengths), self.roofline_s(self.gpu, key, *at) / seconds

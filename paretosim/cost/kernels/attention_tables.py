@@ -9,7 +9,15 @@ from .linear_attention import LinearAttentionTimes
 
 
 def locate_attention(tables: KernelTables, phase: str, kv_dtype: str, wanted: str) -> Located[AttentionTimes]:
-    """Grids of a phase for a cache format, in an arithmetic if somebody timed it, else in the first there is."""
+    """Grids of a phase for a cache format, in an arithmetic if somebody timed it, else in the first there is.
+
+    Parameters
+    ----------
+    tables : where to look.
+    phase : ``prefill`` or ``decode``.
+    kv_dtype : format of the cache.
+    wanted : preferred arithmetic.
+    """
     search, op, seen = Search(tables), f"attention_{phase}", set[str]()
     for engine, table in search.candidates(op):
         seen |= {f"{engine}: {name}" for name in table.distinct("kv_dtype")}

@@ -35,7 +35,15 @@ aiconfigurator-core 0.12.0, there called an unofficial correction from observati
 
 
 def collective_roofline_s(gpu: GpuSpec, operation: Operation, gpus: int, message_bytes: ArrayLike) -> Floats:
-    """Ring inside a domain [s]: `PASSES` times ``(n-1)/n`` of the message over each link, and ``log2 n`` hops each."""
+    """Ring inside a domain [s]: `PASSES` times ``(n-1)/n`` of the message over each link, and ``log2 n`` hops each.
+
+    Parameters
+    ----------
+    gpu : whose links count.
+    operation : which collective.
+    gpus : how many take part.
+    message_bytes : the whole array [byte], array.
+    """
     passes = PASSES[operation]
     crossing = passes * (gpus - 1) / gpus / gpu.link_bytes_per_s
     return crossing * np.asarray(message_bytes, dtype=np.float64) + passes * log2(gpus) * HOP_S
@@ -121,7 +129,7 @@ class CollectiveTimes(MeasuredGrids[int]):
         return self.curves
 
     def points(self, key: int) -> Points:
-        """Among as many GPUs, by message size."""
+        """Points measured among `key` GPUs, by message size."""
         sizes, seconds = self.curves[key]
         return (sizes,), self.roofline_s(self.gpu, key, sizes) / seconds
 

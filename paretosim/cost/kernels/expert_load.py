@@ -107,7 +107,7 @@ def shares_of(load: str | tuple[float, ...], experts: int, top_k: int) -> Floats
 
 
 def contiguous(share: Floats, ranks: int) -> Placement:
-    """Experts in their order, as many on each GPU: what an engine does that balances nothing."""
+    """Experts in their order, equally many on each GPU: an engine without load balancing."""
     return Placement(ranks, np.arange(len(share)) * ranks // len(share), share)
 
 
@@ -124,7 +124,7 @@ def replicated(share: Floats, redundant: int) -> Floats:
 def packed(share: Floats, ranks: int) -> Placement:
     """Slots, largest first, each on the GPU with the least that has a slot left (EPLB's balanced packing).
 
-    EPLB: github.com/deepseek-ai/EPLB; with as many slots on each GPU, rounded up.
+    EPLB: github.com/deepseek-ai/EPLB; with equally many slots on each GPU, rounded up.
     """
     room = ceil(len(share) / ranks)
     least = [(0.0, rank, room) for rank in range(ranks)]
@@ -144,6 +144,13 @@ def place_experts(load: str | tuple[float, ...], experts: int, top_k: int, ranks
     A planner that would make the slowest GPU slower leaves the experts where they are. The order of experts under a
     modelled load is random: of `ORDERS` seeded ones the median counts. Kept as long as the process: the answer depends
     on its numbers alone.
+
+    Parameters
+    ----------
+    load : see `shares_of`.
+    experts, top_k : of the layer.
+    ranks : GPUs over which the experts are spread.
+    redundant : slots for copies of experts.
     """
     share = shares_of(load, experts, top_k)
     if isinstance(load, str) and np.ptp(share):

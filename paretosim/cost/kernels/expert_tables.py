@@ -17,7 +17,7 @@ from .kernel_tables import KernelTables, Located, Search
 Lanes = Mapping[str, Table]
 """Rows of an expert table under one load, by dtype."""
 LanesOf = Callable[[str, str, str], Lanes]
-"""Those of an engine, an operator and a load; asked once for each."""
+"""Looks up the lanes of an engine, an operator and a load."""
 
 
 class ExpertLane(NamedTuple):
@@ -30,7 +30,14 @@ class ExpertLane(NamedTuple):
 
 
 def locate_lanes(tables: KernelTables, engine: str, op: str, load: str) -> Located[Lanes]:
-    """Rows by dtype of an engine's expert table under a load; none where it has no table."""
+    """Rows by dtype of an engine's expert table under a load; none where it has no table.
+
+    Parameters
+    ----------
+    tables : where to look.
+    engine, op : whose table, and which: ``moe`` or ``wideep_moe``.
+    load : distribution of tokens over experts, as the table names it.
+    """
     search = Search(tables)
     if not tables.has(engine, op):
         return search.found({})
@@ -42,7 +49,7 @@ def choose_lane(
     tables: KernelTables, lanes_of: LanesOf, dtypes: tuple[str, ...], loads: tuple[tuple[str, str], ...],
     shape: ExpertShape,
 ) -> ExpertLane:  # fmt: skip
-    """Of the lane that this engine has, the first table of this very layer, if need be a sibling's.
+    """Choose the lane that answers: the first table with this very layer, the engine's own before a sibling's.
 
     Parameters
     ----------
@@ -89,9 +96,9 @@ def locate_experts(tables: KernelTables, lanes_of: LanesOf, lane: ExpertLane) ->
 
 
 def _with_kernels_elsewhere(search: Search, lanes_of: LanesOf, rows: Table, lane: ExpertLane) -> Table:
-    """Rule ``own_kernels``: beside an engine's own rows those of its kernels that a sibling's collector timed.
+    """Rule ``own_kernels``: add the engine's kernels that a sibling's collector timed to the engine's own rows.
 
-    Of several kernels of one shape and as many tokens the fastest counts, as a launch command chooses it.
+    The fastest of several kernels of one shape and token count is taken, as a launch command would choose it.
     """
     tables, engine = search.tables, search.tables.engine
     part = engine.expert_kernels_elsewhere.get(lane.dtype, "")

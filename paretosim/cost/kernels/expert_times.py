@@ -49,7 +49,7 @@ class ExpertShape:
 
     @property
     def held(self) -> tuple[float, ...]:
-        """What one GPU holds: width, width of an expert, experts; and how many experts a token visits."""
+        """Width, width of an expert and experts on one GPU, and how many experts a token visits."""
         return self.hidden, self.inter / self.moe_tp, self.experts / self.moe_ep, self.top_k
 
     @property
@@ -144,7 +144,19 @@ class MoeTimes(MeasuredGrids[ExpertShape]):
 
     @classmethod
     def of(cls, gpu: GpuSpec, lane: str, load: str, table: Table) -> MoeTimes:
-        """Build from the rows of one dtype and load; where several kernels were timed, the fastest."""
+        """Build from the rows of one dtype and load; where several kernels were timed, the fastest.
+
+        Parameters
+        ----------
+        gpu : whose peaks the roofline uses.
+        lane, load : dtype and distribution of the rows.
+        table : those rows.
+
+        Raises
+        ------
+        NotMeasured
+            There are no such rows.
+        """
         if not len(table):
             raise NotMeasured(f"the expert table of {gpu.name} holds no {lane} rows under a {load} load")
         c = table.columns
@@ -176,7 +188,7 @@ class MoeTimes(MeasuredGrids[ExpertShape]):
         return self.curves
 
     def points(self, key: ExpertShape) -> Points:
-        """Of a shape, by tokens."""
+        """Points measured for a shape, by tokens."""
         at, seconds = self.curves[key]
         return (at,), experts_roofline_s(self.gpu, self.lane, key, at) / seconds
 
@@ -194,7 +206,7 @@ class MoeTimes(MeasuredGrids[ExpertShape]):
     def under(self, placement: Placement, shape: ExpertShape, tokens: ArrayLike) -> Timed:
         """Seconds of the slowest GPU for an array of tokens, from times of a balanced load and a placement.
 
-        A GPU with a share of the copies works as every GPU would for as many tokens as bring a balanced one that
+        A GPU with a share of the copies works as a balanced one would with the number of tokens that brings it that
         share; it reads the experts that get a token there. Such times count as not measured unless all slots are
         alike.
         """
@@ -218,7 +230,7 @@ class MoeTimes(MeasuredGrids[ExpertShape]):
     def nearest(self, shape: ExpertShape) -> ExpertShape:
         """The measured shape whose kernel works most alike: distance of the logarithms of what one GPU holds.
 
-        The same layer cut over as many GPUs another way comes first: same bytes, same flop.
+        The same layer cut another way over equally many GPUs comes first: same bytes, same flop.
         """
         shapes, held, cuts, gated = self._shapes
         plain = np.abs(np.log(np.array(shape.held) / held)).sum(axis=1) + 10 * (gated != shape.gated)
@@ -228,7 +240,7 @@ class MoeTimes(MeasuredGrids[ExpertShape]):
 
     @cached_property
     def _shapes(self) -> tuple[list[ExpertShape], Floats, np.ndarray, np.ndarray]:
-        """Those that were measured, and `held`, `cut` and `gated` of each."""
+        """Measured shapes, and `held`, `cut` and `gated` of each."""
         shapes = sorted(self.curves)
         return (
             shapes, np.array([s.held for s in shapes]), np.array([s.cut for s in shapes]),

@@ -20,7 +20,14 @@ NEAR = np.log(2.0)
 
 
 def gemm_roofline_s(gpu: GpuSpec, lane: str, m: ArrayLike, n: ArrayLike, k: ArrayLike) -> Floats:
-    """Roofline of ``(m, k) @ (k, n)`` in a lane's format [s]; the result is written in bf16."""
+    """Roofline of ``(m, k) @ (k, n)`` in a lane's format [s]; the result is written in bf16.
+
+    Parameters
+    ----------
+    gpu : whose peaks and bandwidth count.
+    lane : dtype of the table, a key of `FORMATS`.
+    m, n, k : rows, output and input width; arrays.
+    """
     form = FORMATS[lane]
     m, n, k = (np.asarray(v, dtype=np.float64) for v in (m, n, k))
     traffic = n * k * form.weight_bytes + m * k * form.activation_bytes + 2 * m * n
@@ -30,7 +37,9 @@ def gemm_roofline_s(gpu: GpuSpec, lane: str, m: ArrayLike, n: ArrayLike, k: Arra
 def gemm_least_s(gpu: GpuSpec, lane: str, m: ArrayLike, n: ArrayLike, k: ArrayLike) -> Floats:
     """Least seconds of ``(m, k) @ (k, n)`` in a serving step: weights out of memory, or the arithmetic.
 
-    What goes in and comes out was, and is, in the cache of other kernels.
+    Inputs and outputs may stay in the GPU's cache between kernels.
+
+    See `gemm_roofline_s`.
     """
     form = FORMATS[lane]
     m, n, k = (np.asarray(v, dtype=np.float64) for v in (m, n, k))
@@ -90,7 +99,7 @@ class GemmTimes:
         return Timed(np.maximum(seconds, least), inside.astype(np.float64))
 
     def roofline_s(self, gpu: GpuSpec, m: ArrayLike, n: int, k: int) -> Floats:
-        """Roofline of the same product on any GPU [s]."""
+        """Roofline of the same product on any GPU [s]. See `gemm_roofline_s`."""
         return gemm_roofline_s(gpu, self.lane, m, n, k)
 
     def _efficiency(self, sites: NDArray[np.intp], m: Floats) -> tuple[Floats, NDArray[np.bool_]]:

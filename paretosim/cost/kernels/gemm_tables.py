@@ -39,7 +39,7 @@ def locate_gemm(tables: KernelTables, lane: str) -> Located[GemmTimes]:
 
 
 def _others(search: Search, engine: str, lane: str) -> Iterator[Table]:
-    """Rows of a GEMM lane of the engines beside one."""
+    """Rows of a GEMM lane of all other engines."""
     return (table.where(dtype=lane) for other, table in search.candidates("gemm") if other != engine)
 
 

@@ -1,4 +1,4 @@
-"""Which tables answer for an operator of one engine on one GPU, and what had to be mended or borrowed for that?
+"""Which tables answer for an operator of one engine on one GPU, and what was mended or borrowed for that?
 
 A `Search` reads the tables of one operator and notes what it read and did; its outcome, a `Located`, carries the notes.
 """
@@ -26,9 +26,9 @@ class Located(Generic[Answer]):
 
     Attributes
     ----------
-    answer : what was asked for, or why nobody can answer.
-    repairs : what was mended and borrowed, in order.
-    used : whose tables were read.
+    answer : the times, or why there are none.
+    repairs : repairs and loans, in order.
+    used : provenance of the tables that were read.
     """
 
     answer: Answer | NotMeasured
@@ -55,8 +55,8 @@ class KernelTables:
 
     Attributes
     ----------
-    store : where tables come from.
-    gpu, engine : whose.
+    store : holds the tables.
+    gpu, engine : whose tables.
     """
 
     store: Store
@@ -73,12 +73,12 @@ class KernelTables:
         return self.store.has(self.gpu.name, engine, op)
 
     def words(self, op: str, column: str) -> Iterator[set[str]]:
-        """What a column holds in the engine's table of an operator, then in each sibling's."""
+        """Distinct values of a column in the engine's table of an operator, then in each sibling's."""
         tables = (self.store.table(self.gpu.name, engine, op) for engine in self.engines if self.has(engine, op))
         return (set(table.distinct(column)) for table in tables)
 
     def path(self, engine: str, op: str) -> str:
-        """What reports call a table."""
+        """Name of a table in reports."""
         return f"{self.gpu.name}/{engine}/{op}"
 
 
@@ -87,7 +87,7 @@ class Search:
 
     Parameters
     ----------
-    tables : where.
+    tables : which may answer.
     """
 
     def __init__(self, tables: KernelTables):
@@ -108,23 +108,37 @@ class Search:
         return table
 
     def candidates(self, op: str) -> Iterator[tuple[str, Table]]:
-        """Engine and table of an operator, each loaded when it is its turn: this engine's first, then the siblings'."""
+        """Yield engine and table of an operator, loaded lazily: this engine's first, then its siblings'."""
         engines = [engine for engine in self.tables.engines if self.tables.has(engine, op)]
         # With no table at all, asking for our own raises and names what is there.
         for engine in engines or [self.tables.engine.name]:
             yield engine, self.table(engine, op)
 
     def note(self, *repairs: Repair | None) -> None:
-        """Keep what was mended."""
+        """Record repairs."""
         self._repairs += filter(None, repairs)
 
     def borrow(self, engine: str, op: str, lane: str, rows: int, note: str, alike: bool = True) -> None:
-        """Note rows that stand in for what was asked: a sibling's, or of a lane or layer that is not `alike`."""
+        """Record rows that stand in for what was asked: a sibling's, or of a lane or layer that is not `alike`.
+
+        Parameters
+        ----------
+        engine, op, lane : whose rows answer, of which table and lane.
+        rows : how many.
+        note : why they stand in.
+        alike : whether the rows are of the lane and layer that was asked for.
+        """
         if engine != self.tables.engine.name or not alike:
             self.note(Repair("borrowed", self.tables.path(engine, op), lane, rows, note))
 
     def mended(self, engine: str, op: str, lane: str, mended: Mended) -> None:
-        """Note the points of a lane that were changed."""
+        """Record the points of a lane that were changed.
+
+        Parameters
+        ----------
+        engine, op, lane : which table and lane.
+        mended : how many points, by rule.
+        """
         self.note(*mended.repairs(self.tables.path(engine, op), lane))
 
     def found(self, answer: Answer) -> Located[Answer]:

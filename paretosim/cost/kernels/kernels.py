@@ -1,7 +1,7 @@
 """How long does each kind of operator take on one GPU under one engine?
 
-Questions are asked here; which table answers, and what was mended for that, is found below, in `kernel_tables` and the
-modules beside it. Every answer is kept as long as the `Kernels` that gave it.
+Questions are asked here; `kernel_tables` and the `*_tables` modules find which table answers and what was mended for
+that. A `Kernels` keeps every answer that it gave.
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ class Kernels:
 
     @property
     def measured(self) -> Kernels:
-        """These, or where nobody measured this GPU those that stand in for them."""
+        """These kernels, or those of the stand-in GPU where nobody measured this one."""
         return self.basis or self
 
     @property
     def repairs(self) -> tuple[Repair, ...]:
-        """What was mended and borrowed for the answers so far, in the order of their questions."""
+        """Repairs and loans behind the answers so far, in the order of the questions."""
         own = tuple(repair for each in self._located() for repair in each.repairs)
         if self.basis is None:
             return own
@@ -212,11 +212,11 @@ class Kernels:
         return self._times((locate_elementwise,), lambda on: locate_elementwise(on.tables))
 
     def memoized(self, ask: Callable[[Kernels, Unpack[Query]], Times], *query: *Query) -> Times:
-        """What ``ask(self, *query)`` answers, asked once: layouts share most of their operators."""
+        """Return ``ask(self, *query)``, computed once: layouts share most of their operators."""
         return self._once((ask, *query), lambda: ask(self, *query))
 
     def _times(self, key: Key, locate: Callable[[Kernels], Located[Times]]) -> Times:
-        """What was located, on this GPU's rooflines if it was measured on another."""
+        """The times that were located, moved to this GPU's rooflines if they were measured on another."""
         if self.basis is None:
             return self._answer(key, locate)
         times = cast(OnRoofline, self.basis._answer(key, locate))

@@ -1,4 +1,4 @@
-"""Which table answers for an attention block, and how like the block is to what was timed."""
+"""Which table answers for an attention block, and how similar is the block that was timed?"""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ DEEPSEEK = "deepseek-ai/DeepSeek-V3"
 def locate_attention_block(
     tables: KernelTables, gemm: Callable[[str], GemmTimes], phase: str, block: AttentionBlock
 ) -> Located[LatentAttentionTimes | LatentAttentionParts]:
-    """Times for a block: of this engine before its siblings, whole before in parts, whose projections are `gemm`'s."""
+    """Times for a block: of this engine before its siblings, whole before in parts, whose projections are `gemm`'s.
+
+    Parameters
+    ----------
+    tables : where to look.
+    gemm : GEMM times of a lane.
+    phase : ``prefill`` or ``decode``.
+    block : what is asked for.
+    """
     search = Search(tables)
     whole = f"{block.op}_module_{phase}" if block.op == "mla" else f"{block.op}_{phase}"
     for engine in tables.engines:
@@ -87,7 +95,7 @@ def _with_indexer(rows: Table) -> Table:
 def _without_gaps(
     search: Search, engine: str, op: str, rows: Table, lane: dict[str, str], block: AttentionBlock
 ) -> Table:
-    """Rule ``host_gaps``: take out what a sibling's blocks of this kind and lane do not have, whatever their batch."""
+    """Rule ``host_gaps``: subtract a constant that a sibling's blocks of this kind and lane do not take."""
     tables = search.tables
     for other in tables.engine.siblings if engine == tables.engine.name else ():
         if not tables.has(other, op):
@@ -106,7 +114,16 @@ def _without_gaps(
 def in_parts(
     search: Search, gemm: Callable[[str], GemmTimes], engine: str, phase: str, block: AttentionBlock
 ) -> LatentAttentionParts:
-    """A latent block of which an engine's attention kernel was timed alone, with projections around it."""
+    """A latent block of which an engine's attention kernel was timed alone, with projections around it.
+
+    Parameters
+    ----------
+    search : notes what was read and borrowed.
+    gemm : GEMM times of a lane.
+    engine : whose tables answer.
+    phase : ``prefill`` or ``decode``.
+    block : what is asked for.
+    """
     core = _core(search, engine, f"mla_{phase}", phase, block)
     return LatentAttentionParts(core, gemm(block.lane), _absorption(search, engine, phase))
 
@@ -153,7 +170,7 @@ def _built(
 
 
 def _of_kind(table: Table, block: AttentionBlock) -> tuple[Table, AttentionBlock]:
-    """Rows of the models whose attention is like the block's; of the first other model where there is none."""
+    """Rows of the models with the block's attention; without one, those of the first other model."""
     known = {name: found for name in table.distinct("model") if (found := _attention(name, block.op)) is not None}
     alike = [name for name, like in known.items() if (like.kind, like.hidden) == (block.kind, block.hidden)]
     if not known:
@@ -183,7 +200,7 @@ def _known(model: ModelSpec, op: str) -> Iterator[AttentionBlock]:
 
 
 def _closest(table: Table, wanted: dict[str, str]) -> tuple[Table, dict[str, str]]:
-    """Rows of the wanted lane, column by column; of bf16, else of the first there is, where it was not measured."""
+    """Rows of the wanted lane; a column without the wanted value falls back to bf16, else to its first value."""
     found = {}
     for column, value in wanted.items():
         there = table.distinct(column)

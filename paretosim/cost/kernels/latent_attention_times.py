@@ -44,7 +44,15 @@ class LatentAttentionTimes(MeasuredGrids[int]):
 
     @classmethod
     def of(cls, gpu: GpuSpec, phase: str, kernel: AttentionBlock, table: Table) -> LatentAttentionTimes:
-        """Build from the rows of one lane without a prefix; where several kernels were timed, the fastest."""
+        """Build from the rows of one lane without a prefix; where several kernels were timed, the fastest.
+
+        Parameters
+        ----------
+        gpu : whose peaks the roofline uses.
+        phase : ``prefill`` or ``decode``.
+        kernel : the block that was timed, whatever its heads.
+        table : rows of its lane.
+        """
         c = table.columns
         length = c["isl" if phase == "prefill" else "context"]
         grids, mending = {}, Mending.of(table, f"{kernel.lane}, kv {kernel.kv_dtype}")
@@ -80,7 +88,7 @@ class LatentAttentionTimes(MeasuredGrids[int]):
         return self.grids
 
     def points(self, key: int) -> Points:
-        """Of as many heads, by batch and length."""
+        """Points measured with `key` heads, by batch and length."""
         batches, lengths, seconds = self.grids[key]
         at = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
         return (batches, lengths), self.roofline_s(self.gpu, self._like(key), *at) / seconds
@@ -96,14 +104,24 @@ class LatentAttentionTimes(MeasuredGrids[int]):
     def roofline_s(
         self, gpu: GpuSpec, block: AttentionBlock, batch: Floats, length: Floats, queries: int = 1
     ) -> Floats:
-        """Roofline of one layer on any GPU [s]."""
+        """Roofline of one layer on any GPU [s].
+
+        Parameters
+        ----------
+        gpu : whose peaks and bandwidth count.
+        block : one GPU's share.
+        batch, length : prompts and their length, or sequences and their context; arrays.
+        queries : tokens of each sequence in a decode step.
+        """
         work = block.prefill(batch, length) if self.phase == "prefill" else block.decode(batch, length, queries)
         return block.seconds(gpu, work)
 
     def least_s(self, block: AttentionBlock, batch: Floats, length: Floats, queries: int = 1) -> Floats:
         """Least seconds of one layer in a serving step: in decode, weights and cache out of memory.
 
-        Nothing is known where keys are selected, whose scoring reads a cache in a format of its own, nor of prompts.
+        Zero where nothing is known: for prompts, and where an indexer selects keys, since its cache has another format.
+
+        See `LatentAttentionTimes.roofline_s`.
         """
         if self.phase == "prefill" or block.attention.indexer:
             return np.zeros(np.broadcast_shapes(batch.shape, length.shape))
@@ -155,7 +173,7 @@ class LatentAttentionParts:
         return self.core.gpu
 
     def roofline_s(self, gpu: GpuSpec, block: AttentionBlock, batch: Floats, length: Floats) -> Floats:
-        """Roofline of the block, projections included, on any GPU [s]."""
+        """Roofline of the block, projections included, on any GPU [s]. See `LatentAttentionTimes.roofline_s`."""
         return self.core.roofline_s(gpu, block, batch, length)
 
     def _absorbed(self, heads: int, tokens: Floats) -> Timed:

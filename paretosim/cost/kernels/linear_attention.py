@@ -12,12 +12,10 @@ from ...errors import NotMeasured
 from ...profiles.mending import Mended, Mending
 from ...profiles.store import Table
 from ...spec.hardware import GpuSpec
+from ...spec.precision import STATE_BYTES
 from .measured_grids import MeasuredGrids, Points
 from .roofline import roofline_s
 
-STATE_BYTES = 4
-"""Matrix states are kept and moved in fp32: in bf16 the decode kernels measured would exceed half of the HBM roofline
-by far less than they do in fp32, where they reach 80 %."""
 CHUNK = 64
 """Tokens of one chunk of the chunked scan (Gated Delta Networks, arXiv 2412.06464, section 3.3)."""
 
@@ -43,6 +41,13 @@ def linear_attention_roofline_s(
     """Roofline of one layer [s]: states once in and out, and per token the chunked form of the recurrence.
 
     Per token and value head: ``4 dk dv`` to read and write the state, ``2 C (dk + dv)`` inside a chunk of C.
+
+    Parameters
+    ----------
+    gpu : whose peaks and bandwidth count.
+    phase : ``prefill`` or ``decode``.
+    shape : one GPU's share.
+    batch, seq : sequences and tokens of each prompt; arrays.
     """
     tokens = batch * (seq if phase == "prefill" else 1)
     inside = 2 * CHUNK * (shape.k_dim + shape.v_dim) if phase == "prefill" else 0
@@ -52,7 +57,10 @@ def linear_attention_roofline_s(
 
 
 def linear_attention_least_s(gpu: GpuSpec, phase: str, shape: LinearAttentionShape, batch: Floats) -> Floats:
-    """Least seconds of one layer in a serving step: a decode step's states out of memory and back."""
+    """Least seconds of one layer in a serving step: a decode step's states out of memory and back.
+
+    See `linear_attention_roofline_s`.
+    """
     moved = 2 * shape.state * STATE_BYTES if phase == "decode" else 0
     return batch * (moved / gpu.hbm_bytes_per_s)
 
@@ -72,6 +80,11 @@ class LinearAttentionTimes(MeasuredGrids[LinearAttentionShape]):
         """Build from the rows of one phase: the fastest convolution and the fastest rule at each point, added.
 
         Kernels that fuse both are taken for the rule alone: the convolution is then counted twice, at most 10 %.
+
+        Raises
+        ------
+        NotMeasured
+            No point of the phase was timed with both kernels.
         """
         c = table.columns
         if not len(table):
@@ -106,7 +119,7 @@ class LinearAttentionTimes(MeasuredGrids[LinearAttentionShape]):
         return self.grids
 
     def points(self, key: LinearAttentionShape) -> Points:
-        """Of a shape, by batch and length."""
+        """Points measured for a shape, by batch and length."""
         batches, lengths, seconds = self.grids[key]
         at = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
         return (batches, lengths), linear_attention_roofline_s(self.gpu, self.phase, key, *at) / seconds
@@ -120,7 +133,7 @@ class LinearAttentionTimes(MeasuredGrids[LinearAttentionShape]):
         return Timed(seconds, (inside & (near == shape)).astype(np.float64))
 
     def roofline_s(self, gpu: GpuSpec, shape: LinearAttentionShape, batch: Floats, seq: Floats) -> Floats:
-        """Roofline of the same layer on any GPU [s]."""
+        """Roofline of the same layer on any GPU [s]. See `linear_attention_roofline_s`."""
         return linear_attention_roofline_s(gpu, self.phase, shape, batch, seq)
 
 

@@ -16,14 +16,14 @@ Points = tuple[tuple[Floats, ...], Floats]
 
 
 class MeasuredGrids(ABC, Generic[Key]):
-    """Grids of efficiencies by key, such as a head layout; each is made when first asked for and kept by its owner."""
+    """Grids of efficiencies by key, such as a head layout; each is built on first use and kept."""
 
     axes: ClassVar[tuple[str, ...]]
 
     @property
     @abstractmethod
     def keys(self) -> Iterable[Key]:
-        """What was measured."""
+        """Keys that were measured."""
 
     @abstractmethod
     def points(self, key: Key) -> Points:

@@ -26,14 +26,20 @@ NORMAL_INSIDE_S, NORMAL_LINK_SHARE = 40.55e-6, 0.4328
 """Normal kernels inside a link domain, fitted as `INSIDE_S`."""
 NORMAL_OUTSIDE_S, NORMAL_NIC_SHARE = 84.97e-6, 0.7886
 """Normal kernels across domains with their notification, fitted to the DeepEP tables of H200 over 2 and 4 nodes."""
-COMBINE_BYTES = 2.0
-"""Results come back in bf16, as DeepEP's published rows do."""
 
 
 def low_latency_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: int, element_bytes: float) -> Floats:
     """One direction with low-latency kernels [s]; `tokens` of one GPU, array.
 
     A copy goes to a GPU drawn evenly from `ep`: over the link inside the domain, over the NIC beyond it, both at once.
+
+    Parameters
+    ----------
+    gpu : whose links and NICs count.
+    ep : GPUs over which experts are spread.
+    tokens : of one GPU, array.
+    top_k, hidden : copies of a token, and its width.
+    element_bytes : of an element on the wire.
     """
     sent = np.asarray(tokens, dtype=np.float64) * top_k * hidden * element_bytes
     domain = min(ep, gpu.gpus_per_domain)
@@ -44,7 +50,10 @@ def low_latency_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: 
 
 
 def normal_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: int, element_bytes: float) -> Floats:
-    """One direction with normal kernels [s]: a token crosses once to each other domain with an expert of its."""
+    """One direction with normal kernels [s]: a token crosses once to each other domain that holds one of its experts.
+
+    See `low_latency_s`.
+    """
     row = np.asarray(tokens, dtype=np.float64) * hidden * element_bytes
     domains, peers = max(1.0, ep / gpu.gpus_per_domain), min(ep, gpu.gpus_per_domain)
     inside = row * _others(peers, top_k / domains) / (NORMAL_LINK_SHARE * gpu.link_bytes_per_s)
@@ -55,5 +64,5 @@ def normal_s(gpu: GpuSpec, ep: int, tokens: ArrayLike, top_k: int, hidden: int, 
 
 
 def _others(places: float, copies: float) -> float:
-    """How many places beside its own a token visits, its copies drawn evenly."""
+    """Expected number of other places that a token visits, its copies drawn evenly."""
     return (places - 1) * -float(np.expm1(copies * np.log1p(-1 / places))) if places > 1 else 0.0

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 from ...arrays import Floats, Timed
 from ...profiles.log_grid import LogGrid, held_out_by_axis
 from ...spec.hardware import GpuSpec
-from .moe_alltoall_law import COMBINE_BYTES, low_latency_s, normal_s
+from ...spec.precision import ACTIVATION_BYTES
+from .moe_alltoall_law import low_latency_s, normal_s
 
 NORMAL_SM_SHARE = 20 / 132
 """SMs of a Hopper GPU, of 132, that normal kernels take unless told otherwise (DeepEP, `Buffer`: 20). Low-latency ones
@@ -64,11 +65,19 @@ class KernelFamily:
     _grids: dict[tuple[str, MoeAllToAllShape], LogGrid] = field(default_factory=dict, repr=False, compare=False)
 
     def law_s(self, gpu: GpuSpec, shape: MoeAllToAllShape, tokens: Floats, element_bytes: float) -> Floats:
-        """Dispatch and combine by the law [s]."""
-        return self._way_s(gpu, shape, tokens, element_bytes) + self._way_s(gpu, shape, tokens, COMBINE_BYTES)
+        """Dispatch and combine by the law [s].
+
+        Parameters
+        ----------
+        gpu : whose links and NICs count.
+        shape : what is exchanged between whom.
+        tokens : of one GPU, array.
+        element_bytes : of an element of the dispatch.
+        """
+        return self._way_s(gpu, shape, tokens, element_bytes) + self._way_s(gpu, shape, tokens, ACTIVATION_BYTES)
 
     def dispatch_share(self, gpu: GpuSpec, shape: MoeAllToAllShape, tokens: Floats, element_bytes: float) -> Floats:
-        """Part of the law's seconds that is dispatch, in 0..1."""
+        """Part of the law's seconds that is dispatch, in 0..1. See `KernelFamily.law_s`."""
         law = self.law_s(gpu, shape, tokens, element_bytes)
         return self._way_s(gpu, shape, tokens, element_bytes) / law
 
@@ -81,6 +90,8 @@ class KernelFamily:
 
         Of the layers that were timed at such widths the nearest one's efficiency is taken; another layer, or another
         format going out, counts as not measured.
+
+        See `KernelFamily.law_s`.
         """
         law = self.law_s(gpu, shape, tokens, element_bytes)
         around = [layer for layer, eps in self._widths.items() if eps[0] <= shape.ep <= eps[-1]]
@@ -100,7 +111,7 @@ class KernelFamily:
 
     @cached_property
     def _widths(self) -> dict[tuple[int, int, int], list[int]]:
-        """Of each layer that was timed, increasing."""
+        """Widths at which each layer was timed, increasing."""
         widths: dict[tuple[int, int, int], list[int]] = {}
         for timed in sorted(self.curves):
             widths.setdefault(timed.layer, []).append(timed.ep)
@@ -124,7 +135,7 @@ class KernelFamily:
 
 @dataclass(frozen=True, slots=True)
 class MoeAllToAllTimes:
-    """Families of kernels of which an engine takes the faster one at each size.
+    """Kernel families; an engine takes the fastest at each size.
 
     Attributes
     ----------

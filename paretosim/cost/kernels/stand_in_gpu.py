@@ -57,7 +57,7 @@ class DerivedTimes:
         return self.times.roofline_s(gpu, *query)
 
     def under(self, placement: Placement, *query: Any) -> Timed:
-        """Seconds of experts under a load: as many times those of an even one as on the GPU that was measured."""
+        """Seconds of experts under a load: slower than an even one by the factor of the GPU that was measured."""
         times = self.times
         assert isinstance(times, MoeTimes)
         slower = times.under(placement, *query).seconds / times(*query).seconds

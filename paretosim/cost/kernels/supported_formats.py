@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...errors import NotMeasured
-from ...spec.layers import DenseFfn, GqaAttention
+from ...spec.layers import DenseFfn
 from ...spec.model import ModelSpec
 from ...spec.precision import Precision, StoredFormats
 from .kernels import Kernels
@@ -50,7 +50,7 @@ def weight_problem(model: ModelSpec, precision: Precision, kernels: Kernels) -> 
 
 def cache_problem(model: ModelSpec, precision: Precision, kernels: Kernels) -> str | None:
     """Why this GPU cannot attend over a cache in that format, or None; blocks take the nearest format measured."""
-    if not any(isinstance(g.attention, GqaAttention) for g in model.layers):
+    if not any(g.attention.needs_cache_kernel for g in model.layers):
         return None
     if any(precision.kv_cache in there for there in kernels.measured.tables.words("attention_decode", "kv_dtype")):
         return None

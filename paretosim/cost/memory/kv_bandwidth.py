@@ -20,7 +20,14 @@ from ...spec.settings import DEFAULT, EngineSettings
 def request_kv_bytes(
     model: ModelSpec, precision: Precision, isl: ArrayLike, settings: EngineSettings = DEFAULT
 ) -> Floats:
-    """KV cache of one prompt over all layers, that of layers that draft included, each element once [byte]."""
+    """KV cache of one prompt over all layers, that of layers that draft included, each element once [byte].
+
+    Parameters
+    ----------
+    model, precision : what is served, and in which formats.
+    isl : prompt lengths [token], array.
+    settings : whether the engine drafts.
+    """
     elements = np.asarray(model.kv_elements(np.asarray(isl)), dtype=np.float64)
     if settings.draft_tokens and model.mtp is not None:
         drafting = min(settings.draft_tokens, model.mtp_layers)
@@ -35,12 +42,29 @@ def sharing_gpus(model: ModelSpec, layout: Parallelism | Layouts) -> ScalarOrArr
 
 
 def egress_bytes_per_s(request_bytes: ArrayLike, batch: ArrayLike, ttft_s: ArrayLike, gpus: ArrayLike) -> Floats:
-    """Out of each prefill GPU [byte/s]: the batch's cache leaves within one prefill (equation 3)."""
+    """Out of each prefill GPU [byte/s]: the batch's cache leaves within one prefill (equation 3).
+
+    Parameters
+    ----------
+    request_bytes : cache of one prompt [byte].
+    batch : prompts of one prefill.
+    ttft_s : time of that prefill [s].
+    gpus : of the prefill engine that hold distinct parts of the cache.
+    """
     return np.asarray(request_bytes) * np.asarray(batch) / (np.asarray(ttft_s) * np.asarray(gpus))
 
 
 def ingress_bytes_per_s(
     request_bytes: ArrayLike, batch: ArrayLike, tpot_s: ArrayLike, osl: ArrayLike, gpus: ArrayLike
 ) -> Floats:
-    """Into each decode GPU [byte/s]: the batch is replaced once per output length (equation 4)."""
+    """Into each decode GPU [byte/s]: the batch is replaced once per output length (equation 4).
+
+    Parameters
+    ----------
+    request_bytes : cache of one prompt [byte].
+    batch : running sequences.
+    tpot_s : time per output token [s].
+    osl : output tokens of a request.
+    gpus : of the decode engine that hold distinct parts of the cache.
+    """
     return np.asarray(request_bytes) * np.asarray(batch) / (np.asarray(tpot_s) * np.asarray(osl) * np.asarray(gpus))

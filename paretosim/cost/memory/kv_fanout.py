@@ -2,7 +2,7 @@
 
 Every decode GPU gets the share that it reads, from one prefill GPU that has it. Heads are cut over ``tp``; where that
 is wider than the number of KV heads, and always for latents and shared keys, several GPUs hold the same and each decode
-GPU needs a copy of its own (arXiv 2506.05508, notes to its equations 1 and 2). Copies come from different GPUs as far
+GPU needs its own copy (arXiv 2506.05508, notes to its equations 1 and 2). Copies come from different GPUs as far
 as several have the share (fabric-lib, arXiv 2510.27656: a random prefill rank for each decode rank). Layers are cut
 over ``pp``, tokens of a prompt over ``cp``. The ranks of data-parallel attention hold different prompts: one takes
 part.
@@ -20,13 +20,12 @@ from ...arrays import Floats
 from ...spec.layers import LayerGroup
 from ...spec.model import ModelSpec
 from ...spec.parallelism import Parallelism
-from ...spec.precision import Precision
-from .memory import STATE_BYTES
+from ...spec.precision import STATE_BYTES, Precision
 
 
 @dataclass(frozen=True, slots=True)
 class KvFanout:
-    """Hand-over of what is cut over `heads` (1: a latent).
+    """How a cache that is cut over some number of heads is sent.
 
     Attributes
     ----------
@@ -48,7 +47,7 @@ def kv_fanout(heads: int, prefill: Parallelism, decode: Parallelism) -> KvFanout
 
 @dataclass(frozen=True)
 class KvTransferCost:
-    """The hand-over of a model's cache between two layouts."""
+    """Bytes and bandwidth of a model's cache on its way between two layouts."""
 
     model: ModelSpec
     precision: Precision

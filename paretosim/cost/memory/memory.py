@@ -16,12 +16,11 @@ from ...spec.layers import Attention, LayerGroup
 from ...spec.layers.answers import cache_share
 from ...spec.model import ModelSpec
 from ...spec.parallelism import Layouts, Parallelism
-from ...spec.precision import ACTIVATION_BYTES, Precision
+from ...spec.precision import ACTIVATION_BYTES, STATE_BYTES, Precision
 from ...spec.settings import DEFAULT, EngineSettings
 from .weights import held_layers, weight_bytes
 
 LOGIT_BYTES = 4  # logits are sampled in fp32
-STATE_BYTES = 4  # recurrent states are kept in fp32
 OF_LAYOUT = (
     "exchange_bytes", "activation_bytes_per_token", "logit_bytes_per_sequence", "ranks", "expanded_bytes_per_token",
 )  # fmt: skip
@@ -79,7 +78,15 @@ class MemoryModel:
         cls, model: ModelSpec, precision: Precision, engine: EngineSpec, layout: Parallelism | Layouts, gpu: GpuSpec,
         settings: EngineSettings = DEFAULT,
     ) -> MemoryModel:  # fmt: skip
-        """Derive every part from the layer kinds, for one layout or several."""
+        """Derive every part from the layer kinds, for one layout or several.
+
+        Parameters
+        ----------
+        model, precision : what is served, and in which formats.
+        engine, gpu : which share of the memory the engine uses, of how much.
+        layout : one, or several as a stack.
+        settings : speculation, redundant experts and expanded latents.
+        """
         caches = []
         widest = max(model.layers, key=lambda g: g.attention.kv_elements_per_token)
         kept: list[tuple[LayerGroup, ScalarOrArray]]
@@ -161,14 +168,22 @@ class MemoryModel:
     def used_bytes(
         self, step_tokens: ArrayLike, sequences: ArrayLike, held_tokens: ArrayLike, prompt_tokens: ArrayLike = 0
     ) -> Floats:
-        """Total [byte] with `sequences` requests that hold `held_tokens` each."""
+        """Total [byte] with `sequences` requests that hold `held_tokens` each.
+
+        Parameters
+        ----------
+        step_tokens : tokens of the largest step of a rank.
+        sequences : requests of the engine.
+        held_tokens : tokens in the cache of each.
+        prompt_tokens : as in `fixed_bytes`.
+        """
         cache = self._of_rank(sequences) * self.kv_bytes(held_tokens)
         return self.fixed_bytes(step_tokens, sequences, prompt_tokens) + cache
 
     def fits(
         self, step_tokens: ArrayLike, sequences: ArrayLike, held_tokens: ArrayLike, prompt_tokens: ArrayLike = 0
     ) -> np.ndarray:
-        """True where the KV cache of all sequences fits."""
+        """True where the KV cache of all sequences fits. See `MemoryModel.used_bytes`."""
         need = self._of_rank(sequences) * self.kv_bytes(held_tokens)
         return need <= self.kv_capacity_bytes(step_tokens, sequences, prompt_tokens)
 
@@ -181,7 +196,7 @@ class MemoryModel:
     def parts(
         self, step_tokens: float, sequences: float, held_tokens: float, prompt_tokens: float = 0
     ) -> dict[str, float]:
-        """Bytes by part, for a person; their sum is `used_bytes`."""
+        """Bytes by part, for a person; their sum is `used_bytes`. See `MemoryModel.used_bytes`."""
         rank = float(self._of_rank(sequences))
         expanded = prompt_tokens * self.expanded_bytes_per_token
         return {

@@ -7,11 +7,8 @@ import numpy as np
 from ...arrays import ScalarOrArray
 from ...spec.model import ModelSpec
 from ...spec.parallelism import Layouts, Parallelism
-from ...spec.precision import BYTES_PER_ELEMENT, Precision
+from ...spec.precision import ACTIVATION_BYTES, BYTES_PER_ELEMENT, Precision
 from ...spec.settings import DEFAULT, EngineSettings
-
-PLAIN_BYTES = 2
-"""Embeddings, output head, routers and image encoders stay in bf16 whatever the checkpoint's format."""
 
 
 def weight_bytes(
@@ -21,6 +18,12 @@ def weight_bytes(
 
     Beside them ``vision``, the image encoder (cut over `layout.tp`), and ``draft``, the multi-token-prediction layers
     of an engine that speculates; embedding and head are the model's own.
+
+    Parameters
+    ----------
+    model, precision : what is served, and in which formats.
+    layout : one, or several as a stack.
+    settings : speculation and redundant experts.
     """
     redundant = settings.redundant_experts
     stored = precision.of_checkpoint(model.checkpoints)
@@ -30,14 +33,14 @@ def weight_bytes(
         attention = group.attention.params_per_gpu(model.hidden, layout.tp)
         parts["attention"] += count * attention * projection
         dense, routers, experts = group.ffn.params_per_gpu(model.hidden, layout, redundant)
-        parts["ffn"] += count * (dense * plain + routers * PLAIN_BYTES)
+        parts["ffn"] += count * (dense * plain + routers * ACTIVATION_BYTES)
         parts["experts"] += count * experts * BYTES_PER_ELEMENT[stored.experts]
-    table = -(-model.vocab // layout.tp) * model.hidden * PLAIN_BYTES
+    table = -(-model.vocab // layout.tp) * model.hidden * ACTIVATION_BYTES
     parts["head"] = table
     # The first stage holds the input table, the last the head; counted together only where both are one stage.
     parts["embedding"] = 0.0 if model.tied_embeddings else table * (layout.pp == 1)
     # The encoder sits beside the input table; with several stages that is as large as the head that is counted.
-    parts["vision"] = model.vision.params * PLAIN_BYTES / layout.tp if model.vision else 0.0
+    parts["vision"] = model.vision.params * ACTIVATION_BYTES / layout.tp if model.vision else 0.0
     parts["draft"] = 0.0
     if settings.draft_tokens and model.mtp is not None:
         layers = min(settings.draft_tokens, model.mtp_layers)
@@ -46,7 +49,7 @@ def weight_bytes(
         parts["draft"] = layers * (
             attention * projection
             + dense * plain
-            + (routers + 2 * model.hidden**2) * PLAIN_BYTES
+            + (routers + 2 * model.hidden**2) * ACTIVATION_BYTES
             + experts * BYTES_PER_ELEMENT[stored.experts]
         )
     return parts

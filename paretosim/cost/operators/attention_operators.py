@@ -1,4 +1,4 @@
-"""Operators that see sequences: attention of one layer, asked by batch and length instead of by tokens."""
+"""Attention operators of one layer: they scale with batch and length instead of tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..kernels.roofline import LAUNCH_S
 
 
 class Prefill(NamedTuple):
-    """Seconds of whole prompts, and which shares of them grow how when part of a prompt is computed already.
+    """Seconds of whole prompts, and how they shrink when part of a prompt is cached.
 
     With a share `c` of the prompt cached, work on new tokens shrinks to ``1 - c``, work on pairs of a query and an
     earlier key to ``1 - c^2``, and work on all keys of the prompt (MLA's up-projection) not at all.
@@ -35,7 +35,7 @@ class Prefill(NamedTuple):
     latency: bool = False
 
     def cut(self, cp: int) -> Prefill:
-        """One of `cp` groups' part: as many new tokens and causal pairs as any other (zigzag), and all keys."""
+        """Share of one of `cp` groups: an equal part of new tokens and causal pairs (zigzag), and all keys."""
         if cp == 1:
             return self
         left = self.keys + (1 - self.keys) / cp
@@ -66,6 +66,12 @@ class SelfAttention:
         """For arrays of sequences and their context; `queries` tokens of a sequence read the cache once.
 
         To the kernel more queries of one sequence are more query heads on the same keys.
+
+        Parameters
+        ----------
+        kernels : that are asked.
+        batch, context : sequences and their tokens, arrays.
+        queries : tokens of each sequence in one step.
         """
         times = kernels.attention("decode", self.kv_dtype)
         one = times(self.heads, batch, context)
@@ -94,7 +100,10 @@ class LatentAttention:
         return Prefill(timed, keys, tokens, latency=self.block.attention.indexer is not None)
 
     def decode(self, kernels: Kernels, batch: Floats, context: Floats, queries: int = 1) -> Timed:
-        """For arrays of sequences and their context; `queries` tokens of a sequence read the cache once."""
+        """For arrays of sequences and their context; `queries` tokens of a sequence read the cache once.
+
+        See `SelfAttention.decode`.
+        """
         times = kernels.attention_block("decode", self.block)
         one = times(self.block, batch, context)
         if queries == 1:
@@ -123,6 +132,8 @@ class DeltaRule:
 
         The state is read once and written after every one of `queries` tokens, since any of them may be the last that
         is accepted; moving it is what the kernel does (`paretosim.cost.kernels.linear_attention`).
+
+        See `SelfAttention.decode`.
         """
         timed = kernels.linear_attention(self.op, "decode")(self.shape, batch, np.ones_like(context))
         return timed if queries == 1 else Timed(timed.seconds * (1 + queries) / 2, 0 * timed.measured)
@@ -144,7 +155,7 @@ class Recurrence:
         return Prefill(_unmeasured(self._like.prefill(kernels, prompts, isl).timed), tokens=1.0)
 
     def decode(self, kernels: Kernels, batch: Floats, context: Floats, queries: int = 1) -> Timed:
-        """For arrays of sequences; the context does not matter."""
+        """For arrays of sequences; the context does not matter. See `SelfAttention.decode`."""
         return _unmeasured(self._like.decode(kernels, batch, context, queries))
 
     @property
@@ -186,7 +197,7 @@ class KeyGather:
         return Prefill(gather(self.cp * self.tp, message * self.tp), keys=1.0)
 
     def decode(self, kernels: Kernels, batch: Floats, context: Floats, queries: int = 1) -> Timed:
-        """No decode engine cuts prompts."""
+        """No decode engine cuts prompts. See `SelfAttention.decode`."""
         zero = np.zeros(np.broadcast_shapes(batch.shape, context.shape))
         return Timed(zero, zero)
 
@@ -195,7 +206,7 @@ SequenceOperator = SelfAttention | LatentAttention | DeltaRule | Recurrence | Ke
 
 
 def between(timed: Timed, least: Timed, most: Timed) -> Timed:
-    """Several queries of a sequence cost no less than one, and no more than those of as many sequences."""
+    """Bound several queries of one sequence: at least one query, at most one query each of that many sequences."""
     high = np.maximum(least.seconds, most.seconds)
     low = (timed.seconds < least.seconds, timed.seconds > high)
     return Timed(

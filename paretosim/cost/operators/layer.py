@@ -45,7 +45,7 @@ from .token_operators import (
 UNEVEN = (("moe", "power_law_1.2"),)
 """Experts of a tensor-parallel group work under whatever load the traffic brings; the tables stand for a power law."""
 REPLICATED = (("wideep_moe", "uniform"), ("wideep_moe", "power_law_1.01_eplb"), *UNEVEN)
-"""Wide expert parallelism replicates hot experts (EPLB) and runs kernels of its own, grouped by expert: `moe` tables
+"""Wide expert parallelism replicates hot experts (EPLB) and runs other kernels, grouped by expert: `moe` tables
 hold kernels that mask what other GPUs do, which cost several times as much at such widths. Where a layer was not timed
 that way, the load of narrow layouts stays, so that layouts differ by their cut alone."""
 
@@ -62,10 +62,10 @@ class Part:
 
     Attributes
     ----------
-    per_token : see the tokens of one group of ``tp`` GPUs: a rank's, or its share under context parallelism.
-    per_engine : see the tokens of all ranks.
-    per_sequence : see one row a sequence (the output head).
-    attention : see batch and length.
+    per_token : scale with the tokens of one group of ``tp`` GPUs: a rank's, or its share under context parallelism.
+    per_engine : scale with the tokens of all ranks.
+    per_sequence : scale with sequences, one row each (the output head).
+    attention : scale with batch and length.
     overlap_half : which half of the layer it belongs to, where two-batch overlap hides the layer's exchange; else None.
     """
 
@@ -181,7 +181,7 @@ def _gqa(attention: GqaAttention, layer: LayerContext) -> None:
 
 
 def _gated_delta(attention: GatedDeltaNet, layer: LayerContext) -> None:
-    """Projections of what the recurrence reads and of what it writes; the recurrence itself sees sequences."""
+    """Projections of what the recurrence reads and of what it writes; the recurrence itself scales with sequences."""
     tp, hidden, lane = layer.layout.tp, layer.hidden, layer.projections
     values = attention.value_heads * attention.value_dim // tp
     keys = attention.key_heads * attention.key_dim // tp

@@ -16,7 +16,7 @@ from .layer import LayerContext, Part, add_attention, add_experts, add_feed_forw
 from .token_operators import Elementwise, Gemm, OverlapHalf, Send
 
 DRAFT = -1
-"""Place of the layer that drafts, among the kinds of layers."""
+"""Index of the drafting layer among the layer groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def check_lanes(model: ModelSpec, precision: Precision, engine: EngineSpec) -> t
 
 @dataclass(frozen=True)
 class Stages:
-    """Stages of one model under one engine, by layout; a part that several layouts have in common is one object.
+    """Stages of one model under one engine, by layout; layouts share the parts that they have in common.
 
     Attributes
     ----------
@@ -99,6 +99,12 @@ class Stages:
     def of(cls, model: ModelSpec, precision: Precision, engine: EngineSpec, settings: EngineSettings) -> Stages:
         """Of a model in a precision.
 
+        Parameters
+        ----------
+        model, precision : what is served, and in which formats.
+        engine : whose lanes and streams count.
+        settings : how the engine is run.
+
         Raises
         ------
         InputError
@@ -117,36 +123,36 @@ class Stages:
         """
         cut = Parallelism(layout.tp, 1, layout.cp, layout.attn_dp, layout.moe_ep)
         if (kinds := self._kinds.get(cut)) is None:
-            kinds = self._kinds[cut] = [self._of_layer(place, cut) for place in range(len(self.model.layers))]
+            kinds = self._kinds[cut] = [self._of_layer(index, cut) for index in range(len(self.model.layers))]
         if layout.pp not in self._layers:
             self._layers[layout.pp] = self.model.layers_of_stage(layout.pp)
         parts = [(self._ends(layout.tp), 1)]
-        parts += [(part, n) for place, n in enumerate(self._layers[layout.pp]) if n for part in kinds[place]]
+        parts += [(part, n) for index, n in enumerate(self._layers[layout.pp]) if n for part in kinds[index]]
         if layout.pp > 1:
             parts.append((self._hand_over(layout.tp, layout.gpus), 1))
         return Stage(tuple(parts), self._draft(cut) if self.settings.draft_tokens else None)
 
-    def _group(self, place: int) -> LayerGroup:
-        group = self.model.mtp if place == DRAFT else self.model.layers[place]
+    def _group(self, index: int) -> LayerGroup:
+        group = self.model.mtp if index == DRAFT else self.model.layers[index]
         assert group is not None
         return group
 
-    def _of_layer(self, place: int, cut: Parallelism) -> tuple[Part, ...]:
-        """Attention and what no cut of experts changes, for all such cuts once; and routed experts."""
-        ffn, heads = self._group(place).ffn, Parallelism(cut.tp, 1, cut.cp)
-        over = self.settings.two_batch_overlap and place != DRAFT
+    def _of_layer(self, index: int, cut: Parallelism) -> tuple[Part, ...]:
+        """Attention, feed-forward operators that do not depend on the cut of experts, and routed experts."""
+        ffn, heads = self._group(index).ffn, Parallelism(cut.tp, 1, cut.cp)
+        over = self.settings.two_batch_overlap and index != DRAFT
         apart = over and isinstance(ffn, MoeFfn) and has_expert_exchange(cut)
-        parts = self._part("attention", place, heads, apart), self._part("ffn", place, heads, apart)
-        return (*parts, self._part("experts", place, cut, apart)) if isinstance(ffn, MoeFfn) else parts
+        parts = self._part("attention", index, heads, apart), self._part("ffn", index, heads, apart)
+        return (*parts, self._part("experts", index, cut, apart)) if isinstance(ffn, MoeFfn) else parts
 
-    def _part(self, kind: str, place: int, cut: Parallelism, apart: bool) -> Part:
-        key = kind, place, cut, apart
+    def _part(self, kind: str, index: int, cut: Parallelism, apart: bool) -> Part:
+        key = kind, index, cut, apart
         if key not in self._parts:
             layer = LayerContext(
                 self.model.hidden, cut, self.settings, *self.lanes, self.kv_cache, self.arithmetic,
                 self.engine.second_stream_tokens,
             )  # fmt: skip
-            group = self._group(place)
+            group = self._group(index)
             if kind == "attention":
                 add_attention(group.attention, layer)
             elif kind == "ffn":
@@ -158,7 +164,7 @@ class Stages:
         return self._parts[key]
 
     def _draft(self, cut: Parallelism) -> Stage:
-        """One pass through a multi-token-prediction layer: it takes the last hidden state beside the token's embedding.
+        """One pass through a multi-token-prediction layer: it takes the last hidden state and the token's embedding.
 
         DeepSeek-V3 report, 2.2; the projection stays in bf16, and embedding and head are the model's own.
         """

@@ -173,9 +173,9 @@ class SecondStream:
     Attributes
     ----------
     work : operators of the second stream, in a row.
-    overlaps_with : operators of the first one that see the same tokens.
-    overlaps_with_engine : those that see the tokens of all ranks.
-    ranks : how many there are; all hold as many tokens.
+    overlaps_with : operators of the first stream that process the same tokens.
+    overlaps_with_engine : operators of the first stream that process the tokens of all ranks.
+    ranks : their number; all hold equally many tokens.
     most_tokens : of a rank, up to which the engine forks; with more tokens one follows the other.
     """
 

@@ -1,4 +1,4 @@
-"""Which settings of an engine mean nothing to a model? A key that changes nothing is a mistake, not a wish."""
+"""Find settings that have no effect on a model, so that a scenario that sets them can be rejected."""
 
 from __future__ import annotations
 

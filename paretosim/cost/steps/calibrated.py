@@ -1,5 +1,5 @@
-"""A compiled step as an engine serves it: kernels scaled to what is deployed, host time beside them, no faster than its
-memory can be read."""
+"""A compiled step as an engine serves it: kernels scaled to the deployed engine, host time added, and never faster than
+its memory can be read."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class StepTimes(Protocol):
         ...
 
     def prefill(self, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0, share: ArrayLike = 1) -> Timed:
-        """A step of prompts, or of a share of each."""
+        """A step of prompts, or of a share of each. See `StepCost.prefill`."""
         ...
 
     def mixed(
         self, batch: ArrayLike, context: ArrayLike, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0,
         share: ArrayLike = 1,
     ) -> Timed:  # fmt: skip
-        """A step that carries both."""
+        """A step that carries both. See `StepCost.mixed`."""
         ...
 
 
@@ -75,7 +75,15 @@ class CalibratedStep:
 
     @classmethod
     def of(cls, step: StepCost, calibration: Calibration, gpu: str, form: str, layers: int) -> CalibratedStep:
-        """With the scale of a lane."""
+        """With the scale of a lane.
+
+        Parameters
+        ----------
+        step : kernels alone.
+        calibration : of the engine.
+        gpu, form : lane of the calibration: GPU and weight format.
+        layers : of the model, all stages together.
+        """
         return cls(step, calibration, calibration.scale(gpu, form), layers)
 
     @property

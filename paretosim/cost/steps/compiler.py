@@ -71,11 +71,11 @@ class Compiler:
         return StepCost.of(self.step_parts(layout), self.settings, self.floor(layout))
 
     def floor(self, layout: Parallelism | Layouts) -> MemoryFloor:
-        """What no decode step of a layout, or of several, is faster than."""
+        """Least time of a decode step of a layout, or of several."""
         return MemoryFloor.of(self.stages.model, self.stages.precision, self.kernels.gpu, layout)
 
     def step_parts(self, layout: Parallelism) -> StepParts:
-        """What a step of a layout is made of; raises as `step`."""
+        """Parts of a step of a layout; raises as `step`."""
         if layout not in self._step_parts:
             self._step_parts[layout] = self._make(layout)
         return self._step_parts[layout]
@@ -124,6 +124,12 @@ def compile_step(
 ) -> StepCost:
     """Cost of one step of one layout.
 
+    Parameters
+    ----------
+    model, precision : what is served, and in which formats.
+    kernels : of the GPU and engine that serve it.
+    layout, settings : widths of the engine, and how it is run.
+
     Raises
     ------
     InputError
@@ -135,7 +141,7 @@ def compile_step(
 
 
 def hidden(part: Part) -> Iterator[MoeAllToAll]:
-    """Exchanges that run beside the other half of a batch."""
+    """Exchanges that run while the other half of a batch computes."""
     return (each for each in part.per_token if part.overlap_half and isinstance(each, MoeAllToAll))
 
 
@@ -145,7 +151,7 @@ def _axis(kernels: Kernels, lanes: Lanes) -> Floats:
 
 
 def _rows(part: Part, kernels: Kernels, layout: Parallelism, lanes: Lanes, drafts: bool) -> Iterator[OperatorGrid]:
-    """Operators of tokens and of sequences, but for an exchange that is hidden."""
+    """Operators of tokens and of sequences, except a hidden exchange."""
     # Where all GPUs hold the same tokens, the engine's are the rank's.
     of_engine = "tokens" if layout.token_groups == 1 else "all tokens"
     ways = ("tokens", part.per_token), (of_engine, part.per_engine), ("sequences", part.per_sequence)
@@ -172,7 +178,7 @@ def _row_seconds(kernels: Kernels, operator: PerToken, lanes: Lanes, halved: int
 
 
 def _exchanged(exchanges: list[tuple[MoeAllToAll, int]], kernels: Kernels, lanes: Lanes) -> Floats:
-    """`TwoBatchOverlap.exchange` of exchanges, each so many times."""
+    """`TwoBatchOverlap.exchange` of exchanges, each with its count."""
     tokens = kernels.memoized(_axis, lanes)
     total, (rows, _) = np.zeros((4, len(tokens))), halves(tokens)
     for exchange, count in exchanges:
@@ -185,7 +191,7 @@ def _exchanged(exchanges: list[tuple[MoeAllToAll, int]], kernels: Kernels, lanes
 def _attention(
     part: Part, kernels: Kernels, layout: Parallelism, settings: EngineSettings, drafts: bool
 ) -> Iterator[OperatorGrid]:
-    """Operators of batch and length. A draft sees one query a sequence, as often as it proposes."""
+    """Operators of batch and length. A draft runs one query per sequence for every proposal."""
     prefix, queries, passes = ("draft ", 1, settings.draft_tokens) if drafts else ("", settings.queries, 1)
     for operator in part.attention:
         name = prefix + operator.name
@@ -198,7 +204,7 @@ def _attention(
 
 
 def _decode_seconds(kernels: Kernels, operator: SequenceOperator, queries: int, halved: bool) -> Floats:
-    """Of sequences that ask for so many tokens each: seconds and their measured part, shape (2, batches, contexts)."""
+    """Decode with `queries` tokens per sequence: seconds and their measured part, shape (2, batches, contexts)."""
     batches, contexts = np.meshgrid(BATCHES, CONTEXTS, indexing="ij", sparse=True)
     each_batch, times = halves(batches) if halved else (batches, np.ones(()))
     timed = operator.decode(kernels, each_batch, contexts, queries)
@@ -211,7 +217,7 @@ def _prefill_seconds(
 ) -> tuple[tuple[WorkKind, Floats], ...]:
     """Of prompts, by kind of work: seconds and their measured part, shape (2, batches, prompts).
 
-    Prompts are halved without loss: their attention reads few weights beside its work.
+    Prompts are halved without loss: their attention reads few weights for its work.
     """
     prompts, lengths = np.meshgrid(BATCHES, PROMPTS, indexing="ij", sparse=True)
     whole = operator.prefill(kernels, prompts, lengths).cut(cp)
@@ -219,6 +225,6 @@ def _prefill_seconds(
     both = np.stack([seconds, seconds * whole.timed.measured])
     fixed = fixed_share(seconds, whole.keys, whole.tokens) if whole.latency else 0.0
     keys, tokens, pairs = ((1 - fixed) * share for share in (whole.keys, whole.tokens, 1.0 - whole.keys - whole.tokens))
-    anew, kept = (fixed, keys) if kept_keys else (fixed + keys, 0.0)
-    parts = zip(PREFILL, (anew, tokens, pairs, kept), strict=True)
+    repeated, kept = (fixed, keys) if kept_keys else (fixed + keys, 0.0)
+    parts = zip(PREFILL, (repeated, tokens, pairs, kept), strict=True)
     return tuple((scales_with, both * part) for scales_with, part in parts if np.any(part))

@@ -1,4 +1,4 @@
-"""Read compiled grids at many points: find the cell of each point once, then take from as many grids as need it.
+"""Read compiled grids at many points: find the cell of each point once, then reuse it for every grid.
 
 Grids are small and stay in cache, so that time goes into finding cells and moving points: powers of two are found by
 their exponent, and ``take`` with clipping skips the checks of plain indexing. One point at a time is read from plain
@@ -31,9 +31,9 @@ class Cell(NamedTuple):
     weight: Floats
     size: int
 
-    def of(self, place: Any) -> Cell:
-        """In the grid at that place of several that lie one after the other."""
-        return self if isinstance(place, int) and not place else self._replace(left=self.left + place * self.size)
+    def of(self, index: Any) -> Cell:
+        """The same cell in the grid at that index of several concatenated ones."""
+        return self if isinstance(index, int) and not index else self._replace(left=self.left + index * self.size)
 
 
 def cell(axis: Floats, query: Floats) -> Cell:
@@ -85,7 +85,7 @@ def linear_at(values: list[float], axis: list[float], at: float) -> float:
 
 
 def bilinear_at(grid: list[list[float]], row: tuple[int, float], column: tuple[int, float]) -> float:
-    """``grid`` (r, c) at one point, whose places on both axes are known."""
+    """``grid`` (r, c) at one point, given its cell on both axes."""
     (i, u), (j, v) = row, column
     low, high = grid[i], grid[i + 1]
     return (low[j] * (1 - v) + low[j + 1] * v) * (1 - u) + (high[j] * (1 - v) + high[j + 1] * v) * u

@@ -1,4 +1,4 @@
-"""How fast can a decode step be at most? Its weights and its cache are read once, at the memory's datasheet bandwidth.
+"""Lower bound of a decode step: its weights and its cache are read once, at the memory's datasheet bandwidth.
 
 Kernels are timed one by one, and some of them find their operands in a cache that a step's other layers flush; tables
 of a kind may also be wrong. No step as a whole beats the memory that it must read. Left out, so that the floor holds
@@ -40,7 +40,14 @@ class MemoryFloor:
 
     @classmethod
     def of(cls, model: ModelSpec, precision: Precision, gpu: GpuSpec, layout: Parallelism | Layouts) -> MemoryFloor:
-        """Of a model on a GPU, for one layout or several."""
+        """Of a model on a GPU, for one layout or several.
+
+        Parameters
+        ----------
+        model, precision : what is served, and in which formats.
+        gpu : whose memory bandwidth counts.
+        layout : one, or several as a stack.
+        """
         weights = weight_bytes(model, precision, layout)
         read = weights["attention"] + weights["ffn"] + weights["head"]
         experts = precision.of_checkpoint(model.checkpoints).experts

@@ -1,4 +1,4 @@
-"""Which part of a prompt's attention does a cached prefix leave as it is?
+"""Which part of a prompt's attention time does a cached prefix not shorten?
 
 Kernels work better on long prompts. Were new tokens behind a prefix charged their share of the whole prompt's time,
 they would cost less than without the prefix: those of a linear layer, whose work the prefix does not touch, a tenth.
@@ -25,15 +25,15 @@ def fixed_share(seconds: Floats, keys: Floats | float, tokens: Floats | float) -
     """
     keys, tokens = (np.broadcast_to(share, seconds.shape) for share in (keys, tokens))
     fixed = np.zeros(seconds.shape)
-    least = seconds.copy()  # of as many new tokens as each prompt has, behind any prefix so far
-    for place in range(1, len(PROMPTS)):
-        new = PROMPTS[:place] / PROMPTS[place]
-        k, t, whole = (of[:, place, None] for of in (keys, tokens, seconds))
+    least = seconds.copy()  # of that many new tokens, behind any prefix so far
+    for index in range(1, len(PROMPTS)):
+        new = PROMPTS[:index] / PROMPTS[index]
+        k, t, whole = (of[:, index, None] for of in (keys, tokens, seconds))
         left = k + t * new + (1 - k - t) * (new * (2 - new))
-        short = least[:, :place] / whole - left
+        short = least[:, :index] / whole - left
         if (short > 0).any():
             held = np.max(short / np.maximum(1 - left, 1e-12), axis=1, keepdims=True).clip(0, 1)
-            fixed[:, place] = held[:, 0]
+            fixed[:, index] = held[:, 0]
             left = left + held * (1 - left)
-        np.maximum(least[:, :place], left * whole, out=least[:, :place])
+        np.maximum(least[:, :index], left * whole, out=least[:, :index])
     return fixed

@@ -1,4 +1,4 @@
-"""A compiled step for one question at a time: the same numbers as `StepCost`, without an array around each."""
+"""Price one step at a time: the same numbers as `StepCost`, without arrays."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ScalarStep:
     def prompts(self, chunks: Sequence[tuple[int, int]], ranks: int = 1) -> float:
         """Attention of the rank with the most, for chunks of prompts given as (tokens before, tokens new).
 
-        Chunks share kernels: they cost what as many equal ones with the same sum of squares would. Of keys whose
+        Chunks share kernels: they cost what equal chunks of the same number and sum of squares would. Of keys whose
         expansion is kept, a chunk expands its share of its prompt so far.
         """
         if len(chunks) == 1:

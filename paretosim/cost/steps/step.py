@@ -31,7 +31,7 @@ from .two_batch_overlap import TwoBatchOverlap
 
 @dataclass(frozen=True, slots=True)
 class StepParts:
-    """What a step of one layout is made of.
+    """Parts of a step of one layout.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class StepCost:
     ----------
     layout : widths of the engine; ``layout.pp`` stages take one such step each.
     tokens : axis of the per-token operators (and, for the head, of sequences).
-    grids : what all operators take, but for an exchange that `overlap` hides.
+    grids : seconds of all operators, except an exchange that `overlap` hides.
     parts : what `grids` are sums over; in a stack none.
     overlap : model of an exchange that runs while the other half of the batch computes; None without one.
     hiding_work : attention and the rest of the layers whose exchange is hidden, both halves; part of `grids`, too.
@@ -171,7 +171,13 @@ class StepCost:
         self, batch: ArrayLike, context: ArrayLike, prompts: ArrayLike, isl: ArrayLike, prefix: ArrayLike = 0,
         share: ArrayLike = 1,
     ) -> Timed:  # fmt: skip
-        """A step that carries both: `decode` and `prefill` with their tokens in one pass through the weights."""
+        """A step that carries both: `decode` and `prefill` with their tokens in one pass through the weights.
+
+        Parameters
+        ----------
+        batch, context : running sequences and their tokens, arrays.
+        prompts, isl, prefix, share : as in `prefill`.
+        """
         batch, context, prompts, isl, prefix, share = _aligned(batch, context, prompts, isl, prefix, share)
         tokens = prompts * (isl - prefix) * share
         rank, ranks = batch / self._ranks(batch), self._ranks(prompts)
@@ -191,6 +197,13 @@ class StepCost:
         """Seconds by operator of one decode step (`length` is the context) or prefill step (the prompt length).
 
         The sum over operators is what `decode` and `prefill` return.
+
+        Parameters
+        ----------
+        phase : ``decode`` or ``prefill``.
+        batch : sequences or prompts of the engine.
+        length : context or prompt length [token].
+        prefix : tokens of each prompt that are cached already.
         """
         tokens = batch if phase == "decode" else batch * (length - prefix)
         ranks = float(self._ranks(_floats(batch)))
@@ -282,8 +295,8 @@ class StepCost:
         """Attention of a rank's prompts; `share` and fewer prompts than one (a chunk) cost their part of a prompt.
 
         A prefix of ``p`` in ``s`` tokens leaves ``1 - p/s`` of the work on tokens and ``(s^2 - p^2)/s^2`` of the
-        causal pairs. Work on keys is done anew for all earlier ones in every chunk: with ``1/part`` chunks, ``(1 +
-        part)/2`` of the new ones on average beside the prefix (arXiv 2506.05508). Where it is kept, all keys are worked
+        causal pairs. Work on keys is repeated for all earlier ones in every chunk: with ``1/part`` chunks, ``(1 +
+        part)/2`` of the new ones on average, and the prefix (arXiv 2506.05508). Where it is kept, all keys are worked
         on once, those of a prefix too: what a prefix left in the cache are latents.
         """
         whole, part = np.maximum(prompts, 1.0), np.minimum(prompts, 1.0) * share
@@ -301,7 +314,7 @@ class StepCost:
 
 
 def _aligned(*values: ArrayLike) -> list[Floats]:
-    """Arrays with as many axes, not repeated along any: what does not vary along an axis is looked up once."""
+    """Arrays of equal rank, not broadcast: what does not vary along an axis is looked up once."""
     arrays = [_floats(value) for value in values]
     axes = max(array.ndim for array in arrays)
     return [array.reshape((1,) * (axes - array.ndim) + array.shape) for array in arrays]

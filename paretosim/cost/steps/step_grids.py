@@ -1,4 +1,4 @@
-"""The small grids that a compiled step is made of: axes, an operator's grid, sums over operators, layouts in a row."""
+"""Grids of a compiled step: their axes, one operator's grid, sums over operators, and stacks of layouts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class OperatorGrid:
     Attributes
     ----------
     name : what a person reads.
-    sees : which axes: ``tokens`` or ``sequences`` of a rank, ``all tokens`` of the engine (one axis), ``decode``
+    scales_with : which axes: ``tokens`` or ``sequences`` of a rank, ``all tokens`` of the engine (one axis), ``decode``
         (batch, context) or one of `PREFILL` (prompts, isl), which say how its seconds shrink with a cached prefix
         (`paretosim.cost.operators.attention_operators.Prefill`). Those of `DRAFT` are of one proposing pass.
     grid : seconds [s], and the part of them a measured grid answers for: shape (2, ...).
@@ -65,7 +65,7 @@ class PartGrids:
 
     @cached_property
     def sums(self) -> dict[WorkKind, Floats]:
-        """Of operators that see the same."""
+        """Sums over operators that scale with the same."""
         found: dict[WorkKind, Floats] = {}
         for operator in self.operators:
             total = found.get(operator.scales_with)
@@ -73,7 +73,7 @@ class PartGrids:
         return found
 
     def times(self, kind: WorkKind, count: int) -> Floats | None:
-        """A sum as often as a stage runs the part; None where nothing sees that."""
+        """A sum times the count of the part in a stage; None where no operator is of the kind."""
         if kind not in self.sums:
             return None
         if (kind, count) not in self._times:
@@ -82,7 +82,7 @@ class PartGrids:
 
     @cached_property
     def has_rows(self) -> bool:
-        """Whether some operator sees rows."""
+        """Whether some operator scales with rows."""
         return any(kind in self.sums for kind in ROWS)
 
     @cached_property
@@ -97,7 +97,7 @@ Parts: TypeAlias = tuple[tuple[PartGrids, int], ...]
 
 @dataclass(frozen=True)
 class Grids:
-    """Sums over the operators of a step that see the same, of one layout or of several that lie one after the other.
+    """Sums over the operators of a step that scale alike, of one layout or of several concatenated.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class Grids:
     prefill : one grid for each of `PREFILL`, shape (2, sums * `BATCHES`, `PROMPTS`), None where there is no such
         work.
     draft : one grid for each of `DRAFT`, as `token`.
-    row_place, length_place : where among the sums of rows, and of attention, those of each layout lie.
+    row_index, length_index : index of each layout among the sums of rows, and among those of attention.
     """
 
     token: Floats
@@ -123,12 +123,12 @@ class Grids:
 
     @classmethod
     def of(cls, parts: Parts, rows: int) -> Grids:
-        """Of one layout, whose grids of rows have so many."""
+        """Build from one layout; `rows` is the length of the axis of rows."""
         return cls._of([parts], [parts], rows)
 
     @classmethod
     def stacked(cls, each: Sequence[Parts], rows: int) -> Grids:
-        """Of several layouts; sums that some have in common are there once."""
+        """Build from several layouts, which share equal sums."""
         of_rows, row_index = _distinct([tuple(p for p in parts if p[0].has_rows) for parts in each])
         of_lengths, length_index = _distinct([tuple(p for p in parts if p[0].has_attention) for parts in each])
         return replace(cls._of(of_rows, of_lengths, rows), row_index=row_index, length_index=length_index)
@@ -161,17 +161,17 @@ class Grids:
 
 
 def _distinct(each: Sequence[Parts]) -> tuple[list[Parts], NDArray[np.intp]]:
-    """Those that differ, and which of them each is."""
+    """Distinct parts, and the index of each layout among them."""
     found: dict[Parts, int] = {}
-    places = [found.setdefault(parts, len(found)) for parts in each]
-    return list(found), np.array(places, np.intp)
+    indices = [found.setdefault(parts, len(found)) for parts in each]
+    return list(found), np.array(indices, np.intp)
 
 
 def _sums(each: Sequence[Parts], kinds: tuple[WorkKind, ...]) -> list[Floats | None]:
-    """Over what sees the same in the parts of some layouts, layouts in a row along the second axis.
+    """Sums by kind over the parts of some layouts, layouts concatenated along the second axis.
 
-    One entry a kind: zeros for layouts that lack it, None where all do. Layouts that begin with the same parts have the
-    sum of those in common.
+    One entry per kind: zeros for layouts that lack it, None where all do. Layouts that begin with the same parts share
+    the sum of those.
     """
     seen = {kind for part in {part for parts in each for part, _ in parts} for kind in part.sums}
     there = [kind for kind in kinds if kind in seen]
@@ -186,12 +186,12 @@ def _sums(each: Sequence[Parts], kinds: tuple[WorkKind, ...]) -> list[Floats | N
             ]
         return found
 
-    found = {kind: _in_a_row(grids) for kind, grids in zip(there, zip(*map(total, each), strict=True), strict=True)}
+    found = {kind: _concatenated(grids) for kind, grids in zip(there, zip(*map(total, each), strict=True), strict=True)}
     return [found.get(kind) for kind in kinds]
 
 
-def _in_a_row(grids: Sequence[Floats | None]) -> Floats | None:
-    """Grids along their second axis; zeros for what some lack, nothing where all do."""
+def _concatenated(grids: Sequence[Floats | None]) -> Floats | None:
+    """Grids concatenated along their second axis; zeros for missing ones, None where all are missing."""
     some = next((grid for grid in grids if grid is not None), None)
     if some is None or len(grids) == 1:
         return some

@@ -1,4 +1,4 @@
-"""What do the operators of a step see? The rows that go through the model, and the work that is left of prompts.
+"""How many rows go through the operators of a step, and how much work of a prompt is left behind a cached prefix?
 
 The law is written once: `step` reads it for arrays of steps, `scalar` for one step at a time.
 """
@@ -28,8 +28,14 @@ class RowTimes(Protocol):
 def row_time(times: RowTimes, passes: int, running: Running | None, new: Rows | None) -> Any:
     """Operators of rows in a step of running sequences, of new prompt tokens, or of both.
 
-    An engine that proposes in `passes` passes verifies every proposal of a running sequence beside its last token, and
-    the first pass fills the draft's cache for the prompts as well.
+    An engine that proposes in `passes` passes verifies all proposals of a sequence with its last token, and the
+    first pass also fills the draft's cache for the prompts.
+
+    Parameters
+    ----------
+    times : seconds of operators of rows.
+    passes : draft tokens per step; 0 without speculation.
+    running, new : rows of running sequences and of new prompts; None without any.
     """
     if running is None:
         assert new is not None
@@ -58,7 +64,7 @@ SUM_ORDER = (2, 1, 0, 3)
 def prompt_work(fresh: Any, pairs: Any, part: Any = 1.0, kept: Any = 1.0) -> Work:
     """Work of a step on prompts of which something is cached, as shares of a whole prompt's.
 
-    Work on tokens is on new ones, work on pairs on those that new tokens attend. Work on keys is done anew for all
+    Work on tokens is on new ones, work on pairs on those that new tokens attend. Work on keys is repeated for all
     earlier ones in every chunk: with ``1/part`` chunks, half of the new ones that other chunks hold are missing on
     average (`paretosim.cost.operators.attention_operators.Prefill`).
 

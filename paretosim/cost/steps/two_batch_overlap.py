@@ -1,11 +1,11 @@
-"""Two batches at once: what is left of an exchange of tokens that one half hides behind the other half's work.
+"""Two-batch overlap: the part of an expert exchange that one half of a batch does not hide behind the other's work.
 
 A step runs as two halves (SGLang, lmsys.org 2025-05, "two-batch overlap": 27 to 35 % more throughput; DeepSeek's
 profile-data shows both). Compute alternates: attention of one half, of the other, experts of one half, of the other.
-One half's dispatch runs beside the other's attention, the other's beside the first one's experts, and so do the
+One half's dispatch runs during the other's attention, the other's during the first one's experts, and so do the
 combines. With A, M, D, C the seconds of both halves' attention, experts, dispatch and combine, they take
 ``(max(A, D) + max(A, C) + max(M, D) + max(M, C)) / 2``. Normal kernels move tokens with some of the GPU's SMs, which
-the work beside them lacks: it takes ``max(A + s D, D)``.
+concurrent work lacks: it takes ``max(A + s D, D)``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TwoBatchOverlap:
     name : of the exchange.
     tokens : axis of `exchange` (n,).
     exchange : seconds of both halves' dispatch and combine, the measured part of their sum, and what SMs they take
-        from work beside them, shape (4, n).
+        from concurrent work, shape (4, n).
     """
 
     name: str
@@ -38,7 +38,7 @@ class TwoBatchOverlap:
     exchange: Floats
 
     def exposed(self, tokens: Floats, attention_s: Floats, ffn_s: Floats) -> Floats:
-        """What the exchange adds to a step of a rank's `tokens` with that work beside it: array (2, ...)."""
+        """Seconds that the exchange of a rank's `tokens` adds to a step with that concurrent work: array (2, ...)."""
         ways, share, taken = self._exchange(tokens)
         added = sum(
             (np.maximum(taken * way, way - work) / 2 for way in ways for work in (attention_s, ffn_s)),
@@ -47,7 +47,14 @@ class TwoBatchOverlap:
         return np.stack([added, added * share])
 
     def exposed_mean(self, tokens: Floats, at: Floats, attention_s: Floats, ffn_s: Floats) -> Floats:
-        """Mean of `exposed` over positions `at` (m,), works (m, ...) being linear in between: exact, array (2, ...)."""
+        """Mean of `exposed` over positions `at` (m,), works (m, ...) being linear in between: exact, array (2, ...).
+
+        Parameters
+        ----------
+        tokens : of a rank, array (...).
+        at : increasing positions, array (m,).
+        attention_s, ffn_s : work that hides the exchange, array (m, ...) [s].
+        """
         ways, share, taken = self._exchange(tokens)
         added = np.zeros(np.shape(tokens))
         for way in ways:

@@ -1,4 +1,4 @@
-"""Seconds and bytes of an image encoder: a step of its own, before the prompt's prefill.
+"""Seconds and bytes of an image encoder: a separate step before the prompt's prefill.
 
 Engines keep encoders in bf16 whatever the checkpoint's format, and cut them over a tensor-parallel group as they cut a
 language model. Images of one call have one size.
@@ -28,7 +28,16 @@ IMAGES: Floats = np.exp2(np.arange(0.0, 11.0))
 def encode(
     vision: VisionSpec, kernels: Kernels, images: ArrayLike, height_px: ArrayLike, width_px: ArrayLike, tp: int = 1
 ) -> Timed:
-    """Seconds of one encoder step for arrays of images and of their size [px]; never falls with more images."""
+    """Seconds of one encoder step for arrays of images and of their size [px]; never falls with more images.
+
+    Parameters
+    ----------
+    vision : the encoder.
+    kernels : of the GPU and engine that run it.
+    images : of one step, array.
+    height_px, width_px : size of an image, arrays.
+    tp : GPUs that share the encoder.
+    """
     parts = encode_breakdown(vision, kernels, images, height_px, width_px, tp).values()
     seconds = sum((p.seconds for p in parts), np.zeros(()))
     measured = sum((p.seconds * p.measured for p in parts), np.zeros(()))
@@ -38,7 +47,7 @@ def encode(
 def encode_breakdown(
     vision: VisionSpec, kernels: Kernels, images: ArrayLike, height_px: ArrayLike, width_px: ArrayLike, tp: int = 1
 ) -> dict[str, Timed]:
-    """Seconds of one encoder step by operator, arrays as in `encode`.
+    """Seconds of one encoder step by operator, arrays as in `encode`. See `encode`.
 
     Raises
     ------
@@ -74,7 +83,7 @@ def encode_breakdown(
 def encoder_bytes(
     vision: VisionSpec, images: ArrayLike, height_px: ArrayLike, width_px: ArrayLike, tp: int = 1
 ) -> dict[str, Floats]:
-    """Bytes on one GPU by part: ``weights``, and ``activations`` of the widest layer."""
+    """Bytes on one GPU by part: ``weights``, and ``activations`` of the widest layer. See `encode`."""
     patches = np.asarray(images) * vision.tiles(height_px, width_px) * vision.tokens(height_px, width_px)
     patches = patches * vision.merge**2
     wide = max(4 * vision.hidden, (3 if vision.gated else 2) * vision.inter) / tp
@@ -85,7 +94,14 @@ def encoder_bytes(
 
 
 def encode_flops(vision: VisionSpec, images: float, height_px: float, width_px: float) -> float:
-    """Operations of one step [flop]: two for each weight and row, and four for each attended pair and element."""
+    """Operations of one step [flop]: two for each weight and row, and four for each attended pair and element.
+
+    Parameters
+    ----------
+    vision : the encoder.
+    images : of one step.
+    height_px, width_px : size of an image.
+    """
     tiles, tokens = float(vision.tiles(height_px, width_px)), float(vision.tokens(height_px, width_px))
     patches = tokens * vision.merge**2
     rows = {True: images * tiles * patches, False: images * tiles * tokens}

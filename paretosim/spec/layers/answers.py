@@ -64,6 +64,10 @@ class AttentionKind(Protocol):
         """Whether GPUs can share a prompt's tokens: no state is passed from each token to the next."""
 
     @property
+    def needs_cache_kernel(self) -> bool:
+        """Whether a kernel of its own, timed for each cache format, attends over its cache: not a whole block."""
+
+    @property
     def expanded_elements(self) -> int:
         """Elements of keys and values that a prompt in prefill expands from the cache, per token, over all heads."""
 
@@ -119,6 +123,7 @@ class Recurrent(ABC):
     kv_elements_per_token: ClassVar[int] = 0
     expanded_elements: ClassVar[int] = 0
     cuts_prompts: ClassVar[bool] = False
+    needs_cache_kernel: ClassVar[bool] = False
 
     @abstractmethod
     def params(self, hidden: int) -> int:

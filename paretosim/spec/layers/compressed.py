@@ -39,6 +39,7 @@ class CompressedAttention:
     indexer: Indexer | None = None
     cache_heads: ClassVar[int] = 1
     cuts_prompts: ClassVar[bool] = True
+    needs_cache_kernel: ClassVar[bool] = False
     expands_prompts: ClassVar[bool] = False
     expansion_params: ClassVar[int] = 0
     expanded_elements: ClassVar[int] = 0

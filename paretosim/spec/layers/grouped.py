@@ -38,6 +38,7 @@ class GqaAttention:
     state_elements: ClassVar[int] = 0
     expanded_elements: ClassVar[int] = 0
     cuts_prompts: ClassVar[bool] = True
+    needs_cache_kernel: ClassVar[bool] = True
     layer_types: ClassVar[tuple[str, ...]] = ("full_attention", "attention", "sliding_attention", "chunked_attention")
 
     def params(self, hidden: int) -> int:

@@ -38,6 +38,7 @@ class MlaAttention:
     state_elements: ClassVar[int] = 0
     cache_heads: ClassVar[int] = 1
     cuts_prompts: ClassVar[bool] = True
+    needs_cache_kernel: ClassVar[bool] = False
     tabled: ClassVar[bool] = True
     layer_types: ClassVar[tuple[str, ...]] = ("full_attention", "deepseek_sparse_attention")
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from paretosim.cost.kernels.kernels import Kernels
-from paretosim.cost.kernels.moe_alltoall_law import COMBINE_BYTES, low_latency_s
+from paretosim.cost.kernels.moe_alltoall_law import low_latency_s
 from paretosim.cost.kernels.moe_alltoall_times import MoeAllToAllShape, MoeAllToAllTimes
 from paretosim.profiles.store import Store
+from paretosim.spec.precision import ACTIVATION_BYTES
 from paretosim.units import US
 
 TOKENS = np.array([4.0, 16, 64, 128])
@@ -50,7 +51,7 @@ def test_between_measured_widths_time_lies_between_theirs(store: Store) -> None:
 def test_a_width_beyond_the_tables_is_the_law_and_not_called_measured(store: Store, gpu: str, ep: int) -> None:
     times, kernels = exchange(store, gpu, "sglang")
     found = times(shape(ep), TOKENS)
-    law = sum(low_latency_s(kernels.gpu, ep, TOKENS, 8, 7168, size) for size in (1.0, COMBINE_BYTES))
+    law = sum(low_latency_s(kernels.gpu, ep, TOKENS, 8, 7168, size) for size in (1.0, ACTIVATION_BYTES))
     assert (found.seconds <= law * (1 + 1e-12)).all()
     assert found.seconds[:2] == pytest.approx(law[:2])
     assert not found.measured.any()

@@ -46,15 +46,17 @@ def test_two_streams_take_no_less_than_the_work_of_both_on_one_gpu(store: Store)
     kernels = Kernels.of(store, "h200_sxm", "sglang")
     (shared,) = streams(kernels, Parallelism(8))
     # As if the routed experts were nearly nothing: then what is shared cannot hide.
-    lone = replace(shared, beside=shared.beside[:1], beside_all=())
-    router = shared.beside[0].seconds(kernels, ROWS).seconds
+    lone = replace(shared, overlaps_with=shared.overlaps_with[:1], overlaps_with_engine=())
+    router = shared.overlaps_with[0].seconds(kernels, ROWS).seconds
     alone = sum(operator.seconds(kernels, ROWS).seconds for operator in shared.work)
     few = kernels.engine.second_stream_tokens >= ROWS
     assert (lone.seconds(kernels, ROWS).seconds >= alone - router)[few].all()
     # As if the shared expert filled the GPU: then one follows the other, but for what both wait.
     (gemm, *_), large = shared.work, np.array([1024.0])
     filled = replace(shared, work=(replace(gemm, n=64 * gemm.n),))
-    first = sum(operator.seconds(kernels, large).seconds for operator in (*shared.beside, *shared.beside_all))
+    first = sum(
+        operator.seconds(kernels, large).seconds for operator in (*shared.overlaps_with, *shared.overlaps_with_engine)
+    )
     busy = kernels.gemm(gemm.lane).roofline_s(kernels.gpu, large, 64 * gemm.n, gemm.k)
     assert filled.seconds(kernels, large).seconds + first > busy
 

@@ -14,7 +14,7 @@ import pytest
 
 from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.memory.kv_fanout import KvTransferCost
-from paretosim.cost.memory.memory import STATE_BYTES, MemoryModel
+from paretosim.cost.memory.memory import MemoryModel
 from paretosim.cost.memory.weights import weight_bytes
 from paretosim.cost.operators.layer import LayerContext, add_attention
 from paretosim.cost.steps.compiler import compile_step
@@ -22,7 +22,7 @@ from paretosim.profiles.store import Store
 from paretosim.spec.layers import ATTENTION_KINDS, Attention, LightningAttention, Mamba2
 from paretosim.spec.model import ModelSpec, load_model
 from paretosim.spec.parallelism import Parallelism, illegal
-from paretosim.spec.precision import Precision
+from paretosim.spec.precision import STATE_BYTES, Precision
 from paretosim.spec.settings import DEFAULT
 
 ROOT = Path(__file__).parents[3]
