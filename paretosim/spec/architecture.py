@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .layers import DenseFfn, LayerGroup, MoeFfn, Tokens
+from ..arrays import ScalarOrArray
+from .layers import DenseFfn, LayerGroup, MoeFfn
 from .precision import CacheFormat, Format
 
 MOST_TILES = 16
@@ -53,7 +54,7 @@ class VisionSpec:
         chain = sum(a * b for a, b in zip(self.projector, self.projector[1:], strict=False))
         return embed + self.layers * layer + self.projectors * chain
 
-    def tokens(self, height_px: Tokens, width_px: Tokens) -> Tokens:
+    def tokens(self, height_px: ScalarOrArray, width_px: ScalarOrArray) -> ScalarOrArray:
         """Language-model tokens of one image (of one tile, where the encoder has a tile size); numbers or arrays."""
         side = self.patch_px * self.merge
         if self.tile_px:
@@ -61,7 +62,7 @@ class VisionSpec:
         high, wide = (np.maximum(1, np.rint(np.asarray(px) / side)).astype(np.int64) for px in (height_px, width_px))
         return high * wide
 
-    def tiles(self, height_px: Tokens, width_px: Tokens) -> Tokens:
+    def tiles(self, height_px: ScalarOrArray, width_px: ScalarOrArray) -> ScalarOrArray:
         """Tiles of one image: those that cover it, and a thumbnail of the whole beside more than one.
 
         At most `MOST_TILES` cover an image; larger ones are scaled down to as many.
@@ -152,7 +153,7 @@ class ModelSpec:
         """Cache elements per token over all layers: windows not yet full, compressed layers by their entries."""
         return sum(g.count * g.attention.kv_elements_per_token for g in self.layers)
 
-    def kv_elements(self, context: Tokens) -> Tokens:
+    def kv_elements(self, context: ScalarOrArray) -> ScalarOrArray:
         """Cache elements that one sequence of `context` tokens holds, windows and compression applied."""
         return sum(g.count * g.attention.kv_elements(context) for g in self.layers)
 

@@ -89,7 +89,13 @@ class Precision:
         projections: Format | None = None,
         experts: Format | None = None,
     ) -> Precision:
-        """Formats from the weights' alone: quantised floats cache in fp8, weight-only integers in bf16."""
+        """Formats that follow from that of the weights: quantised floats cache in fp8, weight-only integers in bf16.
+
+        Parameters
+        ----------
+        weights : format of the linear layers' weights.
+        kv_cache, attention, projections, experts : see `Precision`; a `kv_cache` given here replaces the default.
+        """
         return cls(weights, kv_cache or _KV_CACHE_OF_WEIGHTS[weights], attention, projections, experts)
 
     def of_checkpoint(self, checkpoints: Mapping[str, Mapping[str, Format]]) -> StoredFormats:

@@ -14,7 +14,7 @@ from .lengths import LONGEST, Fixed, Histogram, Lengths, Lognormal, Normal, Unif
 from .schema_messages import shown
 from .schema_values import ABSENT, LARGEST, Keys, Positive, Text, Whole, once, problem, problems_at
 
-_LEAST_KEPT = 1e-6
+_LEAST_MASS = 1e-6
 _WHOLES = TypeAdapter(Annotated[list[Whole], Field(strict=True)])
 
 
@@ -40,7 +40,7 @@ class _Cut(Keys):
         if self.high < self.low:
             problems_at([(("max",), f"must be at least 'min', which is {self.low}, not {self.high}")])
         lengths = of(centre, width, self.low, self.high)
-        if not lengths.kept >= _LEAST_KEPT:
+        if not lengths.mass >= _LEAST_MASS:
             raise problem("less than a millionth of it is from 'min' (1 unless given) to 'max': move one of them")
         return lengths
 

@@ -51,7 +51,13 @@ class TransferSpec:
 
 
 def nic_of(name: str, bytes_per_s: float | None, latency_s: float | None, ops_per_s: float | None) -> NicSpec | None:
-    """The card named `name` ("" for none) with what was given in place of its figures; None if nothing was given."""
+    """A network card by name or by its figures; None where neither is given.
+
+    Parameters
+    ----------
+    name : one of `NICS`; empty for a card that is described by its figures alone.
+    bytes_per_s, latency_s, ops_per_s : figures that replace those of the named card [byte/s, s, 1/s]; None keeps them.
+    """
     if not name and bytes_per_s is None:
         return None
     base = NICS[name] if name else NicSpec(bytes_per_s or inf)

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...arrays import ScalarOrArray
 from ..hf_keys import Keys
-from .answers import Number, PromptPairs, Tokens, attended_pairs, not_divided
+from .answers import PromptPairs, attended_pairs, not_divided
 from .indexer import Indexer
 
 
@@ -72,15 +73,15 @@ class CompressedAttention:
         """Cache elements one token adds beyond the window: its share of a compressed entry."""
         return self.entry_elements / self.ratio if self.ratio else 0
 
-    def entries(self, context: Tokens) -> Tokens:
+    def entries(self, context: ScalarOrArray) -> ScalarOrArray:
         """Compressed entries of a sequence of `context` tokens; an incomplete group has none yet."""
         return context // self.ratio if self.ratio else context * 0
 
-    def kv_elements(self, context: Tokens) -> Tokens:
+    def kv_elements(self, context: ScalarOrArray) -> ScalarOrArray:
         """Cache elements that a sequence of `context` tokens holds."""
         return self.entries(context) * self.entry_elements + np.minimum(context, self.window) * self.head_dim
 
-    def attended_tokens(self, context: Tokens) -> Tokens:
+    def attended_tokens(self, context: ScalarOrArray) -> ScalarOrArray:
         """Window tokens and compressed entries that the last token reads."""
         entries = self.entries(context)
         if self.indexer:
@@ -92,7 +93,7 @@ class CompressedAttention:
         by_head = self.heads * self.head_dim * (self.q_lora + self.o_lora)
         return self.params(hidden) - by_head - self.o_groups * self.o_lora * hidden
 
-    def params_per_gpu(self, hidden: int, tp: Number) -> Number:
+    def params_per_gpu(self, hidden: int, tp: ScalarOrArray) -> ScalarOrArray:
         """Heads are cut; what all of them read is copied."""
         shared = self.shared_params(hidden)
         return shared + (self.params(hidden) - shared) / tp
@@ -101,7 +102,7 @@ class CompressedAttention:
         """Heads are cut evenly."""
         return not_divided(tp, f"{self.heads} heads", self.heads)
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Query and output."""
         return 2 * self.heads * self.head_dim / tp
 
@@ -128,11 +129,11 @@ class CompressedAttention:
         """Elements of a token in and out of the kernel, per head: query and output."""
         return 2 * self.head_dim
 
-    def scored_keys(self, context: Tokens) -> Tokens:
+    def scored_keys(self, context: ScalarOrArray) -> ScalarOrArray:
         """Keys that the indexer scores for the last token: those of complete entries."""
         return context // self.ratio
 
-    def prompt_pairs(self, isl: Tokens) -> PromptPairs:
+    def prompt_pairs(self, isl: ScalarOrArray) -> PromptPairs:
         """Pairs within the window and with entries, all or those selected."""
         every, near = attended_pairs(isl, 0), attended_pairs(np.minimum(isl, self.window), 0)
         far = attended_pairs(isl, self.window) - near

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ...arrays import ScalarOrArray
 from ..hf_families import gated_ffn
 from ..hf_keys import Keys
 from ..widths import Widths
-from .answers import GpuWeights, Number, not_divided
+from .answers import GpuWeights, not_divided
 from .dense import DenseFfn
 
 
@@ -58,7 +59,7 @@ class MoeFfn:
         """Shared experts are cut evenly."""
         return not_divided(tp, f"width {self.shared_inter} of the shared experts", self.shared_inter)
 
-    def width_in_flight(self, hidden: int, layout: Widths) -> Number:
+    def width_in_flight(self, hidden: int, layout: Widths) -> ScalarOrArray:
         """A routed token exists once for each expert it visits, spread over the GPUs."""
         visits = self.top_k * layout.token_groups / layout.moe_ep
         routed = visits * (3 * self.inter / layout.moe_tp + 2 * (self.latent or hidden))

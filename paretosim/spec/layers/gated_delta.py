@@ -6,8 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...arrays import ScalarOrArray
 from ..hf_keys import Keys
-from .answers import Number, Recurrent
+from .answers import Recurrent
 from .named import layer_types
 
 
@@ -48,7 +49,7 @@ class GatedDeltaNet(Recurrent):
         """Value heads."""
         return self.value_heads
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Key, query, value and output."""
         return 2 * (self.key_heads * self.key_dim + self.value_heads * self.value_dim) / tp
 

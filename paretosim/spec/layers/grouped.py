@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...arrays import ScalarOrArray
 from ..hf_families import OUTPUT_GATE, family
 from ..hf_keys import Keys
-from .answers import Number, Tokens, heads_per_gpu, not_divided
+from .answers import heads_per_gpu, not_divided
 from .named import layer_types
 
 
@@ -51,19 +52,19 @@ class GqaAttention:
         """Cache elements one token writes: a key and a value of every kv head."""
         return 2 * self.kv_heads * self.head_dim
 
-    def kv_tokens(self, context: Tokens) -> Tokens:
+    def kv_tokens(self, context: ScalarOrArray) -> ScalarOrArray:
         """Tokens whose keys and values a sequence of `context` tokens must hold (at most, if chunked)."""
         return np.minimum(context, self.window) if self.window else context
 
-    def kv_elements(self, context: Tokens) -> Tokens:
+    def kv_elements(self, context: ScalarOrArray) -> ScalarOrArray:
         """Cache elements that a sequence of `context` tokens holds."""
         return self.kv_tokens(context) * self.kv_elements_per_token
 
-    def attended_tokens(self, context: Tokens) -> Tokens:
+    def attended_tokens(self, context: ScalarOrArray) -> ScalarOrArray:
         """Keys that the last token of a sequence of `context` (>= 1) tokens reads, itself included."""
         return (context - 1) % self.window + 1 if self.chunked else self.kv_tokens(context)
 
-    def params_per_gpu(self, hidden: int, tp: Number) -> Number:
+    def params_per_gpu(self, hidden: int, tp: ScalarOrArray) -> ScalarOrArray:
         """A share of all, and of each key and value head a copy where there are fewer of them than GPUs."""
         copies = tp // self.kv_heads
         copies = copies + (copies == 0)
@@ -83,7 +84,7 @@ class GqaAttention:
             return f"{tp} neither divides nor is a multiple of the {self.kv_heads} KV heads"
         return None
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Query, output, key and value."""
         return 2 * self.heads // tp * self.head_dim + 2 * heads_per_gpu(self.kv_heads, tp) * self.head_dim
 

@@ -7,8 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...arrays import ScalarOrArray
 from ..hf_keys import Keys
-from .answers import Number, Recurrent
+from .answers import Recurrent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class KimiDeltaAttention(Recurrent):
         """All heads."""
         return self.heads
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Query, key, value and output."""
         return 4 * self.heads * self.head_dim / tp
 

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...arrays import ScalarOrArray
 from ..hf_keys import Keys
-from .answers import Number, PromptPairs, Tokens, attended_pairs, not_divided
+from .answers import PromptPairs, attended_pairs, not_divided
 from .indexer import Indexer
 from .named import layer_types
 
@@ -59,11 +60,11 @@ class MlaAttention:
         """Cache elements one token writes: the latent, the RoPE key and the indexer's key."""
         return self.kv_lora + self.rope_dim + (self.indexer.head_dim if self.indexer else 0)
 
-    def kv_elements(self, context: Tokens) -> Tokens:
+    def kv_elements(self, context: ScalarOrArray) -> ScalarOrArray:
         """Cache elements that a sequence of `context` tokens holds."""
         return context * self.kv_elements_per_token
 
-    def attended_tokens(self, context: Tokens) -> Tokens:
+    def attended_tokens(self, context: ScalarOrArray) -> ScalarOrArray:
         """Latents that the last token reads (the indexer itself scores all `context` keys)."""
         return np.minimum(context, self.indexer.topk) if self.indexer else context
 
@@ -71,7 +72,7 @@ class MlaAttention:
         """Projections to the latents, and the indexer: every rank scores all keys with all of its heads."""
         return hidden * (self.q_lora + self.kv_lora + self.rope_dim) + self._indexer_params(hidden)
 
-    def params_per_gpu(self, hidden: int, tp: Number) -> Number:
+    def params_per_gpu(self, hidden: int, tp: ScalarOrArray) -> ScalarOrArray:
         """Heads are cut; what all of them read is copied."""
         shared = self.shared_params(hidden)
         return shared + (self.params(hidden) - shared) / tp
@@ -80,7 +81,7 @@ class MlaAttention:
         """Heads are cut evenly."""
         return not_divided(tp, f"{self.heads} heads", self.heads)
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Query and its latent form, expanded key and output."""
         query = self.heads // tp * (self.nope_dim + self.rope_dim)
         return 2 * query + self.heads // tp * (self.nope_dim + self.v_dim)
@@ -118,11 +119,11 @@ class MlaAttention:
         """Elements of a token in and out of the kernel, per head: latent or expanded."""
         return 2 * self.kv_lora + self.rope_dim if absorbed else 2 * (self.nope_dim + self.rope_dim + self.v_dim)
 
-    def scored_keys(self, context: Tokens) -> Tokens:
+    def scored_keys(self, context: ScalarOrArray) -> ScalarOrArray:
         """Keys that the indexer scores for the last token: all of them."""
         return context
 
-    def prompt_pairs(self, isl: Tokens) -> PromptPairs:
+    def prompt_pairs(self, isl: ScalarOrArray) -> PromptPairs:
         """All pairs; with an indexer those of selected tokens."""
         every = attended_pairs(isl, 0)
         if not self.indexer:

@@ -6,9 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...arrays import ScalarOrArray
 from ..hf_families import family
 from ..hf_keys import Keys
-from .answers import Number, Recurrent
+from .answers import Recurrent
 from .named import layer_types
 
 
@@ -37,7 +38,7 @@ class LightningAttention(Recurrent):
         """All heads."""
         return self.heads
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Query, key, value, gate and output."""
         return 5 * self.heads * self.head_dim / tp
 

@@ -6,8 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...arrays import ScalarOrArray
 from ..hf_keys import Keys
-from .answers import Number, Recurrent, heads_per_gpu
+from .answers import Recurrent, heads_per_gpu
 from .named import layer_types
 
 
@@ -47,7 +48,7 @@ class Mamba2(Recurrent):
         rows = 2 * self.inner + self.shared + self.heads
         return hidden * (rows + self.inner) + (self.inner + self.shared) * self.conv
 
-    def params_per_gpu(self, hidden: int, tp: Number) -> Number:
+    def params_per_gpu(self, hidden: int, tp: ScalarOrArray) -> ScalarOrArray:
         """Heads are cut; B and C of a group are copied to all GPUs that have heads of it."""
         shared = (hidden + self.conv) * self.shared
         copied = heads_per_gpu(self.groups, tp) / self.groups
@@ -69,7 +70,7 @@ class Mamba2(Recurrent):
             return f"{tp} does not divide the {self.groups} Mamba groups"
         return Recurrent.illegal_tp(self, tp)
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Gate, input, output, B and C."""
         return (3 * self.inner + self.shared) / tp
 
