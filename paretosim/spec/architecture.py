@@ -63,9 +63,9 @@ class VisionSpec:
         return high * wide
 
     def tiles(self, height_px: ScalarOrArray, width_px: ScalarOrArray) -> ScalarOrArray:
-        """Tiles of one image: those that cover it, and a thumbnail of the whole beside more than one.
+        """Tiles of one image: the tiles that cover it, plus a thumbnail of the whole image where there are several.
 
-        At most `MOST_TILES` cover an image; larger ones are scaled down to as many.
+        At most `MOST_TILES` cover an image; larger images are scaled down to fit them.
         """
         if not self.tile_px:
             return np.ones(np.broadcast(height_px, width_px).shape, np.int64)
@@ -85,7 +85,7 @@ class ModelSpec:
     tied_embeddings : input and output embedding are one matrix.
     max_context : longest context the model declares [token].
     layers : the layer kinds with their counts.
-    mtp_layers : multi-token-prediction layers shipped beside the model; counted nowhere else.
+    mtp_layers : multi-token-prediction layers shipped with the model; no other field counts them.
     mtp : kind of such a layer, None where there is none.
     vision : the image encoder, if any.
     checkpoints : what a published checkpoint is stored in, by the precision it is called: formats of ``weights`` and,
@@ -120,8 +120,8 @@ class ModelSpec:
     def layers_of_stage(self, stages: int) -> tuple[int, ...]:
         """Layers of each group on the fullest of `stages` pipeline stages: ``ceil(layers / stages)`` in all.
 
-        They are shared as in the whole model, the largest remainders rounded up: three dense layers of 61 do not make
-        each of 32 stages hold a dense one beside its two others.
+        Groups keep their shares of the whole model, and the largest remainders are rounded up: three dense layers of 61
+        do not give each of 32 stages a dense layer on top of two others.
         """
         total, held = self.layer_count, -(-self.layer_count // stages)
         whole = [group.count * held // total for group in self.layers]

@@ -52,7 +52,7 @@ VISION_INERT = re.compile(
 """Keys of an image encoder that change neither its weights nor its number of tokens."""
 
 
-class Keys:
+class ConfigKeys:
     """One object of a config.json, nested or not: checks values as they are read and collects problems.
 
     A value that is wrong is replaced by one that lets reading go on; the caller raises all problems at the end.
@@ -134,14 +134,14 @@ class Keys:
             return [default] * layers
         return items[:layers]
 
-    def child(self, key: str) -> Keys:
+    def child(self, key: str) -> ConfigKeys:
         """The nested object under `key`."""
         self.read.add(key)
         value = self.raw.get(key)
         if not isinstance(value, Mapping):
             self.problem(key, "must be an object")
             value = {}
-        return Keys(value, f"{self.prefix}{key}.", self.file, self.problems)
+        return ConfigKeys(value, f"{self.prefix}{key}.", self.file, self.problems)
 
     def refuse_unread(self, inert: re.Pattern[str]) -> None:
         """Report every key with a value that was neither read nor is `inert`; more than `FEW` of them in one line."""

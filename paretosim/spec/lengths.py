@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import erfc, exp, floor, log, pi, sqrt
 from typing import Literal, assert_never
 
-LONGEST = 2**31 - 1  # token counts live in 32-bit columns
+from ..arrays import LARGEST_COUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Normal:
     mu: float
     sigma: float
     low: int = 1
-    high: float = LONGEST
+    high: float = LARGEST_COUNT
     kind: Literal["normal"] = field(default="normal", init=False)
 
     @property
@@ -89,7 +89,7 @@ class Lognormal:
     median: float
     sigma: float
     low: int = 1
-    high: float = LONGEST
+    high: float = LARGEST_COUNT
     kind: Literal["lognormal"] = field(default="lognormal", init=False)
 
     @property

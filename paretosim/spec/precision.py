@@ -1,4 +1,4 @@
-"""In which number format is each part of the model stored, and attention computed?"""
+"""Which number format is each part of the model stored in, and attention computed in?"""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SYNONYMS: dict[str, Format] = {"nvfp4": "fp4", "awq": "int4", "gptq": "int4", "w
 
 
 def format_word(word: str) -> str:
-    """The name of a format as this package writes it; a word that is none stays as it is."""
+    """The package's name of a format; a word that names none is returned unchanged."""
     return SYNONYMS.get(word.lower(), word.lower() if word.lower() in FORMATS else word)
 
 

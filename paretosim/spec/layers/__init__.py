@@ -1,4 +1,4 @@
-"""Which kinds of layers are there? One file a kind; each answers for itself what `answers` asks."""
+"""Which kinds of layers are there? Each kind has a file and answers the questions of `answers`."""
 
 from __future__ import annotations
 

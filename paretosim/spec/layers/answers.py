@@ -1,4 +1,4 @@
-"""What must every kind of layer be able to answer?
+"""Which questions must every kind of layer answer?
 
 A kind is a small frozen class. Counts are of weights and cache elements, never bytes: the precision is the engine's
 choice, not the model's. Norm and bias vectors (under 0.1 % of any model here) are not counted. What a kind *runs* is
@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from ...arrays import ScalarOrArray
-from ..hf_keys import Keys
+from ..hf_keys import ConfigKeys
 from ..widths import Widths
 
 
@@ -25,7 +25,7 @@ class AttentionKind(Protocol):
     """What ``layer_types`` of a configuration calls such layers."""
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> Mapping[int, AttentionKind]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> Mapping[int, AttentionKind]:
         """Those of the `left` of `count` layers that a configuration says are of this kind, by index."""
 
     def params(self, hidden: int) -> int:
@@ -79,7 +79,7 @@ class FeedForwardKind(Protocol):
     """What a feed-forward block is."""
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> Mapping[int, FeedForwardKind]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> Mapping[int, FeedForwardKind]:
         """Those of the `left` of `count` layers that a configuration says are of this kind, by index."""
 
     def params(self, hidden: int) -> int:

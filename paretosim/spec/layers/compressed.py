@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...arrays import ScalarOrArray
-from ..hf_keys import Keys
+from ..hf_keys import ConfigKeys
 from .answers import PromptPairs, attended_pairs, not_divided
 from .indexer import Indexer
 
@@ -148,7 +148,7 @@ class CompressedAttention:
         return PromptPairs(near + chosen, far + beyond, entries)
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, CompressedAttention]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, CompressedAttention]:
         """Layers by their ratio; ratios of multi-token-prediction layers may follow."""
         if not keys.has("compress_ratios"):
             return {}
@@ -159,7 +159,7 @@ class CompressedAttention:
         return {i: replace(kind if ratios[i] == 4 else plain, ratio=ratios[i]) for i in left}
 
     @classmethod
-    def _of_keys(cls, keys: Keys) -> CompressedAttention:
+    def _of_keys(cls, keys: ConfigKeys) -> CompressedAttention:
         if keys.number("num_key_value_heads") != 1:
             keys.problem("num_key_value_heads", "must be 1: compressed attention has one key/value head")
         keys.read.add("qk_rope_head_dim")  # a part of head_dim

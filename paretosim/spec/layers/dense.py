@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...arrays import ScalarOrArray
 from ..hf_families import gated_ffn
-from ..hf_keys import Keys
+from ..hf_keys import ConfigKeys
 from ..widths import Widths
 from .answers import GpuWeights, not_divided
 
@@ -40,7 +40,7 @@ class DenseFfn:
         return 3 * self.inter // layout.tp
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, DenseFfn]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, DenseFfn]:
         """All that are no mixtures of experts."""
         gated = gated_ffn(keys)
         if not left:

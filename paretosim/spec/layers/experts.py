@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...arrays import ScalarOrArray
 from ..hf_families import gated_ffn
-from ..hf_keys import Keys
+from ..hf_keys import ConfigKeys
 from ..widths import Widths
 from .answers import GpuWeights, not_divided
 from .dense import DenseFfn
@@ -66,10 +66,10 @@ class MoeFfn:
         return 3 * self.shared_inter / layout.tp + routed
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, MoeFfn]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, MoeFfn]:
         """Layers that every rule of the file lets have experts."""
-        mine = _sparse_layers(keys, count)
-        if not mine:
+        indices = _sparse_layers(keys, count)
+        if not indices:
             return {}
         inter = keys.number("moe_intermediate_size", "intermediate_size")
         shared = inter * keys.number("num_shared_experts", "n_shared_experts", default=0)
@@ -83,10 +83,10 @@ class MoeFfn:
             gated=gated_ffn(keys),
             latent=keys.number("routed_expert_hidden_size", default=0),
         )
-        return dict.fromkeys(mine, kind)
+        return dict.fromkeys(indices, kind)
 
 
-def _sparse_layers(keys: Keys, count: int) -> list[int]:
+def _sparse_layers(keys: ConfigKeys, count: int) -> list[int]:
     """Which layers are mixtures of experts; all the rules that a file states must agree on one."""
     if not any([keys.has("n_routed_experts"), keys.has("num_experts"), keys.has("num_local_experts")]):
         return []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...arrays import ScalarOrArray
-from ..hf_keys import Keys
+from ..hf_keys import ConfigKeys
 from .answers import Recurrent
 from .named import layer_types
 
@@ -54,11 +54,11 @@ class GatedDeltaNet(Recurrent):
         return 2 * (self.key_heads * self.key_dim + self.value_heads * self.value_dim) / tp
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, GatedDeltaNet]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, GatedDeltaNet]:
         """Layers called linear, where the file has no other linear kind."""
         types = layer_types(keys, count)
-        mine = [i for i in left if types is not None and types[i] in cls.layer_types]
-        if not mine:
+        indices = [i for i in left if types is not None and types[i] in cls.layer_types]
+        if not indices:
             return {}
         kind = cls(
             key_heads=keys.number("linear_num_key_heads"),
@@ -67,4 +67,4 @@ class GatedDeltaNet(Recurrent):
             value_dim=keys.number("linear_value_head_dim"),
             conv=keys.number("linear_conv_kernel_dim"),
         )
-        return dict.fromkeys(mine, kind)
+        return dict.fromkeys(indices, kind)

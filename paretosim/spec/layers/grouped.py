@@ -10,7 +10,7 @@ import numpy as np
 
 from ...arrays import ScalarOrArray
 from ..hf_families import OUTPUT_GATE, family
-from ..hf_keys import Keys
+from ..hf_keys import ConfigKeys
 from .answers import heads_per_gpu, not_divided
 from .named import layer_types
 
@@ -89,7 +89,7 @@ class GqaAttention:
         return 2 * self.heads // tp * self.head_dim + 2 * heads_per_gpu(self.kv_heads, tp) * self.head_dim
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, GqaAttention]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, GqaAttention]:
         """All that no other kind has claimed, unless the file has the keys of latent attention."""
         if not left or keys.has("kv_lora_rank"):
             return {}
@@ -118,7 +118,7 @@ class GqaAttention:
         return {i: known[types[i]] for i in left if types[i] in known}
 
 
-def _chunked(kind: GqaAttention, keys: Keys, count: int, left: Collection[int]) -> dict[int, GqaAttention]:
+def _chunked(kind: GqaAttention, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, GqaAttention]:
     """Llama-4: layers with RoPE are chunked, by default all but every fourth."""
     chunked = replace(kind, window=keys.number("attention_chunk_size"), chunked=True)
     if keys.has("no_rope_layers"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...arrays import ScalarOrArray
-from ..hf_keys import Keys
+from ..hf_keys import ConfigKeys
 from .answers import Recurrent
 
 
@@ -52,7 +52,7 @@ class KimiDeltaAttention(Recurrent):
         return 4 * self.heads * self.head_dim / tp
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, KimiDeltaAttention]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, KimiDeltaAttention]:
         """Layers listed as such; the file counts them from 1."""
         if not keys.has("linear_attn_config"):
             return {}

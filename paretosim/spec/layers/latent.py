@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...arrays import ScalarOrArray
-from ..hf_keys import Keys
+from ..hf_keys import ConfigKeys
 from .answers import PromptPairs, attended_pairs, not_divided
 from .indexer import Indexer
 from .named import layer_types
@@ -132,7 +132,7 @@ class MlaAttention:
         return PromptPairs(near, attended_pairs(isl, self.indexer.topk) - near, every)
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, MlaAttention]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, MlaAttention]:
         """All that no other kind has claimed, where the file has a rank of the latents."""
         if not keys.has("kv_lora_rank"):
             return {}
@@ -148,16 +148,16 @@ class MlaAttention:
             v_dim=keys.number("v_head_dim"),
             output_gate=keys.flag("mla_use_output_gate"),
         )
-        mine = [i for i in left if types is None or types[i] in cls.layer_types]
+        indices = [i for i in left if types is None or types[i] in cls.layer_types]
         if not keys.has("index_topk"):
-            return dict.fromkeys(mine, kind)
+            return dict.fromkeys(indices, kind)
         own = replace(kind, indexer=Indexer.of_config(keys))
         reuses = replace(kind, indexer=Indexer(heads=0, head_dim=0, topk=keys.number("index_topk")))
         shared = _reusing(keys, count)
-        return {i: reuses if shared[i] else own for i in mine}
+        return {i: reuses if shared[i] else own for i in indices}
 
 
-def _reusing(keys: Keys, count: int) -> list[bool]:
+def _reusing(keys: ConfigKeys, count: int) -> list[bool]:
     """Which layers reuse the selection of an earlier one; older files of GLM-5.2 say it by a period and an offset
     (transformers, ``configuration_glm_moe_dsa.py``)."""
     every, offset = keys.number("index_topk_freq", default=1), keys.number("index_skip_topk_offset", default=2)

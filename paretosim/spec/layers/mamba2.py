@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...arrays import ScalarOrArray
-from ..hf_keys import Keys
+from ..hf_keys import ConfigKeys
 from .answers import Recurrent, heads_per_gpu
 from .named import layer_types
 
@@ -75,13 +75,13 @@ class Mamba2(Recurrent):
         return (3 * self.inner + self.shared) / tp
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, Mamba2]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, Mamba2]:
         """Layers called mamba (Granite-4)."""
         types = layer_types(keys, count)
-        mine = [i for i in left if types is not None and types[i] in cls.layer_types]
+        indices = [i for i in left if types is not None and types[i] in cls.layer_types]
         # Stated whether or not a layer is of this kind; a chunk is how the kernel scans, biases are vectors.
         keys.read.update(key for key in keys.raw if key.startswith("mamba_") and types is not None)
-        if not mine:
+        if not indices:
             return {}
         kind = cls(
             heads=keys.number("mamba_n_heads"),
@@ -92,4 +92,4 @@ class Mamba2(Recurrent):
         )
         if keys.number("mamba_expand", default=2) * keys.number("hidden_size") != kind.inner:
             keys.problem("mamba_expand", f"times hidden_size must be the {kind.inner} of all Mamba heads")
-        return dict.fromkeys(mine, kind)
+        return dict.fromkeys(indices, kind)
