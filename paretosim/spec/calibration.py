@@ -1,4 +1,4 @@
-"""What does no microbenchmark hold? A few parameters of an engine, fitted on measured serving."""
+"""Which parameters of an engine are fitted on measured serving, because no microbenchmark holds them?"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PARAMETERS: dict[str, Parameter] = {
     "client_lag_ms": Parameter(0.0, MILLI, 0.0, 200.0),
     "hand_over_ms": Parameter(0.0, MILLI, 0.0, 600.0),
 }
-"""By name: those of the host's time follow from its terms."""
+"""Parameters by name; the host's follow from the terms of its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class Calibration:
     Attributes
     ----------
     host : host time of a step.
-    prompt_scale : kernel time of a step that carries prompts, over what the tables say, beside the lane's own scale.
+    prompt_scale : kernel time of a step that carries prompts, over what the tables say, multiplied with the
+        lane's own scale.
     client_lag_s : from the engine's first token to the client's, tokeniser and network included [s].
     hand_over_s : of each prompt handed from pool to pool, whatever its bytes [s].
     kernel_scale : deployed over measured kernel time, for lanes that are not in `lanes`.
@@ -71,7 +72,7 @@ class Calibration:
         return self.lanes.get(lane_of(gpu, form), self.kernel_scale)
 
     def with_graphs(self, tokens: int) -> Calibration:
-        """For an engine whose steps with prompts are one CUDA graph up to so many tokens."""
+        """The same for an engine that captures prompt steps of up to `tokens` tokens in one CUDA graph."""
         return replace(self, host=replace(self.host, graph_tokens=tokens))
 
     @classmethod
@@ -100,7 +101,7 @@ class Calibration:
 
 
 NONE = Calibration()
-"""Kernels alone."""
+"""Kernel times as the tables have them, and no host time."""
 
 
 def lane_of(gpu: str, form: str) -> str:

@@ -1,4 +1,4 @@
-"""What is a scenario: everything a person decides before a sweep, checked, with its defaults filled in."""
+"""What does a person decide before a sweep? A checked scenario with its defaults filled in."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Space:
         rates of each pair of engines; None when the workers are given.
     max_gpus : GPUs of one deployment at most; None is no limit.
     cp : context-parallel widths of a prefill engine.
-    cpp_chunk : tokens of the chunks that a prefill engine with stages pipelines; 0 is none of its own: prompts beyond
-        the engine's token budget run in pieces of it, others whole.
+    cpp_chunk : tokens of the chunks that a prefill engine with stages pipelines; 0 is no explicit chunk: prompts longer
+        than the engine's token budget are split into budget-sized chunks.
     cpp_smoothing : how far chunks shrink as their prefix grows, 0 to 1
         (`paretosim.analytic.chunked_pipeline.chunk_bounds`).
     legal_for : whose layouts are designs.
@@ -97,7 +97,7 @@ class Scenario:
     workload, slo, space : traffic, targets, candidates.
     settings : how engines are run.
     max_context : tokens of a sequence at most, in place of the model's own limit; None is that one.
-    objectives : what a design of the frontier is not beaten in, throughput and interactivity first.
+    objectives : axes of the frontier, throughput and interactivity first.
     path : the file it came from.
     locations : finds ``file:line:col`` of a key.
     """
@@ -130,7 +130,7 @@ class Scenario:
         """Everything that decides the answer, as JSON would hold it: equal questions give equal dicts.
 
         Name and file are left out. The order of GPUs, mixes and kinds of serving stays, for it numbers the designs.
-        A model given as a path is only named here, not read: hash its file beside this.
+        A model given as a path is only named here, not read: hash its file too.
         """
         decisive = [f.name for f in fields(self) if f.name not in ("name", "path", "locations")]
         return {name: plain(getattr(self, name)) for name in sorted(decisive)}

@@ -1,4 +1,4 @@
-"""What may a scenario file hold? A pydantic model of each mapping, and the way from them to a `Scenario`."""
+"""What may a scenario file hold? The model of the whole file, and how it becomes a `Scenario` or `Simulation`."""
 
 from __future__ import annotations
 
@@ -146,17 +146,17 @@ def _found(kind: type[File], marked: Marked, path: Path) -> File:
         found = kind.model_validate(marked.data, context={"folder": path.parent})
     except ValidationError as error:
         details = sorted(error.errors(include_url=False), key=lambda d: marked.locations.position(d["loc"]))
-        places = [(_without_tag(d["loc"]), d) for d in details if d["input"] is not REFUSED]
-        problems += [marked.locations.problem(place, message(d)) for place, d in places]
+        keyed = [(_without_tag(d["loc"]), d) for d in details if d["input"] is not REFUSED]
+        problems += [marked.locations.problem(keys, message(d)) for keys, d in keyed]
     if problems:
         raise InputError(problems)
     return found
 
 
-def _without_tag(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def _without_tag(keys: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """Keys of the file; pydantic names the kind of serving between ``deployment`` and its keys."""
-    tagged = place[:1] == ("deployment",) and place[1:2] and place[1] in get_args(Serving)
-    return place[:1] + place[2:] if tagged else place
+    tagged = keys[:1] == ("deployment",) and keys[1:2] and keys[1] in get_args(Serving)
+    return keys[:1] + keys[2:] if tagged else keys
 
 
 def checked(marked: Marked, path: Path) -> Scenario:

@@ -1,4 +1,4 @@
-"""What may `arrivals` in a scenario file be? One mapping a kind."""
+"""What may ``arrivals`` of a scenario hold? One model for each kind."""
 
 from __future__ import annotations
 

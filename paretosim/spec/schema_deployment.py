@@ -142,11 +142,13 @@ class Colocated(_DecodingPool):
     def deployment(self, gpu_of: Callable[[str], str]) -> Deployment:
         """As the package speaks of it; `gpu_of` names the GPU of a phase whose pool does not."""
         _one_way_to_say_engines(self)
-        kept = self.kv_cache.kv_cache() if self.kv_cache else None
+        kv_cache = self.kv_cache.kv_cache() if self.kv_cache else None
         return Deployment(
-            self.pool(gpu_of("decode"), None), block_tokens=self.block_tokens or 16, kv_cache=kept,
+            decode=self.pool(gpu_of("decode"), None),
+            block_tokens=self.block_tokens or 16,
+            kv_cache=kv_cache,
             controllers=tuple(self.controllers),
-        )  # fmt: skip
+        )
 
 
 class Disaggregated(Keys):
@@ -170,9 +172,15 @@ class Disaggregated(Keys):
             for phase, pool in (("prefill", self.prefill), ("decode", self.decode))
         )
         transfer = self.kv_transfer.transfer() if self.kv_transfer else None
-        kept = self.kv_cache.kv_cache() if self.kv_cache else None
+        kv_cache = self.kv_cache.kv_cache() if self.kv_cache else None
         return Deployment(
-            decode, prefill, self.first_token_after, self.block_tokens or 16, transfer, kept, tuple(self.controllers)
+            decode=decode,
+            prefill=prefill,
+            first_token_after=self.first_token_after,
+            block_tokens=self.block_tokens or 16,
+            transfer=transfer,
+            kv_cache=kv_cache,
+            controllers=tuple(self.controllers),
         )
 
 

@@ -1,4 +1,4 @@
-"""What does a schema violation say to a person? pydantic's error, in the words of the scenario."""
+"""How is a pydantic error told in the words of the scenario?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which keys of a scenario say how an engine is run, and which settings do they make?"""
+"""Which keys of a scenario are launch settings of the engines?"""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, TypeAdapter
 
+from ..arrays import LARGEST_COUNT
 from .schema_messages import shown
-from .schema_values import LARGEST, Keys, Whole, problem, problems_at
-from .settings import LOADS, EngineSettings
+from .schema_values import Keys, Whole, problem, problems_at
+from .settings import EXPERT_LOADS, EngineSettings
 
 _SHARES = TypeAdapter(
     Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(strict=True, min_length=1)]
@@ -21,9 +22,9 @@ def _load(value: Any) -> str | tuple[float, ...]:
         if not sum(shares):
             problems_at([((0,), "all shares are 0: at least one expert must get tokens")])
         return shares
-    if isinstance(value, str) and value in LOADS:
+    if isinstance(value, str) and value in EXPERT_LOADS:
         return value
-    known = ", ".join(LOADS)
+    known = ", ".join(EXPERT_LOADS)
     raise problem(f"must be one of {known}, or a list with a share for each expert, not {shown(value)}")
 
 
@@ -31,7 +32,7 @@ class Moe(Keys):
     """Mapping ``moe``."""
 
     load: Annotated[str | tuple[float, ...], PlainValidator(_load)] = ""
-    redundant_experts: Annotated[int, Field(strict=True, ge=0, le=LARGEST)] = 0
+    redundant_experts: Annotated[int, Field(strict=True, ge=0, le=LARGEST_COUNT)] = 0
 
 
 class Mla(Keys):

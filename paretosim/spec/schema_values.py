@@ -23,11 +23,11 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from ..arrays import LARGEST_COUNT
 from .axis import multiplied, stepped
 from .schema_messages import shown
 
 ABSENT: Any = None  # a key may be left out, but not left empty: pydantic does not check a default
-LARGEST = 2**31 - 1  # counts live in 32-bit columns
 _LONGEST_AXIS = 10_000
 Built = TypeVar("Built")
 
@@ -82,7 +82,7 @@ def once(values: list[Any]) -> list[Any]:
     return values
 
 
-Whole = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
+Whole = Annotated[int, Field(strict=True, ge=1, le=LARGEST_COUNT)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Limit = Annotated[float, Field(strict=True, gt=0)]
@@ -94,7 +94,7 @@ class _Range(Keys):
     first: Whole = Field(alias="from")
     last: Whole = Field(alias="to")
     step: Whole = ABSENT
-    factor: Annotated[int, Field(ge=2, le=LARGEST)] = ABSENT
+    factor: Annotated[int, Field(ge=2, le=LARGEST_COUNT)] = ABSENT
 
     @field_validator("last")
     @classmethod

@@ -1,4 +1,4 @@
-"""What may `workload` in a scenario file hold? Checked key by key, against the arrivals it rests on."""
+"""What may ``workload`` of a scenario hold? Keys are checked one by one, against the arrivals."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, ValidationInfo, field_validator
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
+from ..arrays import LARGEST_COUNT
 from .arrivals import ClosedLoop, Trace
 from .lengths import Fixed, Lengths, nominal
 from .schema_arrivals import ArrivalsKey
 from .schema_lengths import AnswerLengths, PromptLengths, Turns
-from .schema_values import ABSENT, LARGEST, Keys, NotNegative, Positive, Text, Whole, problem, problems_at
+from .schema_values import ABSENT, Keys, NotNegative, Positive, Text, Whole, problem, problems_at
 from .workload import Mix, PrefixGroups, Sessions, Workload
 from .yaml_marks import REFUSED
 
@@ -25,7 +26,7 @@ class _Mix(Keys):
     osl: AnswerLengths
     weight: Positive = 1.0
     name: Text = ABSENT
-    priority: Annotated[int, Field(ge=-LARGEST, le=LARGEST)] = 0
+    priority: Annotated[int, Field(ge=-LARGEST_COUNT, le=LARGEST_COUNT)] = 0
 
     def mix(self) -> Mix:
         return Mix(

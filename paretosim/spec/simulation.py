@@ -1,4 +1,4 @@
-"""What is a simulation: one deployment, its traffic and its targets, checked, with its defaults filled in."""
+"""What is simulated? One deployment, its traffic and its targets, checked and with defaults filled in."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Where in a YAML file does each key stand, and which of its values would surprise their author?
+"""Read a YAML file with the location of each key, and refuse values that would surprise their author.
 
 YAML 1.1, which PyYAML speaks, reads ``2:1`` as 121, ``no`` as false and ``1e9`` as text, and keeps the
-last of two equal keys. Such values are refused rather than read.
-"""
+last of two equal keys."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ class _Refused:
 
 
 REFUSED = _Refused()
-"""Stands in the data for a value that has a problem of its own already."""
+"""Stands in the data for a value whose problem is already reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +265,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, file: str) -> Proble
     location = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else f"{file}:1:1"
     if mark and text[mark.index : mark.index + 1] == "\t":
         return Problem("", "not valid YAML: a tab where spaces belong; indent with spaces", location)
-    if "nesting depth" in (error.problem or ""):  # newer versions of libyaml have a limit of their own, met first
+    if "nesting depth" in (error.problem or ""):  # newer versions of libyaml have a lower limit
         return Problem("", f"nested more than {_MAX_DEPTH} deep", location)
     context = error.context or ""
     if context and error.context_mark:
