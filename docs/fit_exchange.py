@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from paretosim.arrays import Floats
-from paretosim.cost.kernels.kernels import moe_alltoall_law as dispatch
+from paretosim.cost.kernels import moe_alltoall_law as dispatch
 from paretosim.profiles.store import Store
 from paretosim.spec.hardware import GpuSpec
 from paretosim.units import GB, US

@@ -72,7 +72,7 @@ def simulation_of(scenario: Scenario, row: Row, mix: Mix, arrivals: Arrivals, re
         engine=scenario.engine,
         host=None,
         path=scenario.path,
-        where=scenario.where,
+        locations=scenario.locations,
         settings=scenario.settings,
         legal_for=scenario.space.legal_for,
     )

@@ -20,8 +20,9 @@ from ..execution.task import ProgressCallback
 from ..measured.conformal_bands import shipped_bands
 from ..profiles.store import Store
 from ..spec.hardware import GpuSpec
+from ..spec.loading import load_scenario
 from ..spec.model import deployment_name
-from ..spec.scenario import Scenario, load_scenario
+from ..spec.scenario import Scenario
 from ..spec.served_formats import decided, formats_text
 from .blend import BLEND, blended
 from .compiled_engines import Engines

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..cost.kernels.supported_formats import format_problems
-from ..cost.operators.layer import exchanges
+from ..cost.operators.layer import has_expert_exchange
 from ..cost.operators.stage import check_lanes
-from ..cost.operators.unused_settings import idle_settings
+from ..cost.operators.unused_settings import unused_settings
 from ..errors import InputError, Problem, did_you_mean
 from ..profiles.store import Store
 from ..spec.context_length import too_long
@@ -46,7 +46,7 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
     try:
         model = load_model(scenario.model, scenario.folder)
     except InputError as error:
-        problems += [p if p.where else scenario.problem(("model",), p.message) for p in error.problems]
+        problems += [p if p.location else scenario.problem(("model",), p.message) for p in error.problems]
     if model is not None and engine is not None:
         if (wrong := wrong_word(scenario.precision, model)) is not None:
             problems.append(scenario.problem(("precision",), wrong))
@@ -61,8 +61,8 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
                     problems.append(scenario.problem(("space", axis), reason))
         problems += _too_long(scenario, model)
         problems += _useless_widths(scenario, model, engine)
-        problems += [scenario.problem(key, why) for key, why in idle_settings(scenario.settings, model)]
-        if scenario.settings.two_batch_overlap and not any(map(exchanges, _layouts(scenario))):
+        problems += [scenario.problem(key, why) for key, why in unused_settings(scenario.settings, model)]
+        if scenario.settings.two_batch_overlap and not any(map(has_expert_exchange, _layouts(scenario))):
             message = "changes nothing: no layout of the space exchanges tokens; attn_dp and ep must both exceed 1"
             problems.append(scenario.problem(("two_batch_overlap",), message))
         problems += [

@@ -9,8 +9,8 @@ from ..arrays import Timed
 from ..cost.kernels.kernels import Kernels
 from ..cost.kernels.supported_formats import format_problems
 from ..cost.memory.memory import MemoryModel
-from ..cost.operators.layer import exchanges
-from ..cost.operators.unused_settings import idle_settings
+from ..cost.operators.layer import has_expert_exchange
+from ..cost.operators.unused_settings import unused_settings
 from ..cost.steps.calibrated import CalibratedStep
 from ..cost.steps.compiler import compile_step
 from ..errors import InputError, Problem, did_you_mean
@@ -216,8 +216,8 @@ def _check_precision_and_settings(
     keys = {("moe", "load"): "expert_load", ("moe", "redundant_experts"): "redundant_experts",
             ("mla", "cache_expanded"): "cache_expanded", ("two_batch_overlap",): "two_batch_overlap",
             ("speculative", "draft_tokens"): "draft_tokens"}  # fmt: skip
-    problems = [Problem(keys[key], why) for key, why in idle_settings(settings, model)]
-    if settings.two_batch_overlap and not problems and not exchanges(question.layout):
+    problems = [Problem(keys[key], why) for key, why in unused_settings(settings, model)]
+    if settings.two_batch_overlap and not problems and not has_expert_exchange(question.layout):
         problems.append(Problem("two_batch_overlap", "changes nothing: needs attention DP and EP above 1"))
     parts_of = {"weights": "precision", "kv_cache": "kv_cache"}
     problems += [Problem(parts_of[part], why) for part, why in format_problems(model, precision, kernels)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..cost.kernels.kernels import Kernels
-from ..cost.memory.kv_fanout import HandOverCost
+from ..cost.memory.kv_fanout import KvTransferCost
 from ..cost.memory.memory import MemoryModel
 from ..profiles.store import Store
 from ..spec.calibration import NONE, Calibration
@@ -143,7 +143,7 @@ class Builder:
             return Transfers.of(clock, fabric, spec, lambda tokens: 0.0, 1, allow_plugins=self.allow_plugins)
         if spec.set_up_s is None:
             spec = replace(spec, set_up_s=self.calibration.hand_over_s)
-        cost = HandOverCost(self.model, self.precision, source.layout, target.layout)
+        cost = KvTransferCost(self.model, self.precision, source.layout, target.layout)
         return Transfers.of(
             clock, fabric, spec, lambda tokens: float(cost.sent_bytes(tokens)), self.model.layer_count,
             cost.bytes_per_s(nic.bytes_per_s), self.allow_plugins,

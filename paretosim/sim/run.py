@@ -16,9 +16,10 @@ from ..memory_usage import peak_bytes
 from ..profiles.store import Store
 from ..spec.arrivals import Trace
 from ..spec.context_length import too_long
+from ..spec.loading import load_simulation
 from ..spec.scenario import plain
 from ..spec.served_formats import formats_text
-from ..spec.simulation import Simulation, load_simulation
+from ..spec.simulation import Simulation
 from .arrivals import requests_of
 from .build import Builder
 from .log import Outcome
@@ -117,7 +118,7 @@ def seen_by_client(outcome: Outcome, lag_s: float) -> Outcome:
 
 def identify(simulation: Simulation, builder: Builder) -> str:
     """Hash of everything that decides the answer: scenario, model, GPUs, engine, tables, trace, version."""
-    decisive = [f.name for f in fields(simulation) if f.name not in ("name", "path", "where")]
+    decisive = [f.name for f in fields(simulation) if f.name not in ("name", "path", "locations")]
     facts = [json.dumps(plain({name: getattr(simulation, name) for name in decisive}), sort_keys=True), __version__]
     if simulation.step_time is None:
         facts += [repr(builder.model), repr(builder.store.engine(simulation.engine))]
@@ -165,5 +166,5 @@ def _requests(simulation: Simulation) -> Requests:
     try:
         return requests_of(simulation.workload, simulation.workload.seed, simulation.folder)
     except InputError as error:
-        problems = [p if p.where else simulation.problem(tuple(p.key.split(".")), p.message) for p in error.problems]
+        problems = [p if p.location else simulation.problem(tuple(p.key.split(".")), p.message) for p in error.problems]
         raise InputError(problems) from None

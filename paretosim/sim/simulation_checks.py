@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 
-from ..cost.operators.unused_settings import idle_settings
+from ..cost.operators.unused_settings import unused_settings
 from ..errors import InputError, Problem
 from ..spec.cluster import Policy
 from ..spec.deployment import EngineGroup, Pool
@@ -45,7 +45,7 @@ def _problems(builder: Builder) -> Iterator[Problem]:
             return
         if (why := wrong_word(simulation.precision, builder.model)) is not None:
             yield simulation.problem(("precision",), why)
-        for key, why in idle_settings(simulation.settings, builder.model):
+        for key, why in unused_settings(simulation.settings, builder.model):
             yield simulation.problem(key, why)
     for phase, pool in spec.pools():
         where: tuple[str, ...] = ("deployment",) if phase == "colocated" else ("deployment", phase)
@@ -160,7 +160,7 @@ def _unknown_names(builder: Builder) -> Iterator[Problem]:
             attempt()
         except InputError as error:
             for p in error.problems:
-                yield p if p.where else simulation.problem((key,), p.message)
+                yield p if p.location else simulation.problem((key,), p.message)
 
 
 def _illegal(builder: Builder, where: tuple[str, ...], group: EngineGroup) -> Iterator[Problem]:

@@ -113,7 +113,7 @@ def lane_of_deployment(name: str) -> str:
     return lane_of(*name.split("/")[:2])
 
 
-def checked_calibration(raw: Any, where: str) -> Calibration:
+def checked_calibration(raw: Any, file: str) -> Calibration:
     """The ``calibration`` of an engine's file.
 
     Raises
@@ -122,23 +122,23 @@ def checked_calibration(raw: Any, where: str) -> Calibration:
         A key that is unknown, or a value that is no number within the plausible range.
     """
     if not isinstance(raw, dict):
-        raise InputError(Problem("calibration", "must be a mapping with parameters and lanes", where))
+        raise InputError(Problem("calibration", "must be a mapping with parameters and lanes", file))
     problems = [
-        Problem(f"calibration.{key}", "unknown key", where)
+        Problem(f"calibration.{key}", "unknown key", file)
         for key in raw
         if key not in ("parameters", "kernel_scale", "lanes", "deployments", "rows", "rows_sha256", "source")
     ]
     values: dict[str, float] = {}
     for name, entry in (raw.get("parameters") or {}).items():
-        place = f"calibration.parameters.{name}"
+        key = f"calibration.parameters.{name}"
         if name not in PARAMETERS:
-            problems.append(Problem(place, f"unknown; there are {', '.join(PARAMETERS)}", where))
+            problems.append(Problem(key, f"unknown; there are {', '.join(PARAMETERS)}", file))
             continue
         known = PARAMETERS[name]
-        values[name] = _value(entry, known.low, known.high, place, where, problems)
-    kernel_scale = _value(raw.get("kernel_scale", 1.0), 0.2, 5.0, "calibration.kernel_scale", where, problems)
+        values[name] = _value(entry, known.low, known.high, key, file, problems)
+    kernel_scale = _value(raw.get("kernel_scale", 1.0), 0.2, 5.0, "calibration.kernel_scale", file, problems)
     lanes = {
-        lane: _value(entry, 0.2, 5.0, f"calibration.lanes.{lane}", where, problems)
+        lane: _value(entry, 0.2, 5.0, f"calibration.lanes.{lane}", file, problems)
         for lane, entry in (raw.get("lanes") or {}).items()
     }
     if problems:
@@ -146,10 +146,10 @@ def checked_calibration(raw: Any, where: str) -> Calibration:
     return Calibration.of(values, kernel_scale, lanes)
 
 
-def _value(entry: Any, low: float, high: float, key: str, where: str, problems: list[Problem]) -> float:
+def _value(entry: Any, low: float, high: float, key: str, file: str, problems: list[Problem]) -> float:
     value = entry.get("value") if isinstance(entry, dict) else entry
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        problems.append(Problem(key, f"must be a number from {low:g} to {high:g}, not {value!r}", where))
+        problems.append(Problem(key, f"must be a number from {low:g} to {high:g}, not {value!r}", file))
         return low
     return float(value)
 

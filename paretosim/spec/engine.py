@@ -110,17 +110,17 @@ def load_engine(path: Path) -> EngineSpec:
     """
     raw = load_yaml(path.read_text()) or {}
     sources = raw.pop("sources", {})
-    where, beside = str(path), calibration_file(path)
-    problems = [Problem(key, "missing", where) for key in _KEYS if key not in raw]
+    file, beside = str(path), calibration_file(path)
+    problems = [Problem(key, "missing", file) for key in _KEYS if key not in raw]
     problems += [
-        Problem(key, f"unknown key{did_you_mean(key, _KEYS)}; a calibration stands in {beside.name}", where)
+        Problem(key, f"unknown key{did_you_mean(key, _KEYS)}; a calibration stands in {beside.name}", file)
         for key in sorted(set(raw) - set(_KEYS))
     ]
-    problems += [Problem(f"sources.{k}", "every fact needs a source", where) for k in raw if k not in sources]
-    problems += [Problem(f"sources.{k}", "the source of no fact", where) for k in sources if k not in _KEYS]
+    problems += [Problem(f"sources.{k}", "every fact needs a source", file) for k in raw if k not in sources]
+    problems += [Problem(f"sources.{k}", "the source of no fact", file) for k in sources if k not in _KEYS]
     if (said := raw.get("expert_parallel")) not in (None, *get_args(ExpertParallel)):
         known = " or ".join(get_args(ExpertParallel))
-        problems.append(Problem("expert_parallel", f"must be {known}, not {said!r}", where))
+        problems.append(Problem("expert_parallel", f"must be {known}, not {said!r}", file))
     if problems:
         raise InputError(problems)
     engine, calibration = load_calibration(beside) if beside.exists() else (path.stem, NONE)

@@ -21,14 +21,14 @@ _UNKNOWN = GqaAttention(1, 1, 1)
 """Stands for a layer that nobody claims until all problems are known."""
 
 
-def read_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
+def read_config(config: Mapping[str, Any], name: str, file: str) -> ModelSpec:
     """The architecture that a config.json describes.
 
     Parameters
     ----------
     config : the parsed file.
     name : name of the model.
-    where : the file, for messages.
+    file : its path, for messages.
 
     Raises
     ------
@@ -36,11 +36,11 @@ def read_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         Names the file and every key that is missing, wrong or not understood.
     """
     problems: list[Problem] = []
-    top = Keys(config, "", where, problems)
+    top = Keys(config, "", file, problems)
     text = top.child("text_config") if top.has("text_config") else top
     for keys in (top, text):
         if why := NOT_MODELLED.get(family(keys)):
-            raise InputError(Problem(f"{keys.prefix}model_type", f"{family(keys)}: {why} are not modelled", where))
+            raise InputError(Problem(f"{keys.prefix}model_type", f"{family(keys)}: {why} are not modelled", file))
     hidden, count, mtp = text.number("hidden_size"), text.number("num_hidden_layers"), _mtp_layers(text)
     attention, ffn, tied = _attention(text, count), _ffn(text, count), family(text) in TIED
     groups = Counter(zip(attention, ffn, strict=True))

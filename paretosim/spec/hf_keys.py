@@ -58,13 +58,13 @@ class Keys:
     A value that is wrong is replaced by one that lets reading go on; the caller raises all problems at the end.
     """
 
-    def __init__(self, raw: Mapping[str, Any], prefix: str, where: str, problems: list[Problem]):
-        self.raw, self.prefix, self.where, self.problems = raw, prefix, where, problems
+    def __init__(self, raw: Mapping[str, Any], prefix: str, file: str, problems: list[Problem]):
+        self.raw, self.prefix, self.file, self.problems = raw, prefix, file, problems
         self.read: set[str] = set()
 
     def problem(self, key: str, message: str) -> None:
         """Note that `key` is wrong."""
-        self.problems.append(Problem(self.prefix + key, message, self.where))
+        self.problems.append(Problem(self.prefix + key, message, self.file))
 
     def has(self, key: str) -> bool:
         """Is the key there with a value that turns something on?"""
@@ -132,7 +132,7 @@ class Keys:
         if not isinstance(value, Mapping):
             self.problem(key, "must be an object")
             value = {}
-        return Keys(value, f"{self.prefix}{key}.", self.where, self.problems)
+        return Keys(value, f"{self.prefix}{key}.", self.file, self.problems)
 
     def refuse_unread(self, inert: re.Pattern[str]) -> None:
         """Note every key that was not read, says something and is not known to be `inert`; many of them in one line."""

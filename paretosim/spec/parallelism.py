@@ -32,7 +32,7 @@ class Layouts(Widths):
         rows = [(one.tp, one.pp, one.cp, one.attn_dp, one.moe_ep) for one in layouts]
         return cls(*np.array(rows, np.int64).reshape(-1, 5).T)
 
-    def some(self, places: np.ndarray) -> Layouts:
+    def take(self, places: np.ndarray) -> Layouts:
         """Those at some places."""
         return Layouts(
             self.tp[places], self.pp[places], self.cp[places], self.attn_dp[places], self.moe_ep[places]

@@ -59,7 +59,7 @@ _ALGORITHMS: Mapping[str, Format] = {
 """``quant_algo`` of NVIDIA's ModelOpt (``tensorrt_llm/quantization/mode.py`` and vLLM's ``modelopt.py``)."""
 
 
-def stored_formats(config: Mapping[str, Any], layers: int, where: str) -> Stored:
+def stored_formats(config: Mapping[str, Any], layers: int, file: str) -> Stored:
     """What a config.json says of its checkpoint's number formats; BF16 where it says nothing.
 
     A part of the model is in the format of most of its modules: exclusions of single layers change nothing.
@@ -68,7 +68,7 @@ def stored_formats(config: Mapping[str, Any], layers: int, where: str) -> Stored
     ----------
     config : the parsed file.
     layers : transformer layers.
-    where : the file, for messages.
+    file : its path, for messages.
 
     Raises
     ------
@@ -79,15 +79,15 @@ def stored_formats(config: Mapping[str, Any], layers: int, where: str) -> Stored
     if not said:
         return PLAIN
     if not isinstance(said, Mapping):
-        raise _wrong("", "must be an object", where)
+        raise _wrong("", "must be an object", file)
     method = str(said.get("quant_method", "modelopt" if "quant_algo" in said else "")).lower()
     reader = _METHODS.get(method)
     if reader is None:
         known = ", ".join(_METHODS)
         hint = did_you_mean(method, _METHODS)
         raise _wrong("quant_method", f"{method!r} is not known{hint}; known: {known}. To compute in another format, "
-                     "delete quantization_config and give a precision", where)  # fmt: skip
-    of = reader(said, config, where)
+                     "delete quantization_config and give a precision", file)  # fmt: skip
+    of = reader(said, config, file)
     parts = {part: _most(families, layers, of) for part, families in MODULES.items()}
     if "num_experts" not in _expert_counts(config):
         parts["experts"] = parts["weights"]
@@ -115,8 +115,8 @@ def _most(families: Sequence[Sequence[str]], layers: int, of: Formats) -> Format
     return default
 
 
-def _wrong(key: str, message: str, where: str) -> InputError:
-    return InputError(Problem("quantization_config" + (f".{key}" if key else ""), message, where))
+def _wrong(key: str, message: str, file: str) -> InputError:
+    return InputError(Problem("quantization_config" + (f".{key}" if key else ""), message, file))
 
 
 # -- names of modules --------------------------------------------------------------------------------------------------
@@ -158,54 +158,54 @@ def _excluded(said: Mapping[str, Any]) -> list[Any]:
 # -- methods -----------------------------------------------------------------------------------------------------------
 
 
-def _integer(said: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Formats:
+def _integer(said: Mapping[str, Any], config: Mapping[str, Any], file: str) -> Formats:
     """AWQ, GPTQ and AutoRound: weights of 4 or 8 bits."""
     bits = said.get("bits", said.get("w_bit"))
     if bits not in (4, 8):
-        raise _wrong("bits", f"must be 4 or 8, not {bits!r}", where)
+        raise _wrong("bits", f"must be 4 or 8, not {bits!r}", file)
     # GPTQModel excludes modules as keys "-:regular expression" of `dynamic`.
     rules = said.get("dynamic") or {}
     negative = [f"re:{rule[2:]}" for rule in rules if isinstance(rule, str) and rule.startswith("-:")]
     return _but("int4" if bits == 4 else "int8", _excluded(said) + negative)
 
 
-def _fp8(said: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Formats:
+def _fp8(said: Mapping[str, Any], config: Mapping[str, Any], file: str) -> Formats:
     """DeepSeek's blocks or scales of whole tensors; DeepSeek-V4 keeps its experts in four bits beside."""
     of = _but("fp8_block" if said.get("weight_block_size") else "fp8", _excluded(said))
     experts: Format | None = "mxfp4" if config.get("expert_dtype") == "fp4" else None
     if algorithm := said.get("moe_quant_algo"):
-        experts = _algorithm(algorithm, "moe_quant_algo", where)
+        experts = _algorithm(algorithm, "moe_quant_algo", file)
     return of if experts is None else lambda module: experts if ".experts" in module else of(module)
 
 
-def _mxfp4(said: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Formats:
+def _mxfp4(said: Mapping[str, Any], config: Mapping[str, Any], file: str) -> Formats:
     """Experts alone (gpt-oss)."""
     return lambda module: "mxfp4" if ".experts" in module else "bf16"
 
 
-def _bitsandbytes(said: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Formats:
+def _bitsandbytes(said: Mapping[str, Any], config: Mapping[str, Any], file: str) -> Formats:
     four = said.get("load_in_4bit") or said.get("_load_in_4bit")
     return _but("int4" if four else "int8", _excluded(said))
 
 
-def _modelopt(said: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Formats:
+def _modelopt(said: Mapping[str, Any], config: Mapping[str, Any], file: str) -> Formats:
     layers = said.get("quantized_layers")
     if isinstance(layers, Mapping):
-        forms = {name: _algorithm(of.get("quant_algo"), "quantized_layers", where) for name, of in layers.items()}
+        forms = {name: _algorithm(of.get("quant_algo"), "quantized_layers", file) for name, of in layers.items()}
         return lambda module: next((forms[name] for name in _names(module) if name in forms), "bf16")
     if "quant_algo" not in said and "config_groups" in said:
-        return _compressed(said, config, where)
-    return _but(_algorithm(said.get("quant_algo"), "quant_algo", where), _excluded(said))
+        return _compressed(said, config, file)
+    return _but(_algorithm(said.get("quant_algo"), "quant_algo", file), _excluded(said))
 
 
-def _algorithm(name: object, key: str, where: str) -> Format:
+def _algorithm(name: object, key: str, file: str) -> Format:
     found = _ALGORITHMS.get(str(name).upper())
     if found is None:
-        raise _wrong(key, f"{name!r} is not known; known: {', '.join(_ALGORITHMS)}", where)
+        raise _wrong(key, f"{name!r} is not known; known: {', '.join(_ALGORITHMS)}", file)
     return found
 
 
-def _compressed(said: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Formats:
+def _compressed(said: Mapping[str, Any], config: Mapping[str, Any], file: str) -> Formats:
     """compressed-tensors: groups of modules, each with its format."""
     groups: list[tuple[list[str], Format]] = []
     for name, group in (said.get("config_groups") or {}).items():
@@ -215,7 +215,7 @@ def _compressed(said: Mapping[str, Any], config: Mapping[str, Any], where: str) 
         key = (weights.get("type"), weights.get("num_bits"))
         if key not in _WIDTHS:
             what = f"{weights.get('type')!r} of {weights.get('num_bits')!r} bits"
-            raise _wrong(f"config_groups.{name}.weights", f"{what} is not known", where)
+            raise _wrong(f"config_groups.{name}.weights", f"{what} is not known", file)
         form = _WIDTHS[key]
         if form == "fp8" and (weights.get("strategy") == "block" or weights.get("block_structure")):
             form = "fp8_block"
@@ -237,7 +237,7 @@ _WIDTHS: Mapping[tuple[Any, Any], Format] = {
 }  # fmt: skip
 _METHODS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], str], Formats]] = {
     "awq": _integer, "gptq": _integer, "auto-round": _integer, "fp8": _fp8,
-    "fbgemm_fp8": lambda said, config, where: _but("fp8", _excluded(said)),
+    "fbgemm_fp8": lambda said, config, file: _but("fp8", _excluded(said)),
     "compressed-tensors": _compressed, "modelopt": _modelopt, "modelopt_fp4": _modelopt, "modelopt_mixed": _modelopt,
     "mxfp4": _mxfp4, "bitsandbytes": _bitsandbytes,
 }  # fmt: skip

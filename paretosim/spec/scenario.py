@@ -13,7 +13,7 @@ from .parallelism import LegalFor
 from .precision import Precision
 from .settings import DEFAULT, EngineSettings
 from .workload import Slo, Workload
-from .yaml_marks import KeyPath, Where, read_marked
+from .yaml_marks import KeyLocations, KeyPath
 
 Serving = Literal["colocated", "disaggregated"]
 Objective = Literal["throughput", "interactivity", "ttft", "cost", "power"]
@@ -99,7 +99,7 @@ class Scenario:
     max_context : tokens of a sequence at most, in place of the model's own limit; None is that one.
     objectives : what a design of the frontier is not beaten in, throughput and interactivity first.
     path : the file it came from.
-    where : finds ``file:line:col`` of a key.
+    locations : finds ``file:line:col`` of a key.
     """
 
     name: str
@@ -112,7 +112,7 @@ class Scenario:
     slo: Slo
     space: Space
     path: Path = field(compare=False)
-    where: Where = field(compare=False, repr=False)
+    locations: KeyLocations = field(compare=False, repr=False)
     settings: EngineSettings = DEFAULT
     objectives: tuple[Objective, ...] = PLAIN
     max_context: int | None = None
@@ -124,7 +124,7 @@ class Scenario:
 
     def problem(self, key_path: KeyPath, message: str) -> Problem:
         """A problem with the key at `key_path`, located in the scenario's file."""
-        return self.where.problem(key_path, message)
+        return self.locations.problem(key_path, message)
 
     def canonical(self) -> dict[str, Any]:
         """Everything that decides the answer, as JSON would hold it: equal questions give equal dicts.
@@ -132,21 +132,8 @@ class Scenario:
         Name and file are left out. The order of GPUs, mixes and kinds of serving stays, for it numbers the designs.
         A model given as a path is only named here, not read: hash its file beside this.
         """
-        decisive = [f.name for f in fields(self) if f.name not in ("name", "path", "where")]
+        decisive = [f.name for f in fields(self) if f.name not in ("name", "path", "locations")]
         return {name: plain(getattr(self, name)) for name in sorted(decisive)}
-
-
-def load_scenario(path: str | Path) -> Scenario:
-    """Read and check a scenario.
-
-    Raises
-    ------
-    InputError
-        Every problem of the file at once, each as ``file:line:col: key: what is wrong``.
-    """
-    from .scenario_schema import checked  # pydantic costs 0.1 s, which --help and pool workers need not pay
-
-    return checked(read_marked(path), Path(path))
 
 
 def plain(value: Any) -> Any:

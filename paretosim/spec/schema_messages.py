@@ -54,7 +54,7 @@ def message(error: ErrorDetails) -> str:
             return f"must be text, not {given}" + ("" if error["input"] is None else "; quote it if it is text")
         case "string_too_short" | "too_short":
             return "must not be empty"
-        case "list_type":
+        case "list_type" | "tuple_type":
             return f"must be a list, not {given}"
         case "dict_type" | "model_type":
             return f"must be a mapping, not {given}"

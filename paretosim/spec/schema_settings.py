@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, TypeAdapter
 
 from .schema_messages import shown
-from .schema_values import LARGEST, Keys, problem, problems_at
+from .schema_values import LARGEST, Keys, Whole, problem, problems_at
 from .settings import LOADS, EngineSettings
 
 _SHARES = TypeAdapter(
@@ -40,11 +40,27 @@ class Mla(Keys):
     cache_expanded: bool = False
 
 
-def engine_settings(moe: Moe, mla: Mla, two_batch_overlap: bool) -> EngineSettings:
-    """What the keys say together."""
+class Speculative(Keys):
+    """Mapping ``speculative``."""
+
+    draft_tokens: Whole
+    acceptance: Annotated[float, Field(ge=0, le=1)]
+
+
+def engine_settings(moe: Moe, mla: Mla, two_batch_overlap: bool, speculative: Speculative | None) -> EngineSettings:
+    """What the keys say together.
+
+    Parameters
+    ----------
+    moe, mla : the mappings of those names.
+    two_batch_overlap : value of the key of that name.
+    speculative : the mapping of that name; None drafts no tokens.
+    """
     return EngineSettings(
         expert_load=moe.load,
         redundant_experts=moe.redundant_experts,
         two_batch_overlap=two_batch_overlap,
         cache_expanded_latents=mla.cache_expanded,
+        draft_tokens=speculative.draft_tokens if speculative else 0,
+        acceptance=speculative.acceptance if speculative else 0.0,
     )

@@ -9,9 +9,9 @@ from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
 from .arrivals import ClosedLoop, Trace
 from .lengths import Fixed, Lengths, nominal
-from .schema_arrivals import ArrivalsKey, NotNegative
+from .schema_arrivals import ArrivalsKey
 from .schema_lengths import AnswerLengths, PromptLengths, Turns
-from .schema_values import ABSENT, LARGEST, Keys, Positive, Text, Whole, problem, problems_at
+from .schema_values import ABSENT, LARGEST, Keys, NotNegative, Positive, Text, Whole, problem, problems_at
 from .workload import Mix, PrefixGroups, Sessions, Workload
 from .yaml_marks import REFUSED
 
@@ -29,9 +29,14 @@ class _Mix(Keys):
 
     def mix(self) -> Mix:
         return Mix(
-            nominal(self.isl), nominal(self.osl), self.weight, _varying(self.isl), _varying(self.osl),
-            self.name or "", self.priority,
-        )  # fmt: skip
+            isl=nominal(self.isl),
+            osl=nominal(self.osl),
+            weight=self.weight,
+            isl_lengths=_varying(self.isl),
+            osl_lengths=_varying(self.osl),
+            name=self.name or "",
+            priority=self.priority,
+        )
 
 
 def _varying(lengths: Lengths) -> Lengths | None:
@@ -158,11 +163,16 @@ class WorkloadKeys(Keys):
             requests = _PROMPTS_PER_CLIENT * self.arrivals.concurrency
         groups, sessions = self.prefix.groups, self.sessions
         return Workload(
-            tuple(mix.mix() for mix in self.mixes), self.prefix.hit_rate, self.arrivals, requests, self.duration_s,
-            None if sessions is None else sessions.sessions(),
-            None if groups is None else PrefixGroups(groups.count, groups.share),
-            self.prefix.block_tokens or 16, self.seed or 0,
-        )  # fmt: skip
+            mixes=tuple(mix.mix() for mix in self.mixes),
+            prefix_hit_rate=self.prefix.hit_rate,
+            arrivals=self.arrivals,
+            requests=requests,
+            duration_s=self.duration_s,
+            sessions=sessions.sessions() if sessions else None,
+            groups=groups.built(PrefixGroups) if groups else None,
+            block_tokens=self.prefix.block_tokens or 16,
+            seed=self.seed or 0,
+        )
 
 
 def _check_arrivals_given(info: ValidationInfo, *below: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paretosim.cost.kernels.expert_load import Placement, contiguous, packed, place, replicated, shares_of
+from paretosim.cost.kernels.expert_load import Placement, contiguous, packed, place_experts, replicated, shares_of
 
 LOADS = st.sampled_from(["balanced", "power_law", "log_linear"])
 SHARES = st.lists(st.integers(1, 1000), min_size=4, max_size=32)
@@ -23,8 +23,8 @@ def of(weights: list[int]) -> np.ndarray:
 @given(SHARES, st.integers(1, 4), st.integers(0, 40))
 def test_replicas_never_make_the_slowest_gpu_slower(weights: list[int], ranks: int, redundant: int) -> None:
     load = tuple(map(float, weights))
-    with_them = place(load, len(load), 2, ranks, redundant).factor
-    assert 1 - 1e-12 <= with_them <= place(load, len(load), 2, ranks, 0).factor + 1e-12
+    with_them = place_experts(load, len(load), 2, ranks, redundant).factor
+    assert 1 - 1e-12 <= with_them <= place_experts(load, len(load), 2, ranks, 0).factor + 1e-12
 
 
 @given(SHARES, st.integers(0, 40))
@@ -57,7 +57,7 @@ def test_named_loads_are_shares_that_a_token_can_have(load: str, experts: int, t
     assert share.sum() == pytest.approx(1)
     assert (share >= 0).all()
     assert share.max() <= 1 / top_k + 1e-9
-    assert place(load, experts, top_k, ranks, 0).factor >= 1 - 1e-12
+    assert place_experts(load, experts, top_k, ranks, 0).factor >= 1 - 1e-12
 
 
 @given(st.sampled_from([1, 2, 4, 8]), st.integers(1, 9))

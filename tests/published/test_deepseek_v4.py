@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from paretosim.cost.kernels.latent_attention_work import Block
+from paretosim.cost.kernels.latent_attention_work import AttentionBlock
 from paretosim.cost.memory.memory import MemoryModel
 from paretosim.profiles.store import Store
 from paretosim.spec.model import ModelSpec, load_model
@@ -64,7 +64,7 @@ def work_per_token(model: ModelSpec, context: int) -> float:
     """Operations of one token at `context` by the cost model's own count of attention blocks, and two a weight."""
     at, total = np.array([float(context)]), 2.0 * model.active_params
     for group in model.layers:
-        block = Block(group.attention, model.hidden, group.attention.heads, "fp8_block", "bf16")
+        block = AttentionBlock(group.attention, model.hidden, group.attention.heads, "fp8_block", "bf16")
         total += group.count * float(block.decode(np.array([1.0]), at).pairs[0])
     return total
 

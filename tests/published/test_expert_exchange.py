@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from docs.fit_exchange import fitted, published, tables
-from paretosim.cost.kernels.kernels import moe_alltoall_law as dispatch
+from paretosim.cost.kernels import moe_alltoall_law as dispatch
 from paretosim.cost.kernels.moe_alltoall_law import low_latency_s
 from paretosim.profiles.store import Store
 from paretosim.units import GB, US

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paretosim.cost.kernels.expert_load import active_experts, place, shares_of
+from paretosim.cost.kernels.expert_load import active_experts, place_experts, shares_of
 from paretosim.cost.kernels.expert_times import ExpertShape, MoeTimes
 from paretosim.profiles.store import Store
 
@@ -31,7 +31,7 @@ def test_an_imbalance_of_one_and_a_half_makes_a_layer_of_experts_one_and_a_half_
     times = MoeTimes.of(store.gpu("h200_sxm"), "bf16", "balanced", rows)
     shape = ExpertShape(4096, 1536, 8, 128, 1, 8)
     load = (1.5,) * 16 + (6.5 / 7,) * 112
-    skewed = times.under(place(load, 128, 8, 8, 0), shape, [32 * 1024.0]).seconds
+    skewed = times.under(place_experts(load, 128, 8, 8, 0), shape, [32 * 1024.0]).seconds
     assert skewed / times(shape, [32 * 1024.0]).seconds == pytest.approx(10.99 / 7.32, abs=0.15)
 
 

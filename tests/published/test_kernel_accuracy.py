@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from paretosim.cost.kernels.accuracy import lane_errors
-from paretosim.cost.kernels.latent_attention_tables import BLOCKS
+from paretosim.cost.kernels.latent_attention_tables import BLOCK_TABLES
 from paretosim.profiles.store import Store
 
 
@@ -30,7 +30,7 @@ def test_the_error_of_an_unseen_gemm_site_is_five_percent_in_the_median(store: S
     assert np.median(np.concatenate([e.errors for e in errors if e.axis == "site"])) <= 0.05
 
 
-JUDGED = ("moe", "gated_delta", "kimi_delta", "attention_encoder", *(f"{stem}_{phase}" for stem in BLOCKS
+JUDGED = ("moe", "gated_delta", "kimi_delta", "attention_encoder", *(f"{stem}_{phase}" for stem in BLOCK_TABLES
           for phase in ("prefill", "decode")))  # fmt: skip
 
 

@@ -13,14 +13,14 @@ from ...profiles.hygiene import Repair
 from ...profiles.store import Store, Table
 from .expert_times import EXPERT_FORMATS, MoeTimes
 from .kernels import Kernels
-from .latent_attention_tables import BLOCKS, measured_blocks
+from .latent_attention_tables import BLOCK_TABLES, measured_attention_blocks
 from .roofline import FORMATS
 
 PHASES = ("prefill", "decode")
 MODELLED = (
     "gemm", "attention_prefill", "attention_decode", "attention_encoder", "allreduce", "collectives", "elementwise",
     "moe", "gated_delta", "kimi_delta", "deepep_low_latency", "deepep_normal", "nvlink_alltoall",
-    *(f"{stem}_{phase}" for stem in BLOCKS for phase in PHASES),
+    *(f"{stem}_{phase}" for stem in BLOCK_TABLES for phase in PHASES),
 )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def lane_errors(store: Store, gpu: str, engine: str) -> tuple[list[LaneErrors], 
     """
     kernels = Kernels.of(store, gpu, engine)
     errors = [e for e in _errors(store, kernels) if len(e.errors)]
-    blocks = [each for phase in PHASES for each in measured_blocks(kernels.tables, phase)]
+    blocks = [each for phase in PHASES for each in measured_attention_blocks(kernels.tables, phase)]
     for op, located in blocks:
         block = located.times
         lane = f"{block.kernel.lane}, kv {block.kernel.kv_dtype}"
@@ -110,13 +110,13 @@ def _errors(store: Store, kernels: Kernels) -> Iterator[LaneErrors]:
         for op in ("gated_delta", "kimi_delta"):
             if store.has(gpu, engine, op):
                 try:
-                    delta = kernels.delta(op, phase)
+                    delta = kernels.linear_attention(op, phase)
                 except NotMeasured:
                     continue  # a phase of which only one of its kernels was timed
                 for axis, errors in delta.leave_one_out().items():
                     yield LaneErrors(op, phase, axis, errors)
     if any(store.has(gpu, engine, op) for op in ("deepep_low_latency", "nvlink_alltoall")):
-        for family in kernels.exchange(1.0).families:
+        for family in kernels.moe_alltoall(1.0).families:
             if family.op is not None:
                 for axis, errors in family.leave_one_out(kernels.gpu).items():
                     yield LaneErrors(family.op, family.name, axis, errors)

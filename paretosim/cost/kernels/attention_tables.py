@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...profiles.hygiene import fastest_kernel
 from .attention import AttentionTimes
 from .kernel_tables import KernelTables, Located, Search
-from .linear_attention import DeltaTimes
+from .linear_attention import LinearAttentionTimes
 
 
 def locate_attention(tables: KernelTables, phase: str, kv_dtype: str, wanted: str) -> Located[AttentionTimes]:
@@ -26,7 +26,7 @@ def locate_attention(tables: KernelTables, phase: str, kv_dtype: str, wanted: st
         times = AttentionTimes.of(tables.gpu, phase, arithmetic, kv_dtype, rows)
         search.mended(engine, op, lane, times.mended)
         return search.found(times)
-    return search.nothing(
+    return search.not_found(
         f"no {phase} attention with a {kv_dtype} KV cache for {tables.gpu.name} under {tables.engine.name} "
         f"or its siblings; measured: {', '.join(sorted(seen))}"
     )
@@ -43,7 +43,7 @@ def locate_encoder_attention(tables: KernelTables) -> Located[AttentionTimes]:
     return search.found(times)
 
 
-def locate_delta(tables: KernelTables, op: str, phase: str) -> Located[DeltaTimes]:
+def locate_linear_attention(tables: KernelTables, op: str, phase: str) -> Located[LinearAttentionTimes]:
     """Times of linear attention, from table `op`.
 
     Raises
@@ -55,7 +55,7 @@ def locate_delta(tables: KernelTables, op: str, phase: str) -> Located[DeltaTime
     engine, table = next(search.candidates(op))
     rows = table.where(phase=phase)
     search.borrow(engine, op, phase, len(rows), _kernels_of(engine, tables))
-    times = DeltaTimes.of(tables.gpu, phase, rows)
+    times = LinearAttentionTimes.of(tables.gpu, phase, rows)
     search.mended(engine, op, phase, times.mended)
     return search.found(times)
 

@@ -19,7 +19,7 @@ def locate_collective(tables: KernelTables, operation: Operation) -> Located[Col
             of_library = search.table(library, "collectives").where(operation=operation)
             rows += [of_library.where(dtype=d) for d in ("fp16", "bf16") if d in of_library.distinct("dtype")]
     if not any(map(len, rows)):
-        return search.nothing(
+        return search.not_found(
             f"no {operation} was measured on {tables.gpu.name}; capture 'collectives' there, or use one GPU a layer"
         )
     times = CollectiveTimes.of(tables.gpu, operation, rows)

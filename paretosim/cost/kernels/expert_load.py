@@ -138,7 +138,7 @@ def packed(share: Floats, ranks: int) -> Placement:
 
 
 @lru_cache(maxsize=256)
-def place(load: str | tuple[float, ...], experts: int, top_k: int, ranks: int, redundant: int) -> Placement:
+def place_experts(load: str | tuple[float, ...], experts: int, top_k: int, ranks: int, redundant: int) -> Placement:
     """Slots on GPUs under a load: in order without redundant slots, replicated and packed with them.
 
     A planner that would make the slowest GPU slower leaves the experts where they are. The order of experts under a

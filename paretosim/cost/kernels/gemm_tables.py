@@ -32,7 +32,7 @@ def locate_gemm(tables: KernelTables, lane: str) -> Located[GemmTimes]:
         return search.found(times)
     search.note(*aside)
     unusable = "".join(f"; {repair.note} ({repair.table})" for repair in aside)
-    return search.nothing(
+    return search.not_found(
         f"no usable {lane} GEMM lane for {tables.gpu.name} under {tables.engine.name} or its siblings{unusable}; "
         f"measured: {', '.join(sorted(lanes))}"
     )

@@ -131,6 +131,6 @@ class Search:
         """End the search with an answer, or with the reason why there is none."""
         return Located(answer, tuple(self._repairs), tuple(self._used))
 
-    def nothing(self, why: str) -> Located[Answer]:
+    def not_found(self, why: str) -> Located[Answer]:
         """End the search without an answer."""
         return Located(NotMeasured(why), tuple(self._repairs), tuple(self._used))

@@ -18,7 +18,7 @@ from ...profiles.store import Store
 from ...spec.engine import EngineSpec
 from ...spec.hardware import GpuSpec
 from .attention import AttentionTimes
-from .attention_tables import locate_attention, locate_delta, locate_encoder_attention
+from .attention_tables import locate_attention, locate_encoder_attention, locate_linear_attention
 from .collective_tables import locate_collective, locate_elementwise
 from .collectives import Collective, Operation
 from .elementwise import ElementwiseTimes
@@ -27,12 +27,12 @@ from .expert_times import ExpertShape, MoeTimes
 from .gemm import GemmTimes
 from .gemm_tables import locate_gemm
 from .kernel_tables import KernelTables, Located
-from .latent_attention_tables import locate_block
-from .latent_attention_times import BlockTimes, LatentParts
-from .latent_attention_work import Block
-from .linear_attention import DeltaTimes
-from .moe_alltoall_tables import locate_exchange
-from .moe_alltoall_times import ExchangeTimes
+from .latent_attention_tables import locate_attention_block
+from .latent_attention_times import LatentAttentionParts, LatentAttentionTimes
+from .latent_attention_work import AttentionBlock
+from .linear_attention import LinearAttentionTimes
+from .moe_alltoall_tables import locate_moe_alltoall
+from .moe_alltoall_times import MoeAllToAllTimes
 from .stand_in_gpu import DerivedTimes, OnRoofline
 
 Times = TypeVar("Times")
@@ -52,7 +52,7 @@ class Kernels:
 
     tables: KernelTables
     basis: Kernels | None = None
-    _kept: dict[Key, object] = field(init=False, default_factory=dict, repr=False, compare=False)
+    _memo: dict[Key, object] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, store: Store, gpu: str, engine: str) -> Kernels:
@@ -166,12 +166,14 @@ class Kernels:
     def _expert_lanes(self, engine: str, op: str, load: str) -> Lanes:
         return self._answer((locate_lanes, engine, op, load), lambda on: locate_lanes(on.tables, engine, op, load))
 
-    def exchange(self, element_bytes: float) -> ExchangeTimes:
+    def moe_alltoall(self, element_bytes: float) -> MoeAllToAllTimes:
         """Dispatch and combine between ranks, elements of `element_bytes` going out: measured, or by the law."""
         # The law knows any GPU: one without tables of its own does not need another's.
-        return self._answer((locate_exchange, element_bytes), lambda on: locate_exchange(on.tables, element_bytes))
+        return self._answer(
+            (locate_moe_alltoall, element_bytes), lambda on: locate_moe_alltoall(on.tables, element_bytes)
+        )
 
-    def block(self, phase: str, block: Block) -> BlockTimes | LatentParts:
+    def attention_block(self, phase: str, block: AttentionBlock) -> LatentAttentionTimes | LatentAttentionParts:
         """Times of a kind of attention block: measured whole, or put together where an engine was timed in parts.
 
         Raises
@@ -179,10 +181,10 @@ class Kernels:
         ProfileError
             Neither this engine nor a sibling measured such blocks on this GPU.
         """
-        key = locate_block, phase, block.kind, block.hidden, block.lane, block.kv_dtype
-        return self._times(key, lambda on: locate_block(on.tables, on.gemm, phase, block))
+        key = locate_attention_block, phase, block.kind, block.hidden, block.lane, block.kv_dtype
+        return self._times(key, lambda on: locate_attention_block(on.tables, on.gemm, phase, block))
 
-    def delta(self, op: str, phase: str) -> DeltaTimes:
+    def linear_attention(self, op: str, phase: str) -> LinearAttentionTimes:
         """Times of linear attention, from table `op`.
 
         Raises
@@ -190,7 +192,9 @@ class Kernels:
         ProfileError
             Neither this engine nor a sibling measured it on this GPU.
         """
-        return self._times((locate_delta, op, phase), lambda on: locate_delta(on.tables, op, phase))
+        return self._times(
+            (locate_linear_attention, op, phase), lambda on: locate_linear_attention(on.tables, op, phase)
+        )
 
     def collective(self, operation: Operation) -> Collective:
         """Times of a collective: NCCL's, and for all-reduce the engine's own kernels where they are faster.
@@ -207,7 +211,7 @@ class Kernels:
         """Memory-bound kernels: measured where this engine has a table (captured profiles), else analytic."""
         return self._times((locate_elementwise,), lambda on: locate_elementwise(on.tables))
 
-    def kept(self, ask: Callable[[Kernels, Unpack[Query]], Times], *query: *Query) -> Times:
+    def memoized(self, ask: Callable[[Kernels, Unpack[Query]], Times], *query: *Query) -> Times:
         """What ``ask(self, *query)`` answers, asked once: layouts share most of their operators."""
         return self._once((ask, *query), lambda: ask(self, *query))
 
@@ -222,9 +226,9 @@ class Kernels:
         return self._once(key, lambda: locate(self)).times
 
     def _once(self, key: Key, make: Callable[[], Times]) -> Times:
-        if key not in self._kept:
-            self._kept[key] = make()
-        return cast(Times, self._kept[key])
+        if key not in self._memo:
+            self._memo[key] = make()
+        return cast(Times, self._memo[key])
 
     def _located(self) -> Iterator[Located[object]]:
-        return (each for each in self._kept.values() if isinstance(each, Located))
+        return (each for each in self._memo.values() if isinstance(each, Located))

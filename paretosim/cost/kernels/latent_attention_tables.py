@@ -15,18 +15,18 @@ from ...spec.layers import BlockAttention
 from ...spec.model import ModelSpec, load_model
 from .gemm import GemmTimes
 from .kernel_tables import KernelTables, Located, Search
-from .latent_attention_times import BlockTimes, LatentParts
-from .latent_attention_work import Block
+from .latent_attention_times import LatentAttentionParts, LatentAttentionTimes
+from .latent_attention_work import AttentionBlock
 
-BLOCKS = ("mla_module", "mla", "dsa", "csa", "hca")
+BLOCK_TABLES = ("mla_module", "mla", "dsa", "csa", "hca")
 """Stems of the tables that time attention blocks."""
 DEEPSEEK = "deepseek-ai/DeepSeek-V3"
 """The attention kernels of tables without a model column were timed with this model's dimensions."""
 
 
-def locate_block(
-    tables: KernelTables, gemm: Callable[[str], GemmTimes], phase: str, block: Block
-) -> Located[BlockTimes | LatentParts]:
+def locate_attention_block(
+    tables: KernelTables, gemm: Callable[[str], GemmTimes], phase: str, block: AttentionBlock
+) -> Located[LatentAttentionTimes | LatentAttentionParts]:
     """Times for a block: of this engine before its siblings, whole before in parts, whose projections are `gemm`'s."""
     search = Search(tables)
     whole = f"{block.op}_module_{phase}" if block.op == "mla" else f"{block.op}_{phase}"
@@ -35,16 +35,16 @@ def locate_block(
             return search.found(_whole(search, engine, whole, phase, block))
         if block.op == "mla" and tables.has(engine, f"mla_{phase}"):
             return search.found(in_parts(search, gemm, engine, phase, block))
-    return search.nothing(
+    return search.not_found(
         f"no {phase} attention blocks of the kind '{block.op}' were measured on {tables.gpu.name} under "
         f"{tables.engine.name} or its siblings"
     )
 
 
-def measured_blocks(tables: KernelTables, phase: str) -> Iterator[tuple[str, Located[BlockTimes]]]:
+def measured_attention_blocks(tables: KernelTables, phase: str) -> Iterator[tuple[str, Located[LatentAttentionTimes]]]:
     """Every block that this engine was timed with on this GPU, with the name of its table."""
     engine = tables.engine.name
-    for stem in BLOCKS:
+    for stem in BLOCK_TABLES:
         op = f"{stem}_{phase}"
         if not tables.has(engine, op):
             continue
@@ -66,7 +66,7 @@ def measured_blocks(tables: KernelTables, phase: str) -> Iterator[tuple[str, Loc
                     yield op, search.found(_whole(search, engine, op, phase, asked))
 
 
-def _whole(search: Search, engine: str, op: str, phase: str, block: Block) -> BlockTimes:
+def _whole(search: Search, engine: str, op: str, phase: str, block: AttentionBlock) -> LatentAttentionTimes:
     rows, like = _of_kind(search.table(engine, op), block)
     rows, wanted = _closest(rows, {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
     rows = _with_indexer(rows)
@@ -84,7 +84,9 @@ def _with_indexer(rows: Table) -> Table:
     return rows.where(indexer="computed") if some else rows
 
 
-def _without_gaps(search: Search, engine: str, op: str, rows: Table, lane: dict[str, str], block: Block) -> Table:
+def _without_gaps(
+    search: Search, engine: str, op: str, rows: Table, lane: dict[str, str], block: AttentionBlock
+) -> Table:
     """Rule ``host_gaps``: take out what a sibling's blocks of this kind and lane do not have, whatever their batch."""
     tables = search.tables
     for other in tables.engine.siblings if engine == tables.engine.name else ():
@@ -101,13 +103,15 @@ def _without_gaps(search: Search, engine: str, op: str, rows: Table, lane: dict[
     return rows
 
 
-def in_parts(search: Search, gemm: Callable[[str], GemmTimes], engine: str, phase: str, block: Block) -> LatentParts:
+def in_parts(
+    search: Search, gemm: Callable[[str], GemmTimes], engine: str, phase: str, block: AttentionBlock
+) -> LatentAttentionParts:
     """A latent block of which an engine's attention kernel was timed alone, with projections around it."""
     core = _core(search, engine, f"mla_{phase}", phase, block)
-    return LatentParts(core, gemm(block.lane), _absorption(search, engine, phase))
+    return LatentAttentionParts(core, gemm(block.lane), _absorption(search, engine, phase))
 
 
-def _core(search: Search, engine: str, op: str, phase: str, block: Block) -> BlockTimes:
+def _core(search: Search, engine: str, op: str, phase: str, block: AttentionBlock) -> LatentAttentionTimes:
     """The attention kernel alone."""
     rows, wanted = _closest(search.table(engine, op), {"kv_dtype": block.kv_dtype})
     like = next(_known(load_model(DEEPSEEK), "mla"))
@@ -134,19 +138,21 @@ def _absorption(search: Search, engine: str, phase: str) -> dict[int, tuple[Floa
     return absorb
 
 
-def _built(search: Search, engine: str, op: str, phase: str, block: Block, timed: Block, rows: Table) -> BlockTimes:
+def _built(
+    search: Search, engine: str, op: str, phase: str, block: AttentionBlock, timed: AttentionBlock, rows: Table
+) -> LatentAttentionTimes:
     lane, own = f"{timed.lane}, kv {timed.kv_dtype}", search.tables.engine.name
     note = f"efficiency of {engine}'s {lane} stands in for {own}'s {block.lane}, kv {block.kv_dtype}"
     if timed.kind != block.kind:
         note += "; the block timed has other dimensions"
     alike = (timed.kind, timed.lane, timed.kv_dtype) == (block.kind, block.lane, block.kv_dtype)
     search.borrow(engine, op, lane, len(rows), note, alike)
-    times = BlockTimes.of(search.tables.gpu, phase, timed, rows)
+    times = LatentAttentionTimes.of(search.tables.gpu, phase, timed, rows)
     search.mended(engine, op, lane, times.mended)
     return times
 
 
-def _of_kind(table: Table, block: Block) -> tuple[Table, Block]:
+def _of_kind(table: Table, block: AttentionBlock) -> tuple[Table, AttentionBlock]:
     """Rows of the models whose attention is like the block's; of the first other model where there is none."""
     known = {name: found for name in table.distinct("model") if (found := _attention(name, block.op)) is not None}
     alike = [name for name, like in known.items() if (like.kind, like.hidden) == (block.kind, block.hidden)]
@@ -159,7 +165,7 @@ def _of_kind(table: Table, block: Block) -> tuple[Table, Block]:
     return Table(table.schema, table.provenance, {c: v[keep] for c, v in table.columns.items()}), like
 
 
-def _attention(model: str, op: str) -> Block | None:
+def _attention(model: str, op: str) -> AttentionBlock | None:
     """A model's block of one kind; None if model or kind is unknown."""
     try:
         spec = load_model(model)
@@ -168,10 +174,10 @@ def _attention(model: str, op: str) -> Block | None:
     return next(_known(spec, op), None)
 
 
-def _known(model: ModelSpec, op: str) -> Iterator[Block]:
+def _known(model: ModelSpec, op: str) -> Iterator[AttentionBlock]:
     for group in model.layers:
         if isinstance(group.attention, BlockAttention):
-            block = Block(group.attention, model.hidden, 1, "bf16", "bf16")
+            block = AttentionBlock(group.attention, model.hidden, 1, "bf16", "bf16")
             if block.op == op and group.attention.tabled:
                 yield block
 

@@ -14,7 +14,7 @@ from ...profiles.store import Table
 from ...spec.hardware import GpuSpec
 from ...spec.layers import MlaAttention
 from .gemm import GemmTimes
-from .latent_attention_work import Block
+from .latent_attention_work import AttentionBlock
 from .measured_grids import MeasuredGrids, Points
 from .roofline import LAUNCH_S
 
@@ -23,7 +23,7 @@ Grid = tuple[Floats, Floats, Floats]
 
 
 @dataclass(frozen=True)
-class BlockTimes(MeasuredGrids[int]):
+class LatentAttentionTimes(MeasuredGrids[int]):
     """Grids of one kind of block in one phase.
 
     Attributes
@@ -38,12 +38,12 @@ class BlockTimes(MeasuredGrids[int]):
     axes = ("batch", "length")
     gpu: GpuSpec
     phase: str
-    kernel: Block
+    kernel: AttentionBlock
     grids: dict[int, Grid]
     mended: Mended
 
     @classmethod
-    def of(cls, gpu: GpuSpec, phase: str, kernel: Block, table: Table) -> BlockTimes:
+    def of(cls, gpu: GpuSpec, phase: str, kernel: AttentionBlock, table: Table) -> LatentAttentionTimes:
         """Build from the rows of one lane without a prefix; where several kernels were timed, the fastest."""
         c = table.columns
         length = c["isl" if phase == "prefill" else "context"]
@@ -61,7 +61,7 @@ class BlockTimes(MeasuredGrids[int]):
             grids[int(heads)] = (batches.astype(float), lengths.astype(float), seconds)
         return replace(empty, grids=grids, mended=mending.done())
 
-    def __call__(self, block: Block, batch: Floats, length: Floats, queries: int = 1) -> Timed:
+    def __call__(self, block: AttentionBlock, batch: Floats, length: Floats, queries: int = 1) -> Timed:
         """Seconds of one layer for arrays of batch and prompt length (prefill) or context (decode).
 
         Heads that were not measured take the efficiency of the nearest number and count as not measured, as do a block
@@ -90,15 +90,17 @@ class BlockTimes(MeasuredGrids[int]):
         axes, measured = points
         return axes, bridged(axes[1], measured)
 
-    def _like(self, heads: int) -> Block:
+    def _like(self, heads: int) -> AttentionBlock:
         return replace(self.kernel, heads=heads)
 
-    def roofline_s(self, gpu: GpuSpec, block: Block, batch: Floats, length: Floats, queries: int = 1) -> Floats:
+    def roofline_s(
+        self, gpu: GpuSpec, block: AttentionBlock, batch: Floats, length: Floats, queries: int = 1
+    ) -> Floats:
         """Roofline of one layer on any GPU [s]."""
         work = block.prefill(batch, length) if self.phase == "prefill" else block.decode(batch, length, queries)
         return block.seconds(gpu, work)
 
-    def least_s(self, block: Block, batch: Floats, length: Floats, queries: int = 1) -> Floats:
+    def least_s(self, block: AttentionBlock, batch: Floats, length: Floats, queries: int = 1) -> Floats:
         """Least seconds of one layer in a serving step: in decode, weights and cache out of memory.
 
         Nothing is known where keys are selected, whose scoring reads a cache in a format of its own, nor of prompts.
@@ -111,7 +113,7 @@ class BlockTimes(MeasuredGrids[int]):
 
 
 @dataclass(frozen=True, slots=True)
-class LatentParts:
+class LatentAttentionParts:
     """A latent attention block as the engines without a measured block run it: projections around a kernel.
 
     Attributes
@@ -121,12 +123,12 @@ class LatentParts:
     absorb : curves over tokens of the two products that absorb the expansion in decode, by heads; empty for prefill.
     """
 
-    core: BlockTimes
+    core: LatentAttentionTimes
     gemm: GemmTimes
     absorb: dict[int, tuple[Floats, Floats]]
 
-    def __call__(self, block: Block, batch: Floats, length: Floats, queries: int = 1) -> Timed:
-        """Seconds of one layer, as `BlockTimes` answers."""
+    def __call__(self, block: AttentionBlock, batch: Floats, length: Floats, queries: int = 1) -> Timed:
+        """Seconds of one layer, as `LatentAttentionTimes` answers."""
         a = block.attention
         assert isinstance(a, MlaAttention)
         tokens = batch * length if self.core.phase == "prefill" else batch * queries
@@ -152,7 +154,7 @@ class LatentParts:
         """The GPU that was measured."""
         return self.core.gpu
 
-    def roofline_s(self, gpu: GpuSpec, block: Block, batch: Floats, length: Floats) -> Floats:
+    def roofline_s(self, gpu: GpuSpec, block: AttentionBlock, batch: Floats, length: Floats) -> Floats:
         """Roofline of the block, projections included, on any GPU [s]."""
         return self.core.roofline_s(gpu, block, batch, length)
 

@@ -39,7 +39,7 @@ class Work(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class AttentionBlock:
     """One GPU's share of an attention block.
 
     Attributes

@@ -23,7 +23,7 @@ CHUNK = 64
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class DeltaShape:
+class LinearAttentionShape:
     """One GPU's share: key heads, value heads and their widths."""
 
     k_heads: int
@@ -37,7 +37,9 @@ class DeltaShape:
         return self.v_heads * self.k_dim * self.v_dim
 
 
-def delta_roofline_s(gpu: GpuSpec, phase: str, shape: DeltaShape, batch: Floats, seq: Floats) -> Floats:
+def linear_attention_roofline_s(
+    gpu: GpuSpec, phase: str, shape: LinearAttentionShape, batch: Floats, seq: Floats
+) -> Floats:
     """Roofline of one layer [s]: states once in and out, and per token the chunked form of the recurrence.
 
     Per token and value head: ``4 dk dv`` to read and write the state, ``2 C (dk + dv)`` inside a chunk of C.
@@ -49,24 +51,24 @@ def delta_roofline_s(gpu: GpuSpec, phase: str, shape: DeltaShape, batch: Floats,
     return roofline_s(gpu, "bf16", flops, 2 * batch * shape.state * STATE_BYTES + tokens * row)
 
 
-def delta_least_s(gpu: GpuSpec, phase: str, shape: DeltaShape, batch: Floats) -> Floats:
+def linear_attention_least_s(gpu: GpuSpec, phase: str, shape: LinearAttentionShape, batch: Floats) -> Floats:
     """Least seconds of one layer in a serving step: a decode step's states out of memory and back."""
     moved = 2 * shape.state * STATE_BYTES if phase == "decode" else 0
     return batch * (moved / gpu.hbm_bytes_per_s)
 
 
 @dataclass(frozen=True)
-class DeltaTimes(MeasuredGrids[DeltaShape]):
+class LinearAttentionTimes(MeasuredGrids[LinearAttentionShape]):
     """Grids of one phase on one GPU: axes batch and length (decode has one length, 1)."""
 
     axes = ("batch", "length")
     gpu: GpuSpec
     phase: str
-    grids: dict[DeltaShape, tuple[Floats, Floats, Floats]]
+    grids: dict[LinearAttentionShape, tuple[Floats, Floats, Floats]]
     mended: Mended
 
     @classmethod
-    def of(cls, gpu: GpuSpec, phase: str, table: Table) -> DeltaTimes:
+    def of(cls, gpu: GpuSpec, phase: str, table: Table) -> LinearAttentionTimes:
         """Build from the rows of one phase: the fastest convolution and the fastest rule at each point, added.
 
         Kernels that fuse both are taken for the rule alone: the convolution is then counted twice, at most 10 %.
@@ -88,41 +90,41 @@ class DeltaTimes(MeasuredGrids[DeltaShape]):
             if not np.isfinite(seconds).any():
                 continue
             seconds[np.isinf(seconds)] = np.nan
-            own = DeltaShape(*map(int, shape))
+            own = LinearAttentionShape(*map(int, shape))
             rows_at, columns_at = np.meshgrid(batches * 1.0, lengths * 1.0, indexing="ij", sparse=True)
-            roof = delta_roofline_s(gpu, phase, own, rows_at, columns_at)
+            roof = linear_attention_roofline_s(gpu, phase, own, rows_at, columns_at)
             axes = (0, 1) if len(lengths) > 1 else (0,)
-            seconds = mending(seconds, delta_least_s(gpu, phase, own, rows_at), roof, axes)
+            seconds = mending(seconds, linear_attention_least_s(gpu, phase, own, rows_at), roof, axes)
             grids[own] = (batches.astype(float), lengths.astype(float), seconds)
         if not grids:
             raise NotMeasured(f"the linear attention table of {gpu.name} has no {phase} point with both kernels timed")
         return cls(gpu, phase, grids, mending.done())
 
     @property
-    def keys(self) -> Iterable[DeltaShape]:
+    def keys(self) -> Iterable[LinearAttentionShape]:
         """Shapes."""
         return self.grids
 
-    def points(self, key: DeltaShape) -> Points:
+    def points(self, key: LinearAttentionShape) -> Points:
         """Of a shape, by batch and length."""
         batches, lengths, seconds = self.grids[key]
         at = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
-        return (batches, lengths), delta_roofline_s(self.gpu, self.phase, key, *at) / seconds
+        return (batches, lengths), linear_attention_roofline_s(self.gpu, self.phase, key, *at) / seconds
 
-    def __call__(self, shape: DeltaShape, batch: Floats, seq: Floats) -> Timed:
+    def __call__(self, shape: LinearAttentionShape, batch: Floats, seq: Floats) -> Timed:
         """Seconds of one layer for arrays; a share that was not measured takes the nearest one's efficiency."""
         near = min(self.grids, key=lambda s: (_far(s, shape), s))
         efficiency, inside = self.efficiency(near)(batch, seq)
-        roof = delta_roofline_s(self.gpu, self.phase, shape, batch, seq)
-        seconds = np.maximum(roof / efficiency, delta_least_s(self.gpu, self.phase, shape, batch))
+        roof = linear_attention_roofline_s(self.gpu, self.phase, shape, batch, seq)
+        seconds = np.maximum(roof / efficiency, linear_attention_least_s(self.gpu, self.phase, shape, batch))
         return Timed(seconds, (inside & (near == shape)).astype(np.float64))
 
-    def roofline_s(self, gpu: GpuSpec, shape: DeltaShape, batch: Floats, seq: Floats) -> Floats:
+    def roofline_s(self, gpu: GpuSpec, shape: LinearAttentionShape, batch: Floats, seq: Floats) -> Floats:
         """Roofline of the same layer on any GPU [s]."""
-        return delta_roofline_s(gpu, self.phase, shape, batch, seq)
+        return linear_attention_roofline_s(gpu, self.phase, shape, batch, seq)
 
 
-def _far(one: DeltaShape, other: DeltaShape) -> float:
+def _far(one: LinearAttentionShape, other: LinearAttentionShape) -> float:
     return sum(
         abs(np.log(getattr(one, name) / getattr(other, name))) for name in ("k_heads", "v_heads", "k_dim", "v_dim")
     )

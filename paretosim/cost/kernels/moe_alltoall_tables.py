@@ -10,15 +10,15 @@ from ...arrays import Floats
 from ...profiles.hygiene import FLOOR_SECONDS, Repair, pad_up
 from ...profiles.mending import Mended
 from .kernel_tables import KernelTables, Located, Search
-from .moe_alltoall_times import Curve, ExchangeShape, ExchangeTimes, Family
+from .moe_alltoall_times import Curve, KernelFamily, MoeAllToAllShape, MoeAllToAllTimes
 
-EXCHANGES = ("deepep_low_latency", "deepep_normal", "moe_alltoall", "nvlink_alltoall")
+MOE_ALLTOALL_TABLES = ("deepep_low_latency", "deepep_normal", "moe_alltoall", "nvlink_alltoall")
 """Tables that time an exchange of tokens."""
-LAW = (Family("low latency", 1.0, {}), Family("normal", 1.0, {}))
+LAW = (KernelFamily("low latency", 1.0, {}), KernelFamily("normal", 1.0, {}))
 FP8, FP4_DTYPE = 1.0, "nvfp4"
 
 
-def locate_exchange(tables: KernelTables, element_bytes: float) -> Located[ExchangeTimes]:
+def locate_moe_alltoall(tables: KernelTables, element_bytes: float) -> Located[MoeAllToAllTimes]:
     """The engine's exchange: all-to-all over NVLink where it has kernels for that, else DeepEP's two families.
 
     Widths that nobody measured, or only in a larger link domain, are answered by the law of DeepEP's kernels.
@@ -27,18 +27,18 @@ def locate_exchange(tables: KernelTables, element_bytes: float) -> Located[Excha
     if tables.has(own, "nvlink_alltoall"):
         dtype = "bf16" if element_bytes > FP8 else "fp8" if element_bytes == FP8 else FP4_DTYPE
         family = _over_nvlink(search, dtype, element_bytes)
-        return search.found(ExchangeTimes(gpu, element_bytes, (family,)))
+        return search.found(MoeAllToAllTimes(gpu, element_bytes, (family,)))
     for engine in tables.engines:
         families = tuple(_families(search, engine))
         if families:
             rows = sum(len(at) for family in families for at, _ in family.curves.values())
             note = f"exchange kernels of {engine} stand in for {own}"
             search.borrow(engine, "deepep*", "dispatch and combine", rows, note)
-            return search.found(ExchangeTimes(gpu, element_bytes, families))
-    return search.found(ExchangeTimes(gpu, element_bytes, LAW))
+            return search.found(MoeAllToAllTimes(gpu, element_bytes, families))
+    return search.found(MoeAllToAllTimes(gpu, element_bytes, LAW))
 
 
-def _families(search: Search, engine: str) -> Iterator[Family]:
+def _families(search: Search, engine: str) -> Iterator[KernelFamily]:
     has = search.tables.has
     if has(engine, "deepep_low_latency"):
         yield _deepep(search, engine, "low latency", "deepep_low_latency")
@@ -48,7 +48,7 @@ def _families(search: Search, engine: str) -> Iterator[Family]:
         yield from _by_phase(search, engine)
 
 
-def _deepep(search: Search, engine: str, name: str, op: str) -> Family:
+def _deepep(search: Search, engine: str, name: str, op: str) -> KernelFamily:
     """DeepEP's kernels by themselves, at the number of SMs that is fastest; fp8 out, bf16 back.
 
     Where dispatch was timed slower than a combine of twice the bytes over the same paths, it is lowered to it.
@@ -66,7 +66,7 @@ def _deepep(search: Search, engine: str, name: str, op: str) -> Family:
     return _family(search, engine, op, name, FP8, (ep, c["hidden"], c["top_k"], c["experts"]), c["tokens"], out + back)
 
 
-def _by_phase(search: Search, engine: str) -> Iterator[Family]:
+def _by_phase(search: Search, engine: str) -> Iterator[KernelFamily]:
     """Kernels timed through an engine's own layer, unless its low-latency ones show that the host was timed.
 
     Such a kernel inside a node takes 20 us for one token; one that takes over `FLOOR_SECONDS` each way, and as long
@@ -89,20 +89,20 @@ def _by_phase(search: Search, engine: str) -> Iterator[Family]:
             for at in rows.values()
         ]
         curves = {shape: _sum(both[0][shape], both[1][shape]) for shape in both[0] if shape in both[1]}
-        yield Family(name, FP8, curves, "moe_alltoall")
+        yield KernelFamily(name, FP8, curves, "moe_alltoall")
 
 
 def _dtype(dtype: np.ndarray, way: str) -> np.ndarray:
     return np.isin(dtype, ("default", "fp8" if way == "dispatch" else "bf16"))
 
 
-def _over_nvlink(search: Search, dtype: str, element_bytes: float) -> Family:
+def _over_nvlink(search: Search, dtype: str, element_bytes: float) -> KernelFamily:
     """TensorRT-LLM's all-to-all inside a link domain: preparation, dispatch and combine, one- or two-sided."""
     op, engine = "nvlink_alltoall", search.tables.engine.name
     rows = search.table(engine, op).where(dtype=dtype)
     points: list[tuple[float, ...]] = []
     for kernel in rows.distinct("kernel"):
-        total: dict[ExchangeShape, Curve] | None = None
+        total: dict[MoeAllToAllShape, Curve] | None = None
         for stage in ("prepare", "dispatch", "combine"):
             c = rows.where(kernel=kernel, stage=stage).columns
             if not len(c["tokens"]):
@@ -119,16 +119,16 @@ def _over_nvlink(search: Search, dtype: str, element_bytes: float) -> Family:
 def _family(
     search: Search, engine: str, op: str, name: str, element_bytes: float, shape: tuple[np.ndarray, ...],
     tokens: np.ndarray, seconds: Floats,
-) -> Family:  # fmt: skip
+) -> KernelFamily:  # fmt: skip
     curves, lowered, rows = {}, 0, 0
     for key, (at, raw) in _fastest(shape, tokens, seconds).items():
         mended, changed = pad_up(raw, axes=(0,))
         curves[key], lowered, rows = (at, mended), lowered + int(changed.sum()), rows + len(at)
     search.mended(engine, op, name, Mended(rows, lowered))
-    return Family(name, element_bytes, curves, op)
+    return KernelFamily(name, element_bytes, curves, op)
 
 
-def _fastest(shape: tuple[np.ndarray, ...], tokens: np.ndarray, seconds: Floats) -> dict[ExchangeShape, Curve]:
+def _fastest(shape: tuple[np.ndarray, ...], tokens: np.ndarray, seconds: Floats) -> dict[MoeAllToAllShape, Curve]:
     """The fastest of the kernels that timed each point, by shape, tokens increasing."""
     keys = np.stack([*shape], axis=1).astype(np.int64)
     curves = {}
@@ -137,7 +137,7 @@ def _fastest(shape: tuple[np.ndarray, ...], tokens: np.ndarray, seconds: Floats)
         at, where = np.unique(tokens[mine].astype(np.float64), return_inverse=True)
         best = np.full(len(at), np.inf)
         np.minimum.at(best, where, seconds[mine].astype(np.float64))
-        curves[ExchangeShape(*one.tolist())] = (at, best)
+        curves[MoeAllToAllShape(*one.tolist())] = (at, best)
     return curves
 
 

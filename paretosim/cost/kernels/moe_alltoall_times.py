@@ -21,7 +21,7 @@ leave all to the other half of a batch: their hook receives in the background (D
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class ExchangeShape:
+class MoeAllToAllShape:
     """What is exchanged between whom.
 
     Attributes
@@ -46,7 +46,7 @@ Curve = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True)
-class Family:
+class KernelFamily:
     """Curves of one family of kernels on one GPU.
 
     Attributes
@@ -59,24 +59,24 @@ class Family:
 
     name: str
     element_bytes: float
-    curves: dict[ExchangeShape, Curve]
+    curves: dict[MoeAllToAllShape, Curve]
     op: str | None = None
-    _grids: dict[tuple[str, ExchangeShape], LogGrid] = field(default_factory=dict, repr=False, compare=False)
+    _grids: dict[tuple[str, MoeAllToAllShape], LogGrid] = field(default_factory=dict, repr=False, compare=False)
 
-    def law_s(self, gpu: GpuSpec, shape: ExchangeShape, tokens: Floats, element_bytes: float) -> Floats:
+    def law_s(self, gpu: GpuSpec, shape: MoeAllToAllShape, tokens: Floats, element_bytes: float) -> Floats:
         """Dispatch and combine by the law [s]."""
         return self._way_s(gpu, shape, tokens, element_bytes) + self._way_s(gpu, shape, tokens, COMBINE_BYTES)
 
-    def dispatch_share(self, gpu: GpuSpec, shape: ExchangeShape, tokens: Floats, element_bytes: float) -> Floats:
+    def dispatch_share(self, gpu: GpuSpec, shape: MoeAllToAllShape, tokens: Floats, element_bytes: float) -> Floats:
         """Part of the law's seconds that is dispatch, in 0..1."""
         law = self.law_s(gpu, shape, tokens, element_bytes)
         return self._way_s(gpu, shape, tokens, element_bytes) / law
 
-    def _way_s(self, gpu: GpuSpec, shape: ExchangeShape, tokens: Floats, element_bytes: float) -> Floats:
+    def _way_s(self, gpu: GpuSpec, shape: MoeAllToAllShape, tokens: Floats, element_bytes: float) -> Floats:
         way = low_latency_s if self.name == "low latency" else normal_s
         return way(gpu, shape.ep, tokens, shape.top_k, shape.hidden, element_bytes)
 
-    def seconds(self, gpu: GpuSpec, shape: ExchangeShape, tokens: Floats, element_bytes: float) -> Timed:
+    def seconds(self, gpu: GpuSpec, shape: MoeAllToAllShape, tokens: Floats, element_bytes: float) -> Timed:
         """Dispatch and combine [s]: measured efficiency between measured widths, the bare law beyond them.
 
         Of the layers that were timed at such widths the nearest one's efficiency is taken; another layer, or another
@@ -90,9 +90,9 @@ class Family:
         layer = min(around, key=lambda other: (sum(abs(log(a / b)) for a, b in zip(other, own, strict=True)), other))
         eps = self._widths[layer]
         low, high = eps[bisect_right(eps, shape.ep) - 1], eps[bisect_left(eps, shape.ep)]
-        log_e, inside = self._log_efficiency(gpu, ExchangeShape(low, *layer), tokens)
+        log_e, inside = self._log_efficiency(gpu, MoeAllToAllShape(low, *layer), tokens)
         if high > low:
-            other_e, other_inside = self._log_efficiency(gpu, ExchangeShape(high, *layer), tokens)
+            other_e, other_inside = self._log_efficiency(gpu, MoeAllToAllShape(high, *layer), tokens)
             weight = log(shape.ep / low) / log(high / low)
             log_e, inside = log_e * (1 - weight) + other_e * weight, inside & other_inside
         same = layer == shape.layer and element_bytes == self.element_bytes
@@ -106,7 +106,7 @@ class Family:
             widths.setdefault(timed.layer, []).append(timed.ep)
         return widths
 
-    def _log_efficiency(self, gpu: GpuSpec, shape: ExchangeShape, tokens: Floats) -> tuple[Floats, np.ndarray]:
+    def _log_efficiency(self, gpu: GpuSpec, shape: MoeAllToAllShape, tokens: Floats) -> tuple[Floats, np.ndarray]:
         if (gpu.name, shape) not in self._grids:
             at, seconds = self.curves[shape]
             law = self.law_s(gpu, shape, at, self.element_bytes)
@@ -123,7 +123,7 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True)
-class ExchangeTimes:
+class MoeAllToAllTimes:
     """Families of kernels of which an engine takes the faster one at each size.
 
     Attributes
@@ -134,16 +134,16 @@ class ExchangeTimes:
 
     gpu: GpuSpec
     element_bytes: float
-    families: tuple[Family, ...]
+    families: tuple[KernelFamily, ...]
 
-    def __call__(self, shape: ExchangeShape, tokens: ArrayLike) -> Timed:
+    def __call__(self, shape: MoeAllToAllShape, tokens: ArrayLike) -> Timed:
         """Seconds of dispatch and combine for an array of tokens of one GPU."""
         if len(self.families) == 1:
             return self.families[0].seconds(self.gpu, shape, np.asarray(tokens, np.float64), self.element_bytes)
         seconds, measured, fastest = self._all(shape, tokens)
         return Timed(*(np.take_along_axis(v, fastest, axis=0)[0] for v in (seconds, measured)))
 
-    def split(self, shape: ExchangeShape, tokens: ArrayLike) -> tuple[Floats, Floats]:
+    def split(self, shape: MoeAllToAllShape, tokens: ArrayLike) -> tuple[Floats, Floats]:
         """Share of dispatch, by the law, in the seconds of `__call__`, and of the GPU's SMs that its kernels take."""
         tokens = np.asarray(tokens, dtype=np.float64)
         fastest = self._all(shape, tokens)[2]
@@ -151,7 +151,7 @@ class ExchangeTimes:
         taken = np.array([0.0 if family.name == "low latency" else NORMAL_SM_SHARE for family in self.families])
         return np.take_along_axis(out, fastest, axis=0)[0], taken[fastest[0]]
 
-    def _all(self, shape: ExchangeShape, tokens: ArrayLike) -> tuple[Floats, Floats, np.ndarray]:
+    def _all(self, shape: MoeAllToAllShape, tokens: ArrayLike) -> tuple[Floats, Floats, np.ndarray]:
         """Seconds and measured shares of every family, and which is the fastest, stacked."""
         tokens = np.asarray(tokens, dtype=np.float64)
         timed = [family.seconds(self.gpu, shape, tokens, self.element_bytes) for family in self.families]

@@ -25,7 +25,7 @@ from .memory import STATE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class Pairing:
+class KvFanout:
     """Hand-over of what is cut over `heads` (1: a latent).
 
     Attributes
@@ -39,15 +39,15 @@ class Pairing:
     receivers: int
 
 
-def pairing(heads: int, prefill: Parallelism, decode: Parallelism) -> Pairing:
+def kv_fanout(heads: int, prefill: Parallelism, decode: Parallelism) -> KvFanout:
     """GPUs at both ends and copies, for layers whose cache is cut over `heads`."""
     shares, copies = min(prefill.tp, heads), max(1, decode.tp // heads)
     held = max(1, prefill.tp // heads)
-    return Pairing(copies, shares * min(held, copies) * prefill.pp * prefill.cp, decode.tp * decode.pp)
+    return KvFanout(copies, shares * min(held, copies) * prefill.pp * prefill.cp, decode.tp * decode.pp)
 
 
 @dataclass(frozen=True)
-class HandOverCost:
+class KvTransferCost:
     """The hand-over of a model's cache between two layouts."""
 
     model: ModelSpec
@@ -56,8 +56,8 @@ class HandOverCost:
     decode: Parallelism
 
     @cached_property
-    def _pairings(self) -> tuple[tuple[LayerGroup, Pairing], ...]:
-        return tuple((g, pairing(g.attention.cache_heads, self.prefill, self.decode)) for g in self.model.layers)
+    def _pairings(self) -> tuple[tuple[LayerGroup, KvFanout], ...]:
+        return tuple((g, kv_fanout(g.attention.cache_heads, self.prefill, self.decode)) for g in self.model.layers)
 
     def sent_bytes(self, tokens: ArrayLike) -> Floats:
         """All bytes that one prompt of `tokens` sends: caches and states, with every copy [byte]."""

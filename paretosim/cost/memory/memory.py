@@ -112,11 +112,11 @@ class MemoryModel:
             expanded_bytes_per_token=_expanded_bytes(model, layout) if settings.cache_expanded_latents else 0.0,
         )
 
-    def some(self, where: np.ndarray) -> MemoryModel:
-        """That of several layouts, at some places."""
+    def take(self, indices: np.ndarray) -> MemoryModel:
+        """The memory of some of a stack's layouts, by index."""
 
         def at(value: ScalarOrArray) -> ScalarOrArray:
-            return value[where] if np.ndim(value) else value
+            return value[indices] if np.ndim(value) else value
 
         caches = (_Cache(c.attention, at(c.element_bytes), at(c.state_bytes)) for c in self._caches)
         return replace(

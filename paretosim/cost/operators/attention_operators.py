@@ -10,8 +10,8 @@ import numpy as np
 from ...arrays import Floats, Timed
 from ..kernels.attention import Heads
 from ..kernels.kernels import Kernels
-from ..kernels.latent_attention_work import Block
-from ..kernels.linear_attention import DeltaShape
+from ..kernels.latent_attention_work import AttentionBlock
+from ..kernels.linear_attention import LinearAttentionShape
 from ..kernels.roofline import LAUNCH_S
 
 
@@ -76,11 +76,11 @@ class SelfAttention:
 
 
 @dataclass(frozen=True, slots=True)
-class BlockAttention:
+class LatentAttention:
     """A whole attention block, projections included: latent, sparse and compressed kinds."""
 
     name: str
-    block: Block
+    block: AttentionBlock
 
     @property
     def launches(self) -> int:
@@ -89,13 +89,13 @@ class BlockAttention:
 
     def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
         """For arrays of prompts and their length."""
-        timed = kernels.block("prefill", self.block)(self.block, prompts, isl)
+        timed = kernels.attention_block("prefill", self.block)(self.block, prompts, isl)
         keys, tokens = self.block.shares(kernels.gpu, self.block.prefill(prompts, isl))
         return Prefill(timed, keys, tokens, latency=self.block.attention.indexer is not None)
 
     def decode(self, kernels: Kernels, batch: Floats, context: Floats, queries: int = 1) -> Timed:
         """For arrays of sequences and their context; `queries` tokens of a sequence read the cache once."""
-        times = kernels.block("decode", self.block)
+        times = kernels.attention_block("decode", self.block)
         one = times(self.block, batch, context)
         if queries == 1:
             return one
@@ -109,14 +109,14 @@ class DeltaRule:
 
     name: str
     op: str
-    shape: DeltaShape
+    shape: LinearAttentionShape
     launches: ClassVar[int] = 14
     """Split, convolution and its mask, gates, norms of queries and keys, the chunked rule's seven kernels (two for the
     triangle), the gated norm: as SGLang's ``gdn_backend.py`` and ``fla/chunk.py`` call them."""
 
     def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
         """For arrays of prompts and their length."""
-        return Prefill(kernels.delta(self.op, "prefill")(self.shape, prompts, isl), tokens=1.0, latency=True)
+        return Prefill(kernels.linear_attention(self.op, "prefill")(self.shape, prompts, isl), tokens=1.0, latency=True)
 
     def decode(self, kernels: Kernels, batch: Floats, context: Floats, queries: int = 1) -> Timed:
         """For arrays of sequences; the context does not matter.
@@ -124,7 +124,7 @@ class DeltaRule:
         The state is read once and written after every one of `queries` tokens, since any of them may be the last that
         is accepted; moving it is what the kernel does (`paretosim.cost.kernels.linear_attention`).
         """
-        timed = kernels.delta(self.op, "decode")(self.shape, batch, np.ones_like(context))
+        timed = kernels.linear_attention(self.op, "decode")(self.shape, batch, np.ones_like(context))
         return timed if queries == 1 else Timed(timed.seconds * (1 + queries) / 2, 0 * timed.measured)
 
 
@@ -136,7 +136,7 @@ class Recurrence:
     """
 
     name: str
-    shape: DeltaShape
+    shape: LinearAttentionShape
     launches: ClassVar[int] = 8
 
     def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
@@ -191,7 +191,7 @@ class KeyGather:
         return Timed(zero, zero)
 
 
-SequenceOperator = SelfAttention | BlockAttention | DeltaRule | Recurrence | KeyGather
+SequenceOperator = SelfAttention | LatentAttention | DeltaRule | Recurrence | KeyGather
 
 
 def between(timed: Timed, least: Timed, most: Timed) -> Timed:

@@ -1,4 +1,4 @@
-"""Which operators does one layer run? ScalarOrArray kind of layer has a function here, for one GPU's share."""
+"""Which operators does one layer run? Each kind of layer has a function here, for one GPU's share."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from ...spec.parallelism import Parallelism
 from ...spec.precision import ACTIVATION_BYTES
 from ...spec.settings import EngineSettings
 from ..kernels.attention import CACHE_BYTES, Heads
-from ..kernels.expert_load import Placement, place
+from ..kernels.expert_load import Placement, place_experts
 from ..kernels.expert_times import EXPERT_FORMATS, ExpertShape
-from ..kernels.latent_attention_work import Block
-from ..kernels.linear_attention import DeltaShape
-from .attention_operators import BlockAttention, DeltaRule, KeyGather, Recurrence, SelfAttention, SequenceOperator
+from ..kernels.latent_attention_work import AttentionBlock
+from ..kernels.linear_attention import LinearAttentionShape
+from .attention_operators import DeltaRule, KeyGather, LatentAttention, Recurrence, SelfAttention, SequenceOperator
 from .token_operators import (
     AllReduce,
-    Beside,
     Elementwise,
-    Exchange,
     Experts,
     GatherScatter,
     Gemm,
+    MoeAllToAll,
+    OverlapHalf,
     PerToken,
     SecondStream,
 )
@@ -66,14 +66,14 @@ class Part:
     per_engine : see the tokens of all ranks.
     per_sequence : see one row a sequence (the output head).
     attention : see batch and length.
-    beside : for layers that run as two halves of a batch, each beside the other's exchange: which half of the layer.
+    overlap_half : which half of the layer it belongs to, where two-batch overlap hides the layer's exchange; else None.
     """
 
     per_token: tuple[PerToken, ...] = ()
     per_engine: tuple[PerToken, ...] = ()
     per_sequence: tuple[PerToken, ...] = ()
     attention: tuple[SequenceOperator, ...] = ()
-    beside: Beside | None = None
+    overlap_half: OverlapHalf | None = None
 
     @property
     def operators(self) -> tuple[PerToken | SequenceOperator, ...]:
@@ -93,8 +93,8 @@ class Part:
 
 
 @dataclass(slots=True)
-class Share:
-    """What a layer kind must know beside itself; collects its operators.
+class LayerContext:
+    """What surrounds a layer: widths, lanes and formats; collects the operators of its kind.
 
     Attributes
     ----------
@@ -119,9 +119,9 @@ class Share:
     per_engine: list[PerToken] = field(default_factory=list)
     attention: list[SequenceOperator] = field(default_factory=list)
 
-    def part(self, beside: Beside | None) -> Part:
+    def part(self, half: OverlapHalf | None) -> Part:
         """What was collected."""
-        return Part(tuple(self.per_token), tuple(self.per_engine), (), tuple(self.attention), beside)
+        return Part(tuple(self.per_token), tuple(self.per_engine), (), tuple(self.attention), half)
 
     @property
     def row_bytes(self) -> int:
@@ -134,176 +134,176 @@ class Share:
             yield AllReduce("all-reduce", self.layout.tp, self.row_bytes)
 
 
-def attend(attention: Attention, share: Share) -> None:
+def add_attention(attention: Attention, layer: LayerContext) -> None:
     """Collect the operators of an attention block."""
-    share.per_token.append(Elementwise("norm and residual", 4 * share.row_bytes))
+    layer.per_token.append(Elementwise("norm and residual", 4 * layer.row_bytes))
     match attention:
         case GqaAttention():
-            _gqa(attention, share)
+            _gqa(attention, layer)
         case MlaAttention() | CompressedAttention():
-            heads = attention.heads // share.layout.tp
-            block = Block(attention, share.hidden, heads, share.projections, share.kv_cache)
-            share.attention.append(BlockAttention(f"{block.op} attention", block))
+            heads = attention.heads // layer.layout.tp
+            block = AttentionBlock(attention, layer.hidden, heads, layer.projections, layer.kv_cache)
+            layer.attention.append(LatentAttention(f"{block.op} attention", block))
         case GatedDeltaNet():
-            _gated_delta(attention, share)
+            _gated_delta(attention, layer)
         case KimiDeltaAttention():
-            _kimi_delta(attention, share)
+            _kimi_delta(attention, layer)
         case LightningAttention():
-            _lightning(attention, share)
+            _lightning(attention, layer)
         case Mamba2():
-            _mamba2(attention, share)
+            _mamba2(attention, layer)
         case _:
             assert_never(attention)
-    share.per_token.extend(share.sum_over_shares())
-    if share.layout.cp > 1:
-        row_bytes = attention.kv_elements_per_token * cache_share(attention, share.layout.tp)
-        gather = KeyGather("key gather", share.layout.cp, share.layout.tp, row_bytes * CACHE_BYTES[share.kv_cache])
-        share.attention.append(gather)
+    layer.per_token.extend(layer.sum_over_shares())
+    if layer.layout.cp > 1:
+        row_bytes = attention.kv_elements_per_token * cache_share(attention, layer.layout.tp)
+        gather = KeyGather("key gather", layer.layout.cp, layer.layout.tp, row_bytes * CACHE_BYTES[layer.kv_cache])
+        layer.attention.append(gather)
 
 
-def _gqa(attention: GqaAttention, share: Share) -> None:
-    tp = share.layout.tp
+def _gqa(attention: GqaAttention, layer: LayerContext) -> None:
+    tp = layer.layout.tp
     query = attention.heads // tp * attention.head_dim
     cache = 2 * heads_per_gpu(attention.kv_heads, tp) * attention.head_dim
     gate = query if attention.output_gate else 0
-    share.per_token += [
-        Gemm("qkv projection", query + gate + cache, share.hidden, share.projections),
+    layer.per_token += [
+        Gemm("qkv projection", query + gate + cache, layer.hidden, layer.projections),
         Elementwise("rotary and cache write", 2 * (query + cache) * ACTIVATION_BYTES),
-        Gemm("attention output", share.hidden, query, share.projections),
+        Gemm("attention output", layer.hidden, query, layer.projections),
     ]
     if attention.layer_norm:
-        share.per_token.append(Elementwise("query and key norm", 2 * (query + cache // 2) * ACTIVATION_BYTES))
+        layer.per_token.append(Elementwise("query and key norm", 2 * (query + cache // 2) * ACTIVATION_BYTES))
         if tp > 1:
             # Squares of a token's queries and of its keys, in float32, summed up by one kernel each.
-            share.per_token += [AllReduce("norm sums", tp, 4), AllReduce("norm sums", tp, 4)]
+            layer.per_token += [AllReduce("norm sums", tp, 4), AllReduce("norm sums", tp, 4)]
     heads = Heads(attention.heads // tp, heads_per_gpu(attention.kv_heads, tp), attention.head_dim, attention.window)
-    share.attention.append(SelfAttention("attention", heads, share.kv_cache, share.arithmetic))
+    layer.attention.append(SelfAttention("attention", heads, layer.kv_cache, layer.arithmetic))
 
 
-def _gated_delta(attention: GatedDeltaNet, share: Share) -> None:
+def _gated_delta(attention: GatedDeltaNet, layer: LayerContext) -> None:
     """Projections of what the recurrence reads and of what it writes; the recurrence itself sees sequences."""
-    tp, hidden, lane = share.layout.tp, share.hidden, share.projections
+    tp, hidden, lane = layer.layout.tp, layer.hidden, layer.projections
     values = attention.value_heads * attention.value_dim // tp
     keys = attention.key_heads * attention.key_dim // tp
-    share.per_token += [
+    layer.per_token += [
         Gemm("delta input", 2 * (keys + values), hidden, lane),
         Gemm("delta gates", 2 * attention.value_heads // tp, hidden, lane),
         Gemm("attention output", hidden, values, lane),
     ]
     heads = max(1, attention.key_heads // tp), attention.value_heads // tp
-    shape = DeltaShape(*heads, attention.key_dim, attention.value_dim)
-    share.attention.append(DeltaRule("delta rule", "gated_delta", shape))
+    shape = LinearAttentionShape(*heads, attention.key_dim, attention.value_dim)
+    layer.attention.append(DeltaRule("delta rule", "gated_delta", shape))
 
 
-def _kimi_delta(attention: KimiDeltaAttention, share: Share) -> None:
+def _kimi_delta(attention: KimiDeltaAttention, layer: LayerContext) -> None:
     """As `_gated_delta`, with a decay and a gate per channel, which are of rank `head_dim`."""
-    tp, hidden, lane, rank = share.layout.tp, share.hidden, share.projections, attention.head_dim
+    tp, hidden, lane, rank = layer.layout.tp, layer.hidden, layer.projections, attention.head_dim
     heads = attention.heads // tp
     values = heads * rank
     gate = (values, hidden) if attention.full_rank_gate else (values + rank, rank)
-    share.per_token += [
+    layer.per_token += [
         Gemm("delta input", 3 * values, hidden, lane),
         Gemm("delta gates", heads + rank, hidden, lane),
         Gemm("delta decay", values, rank, lane),
         Gemm("delta output gate", *gate, lane),
         Gemm("attention output", hidden, values, lane),
     ]
-    share.attention.append(DeltaRule("delta rule", "kimi_delta", DeltaShape(heads, heads, rank, rank)))
+    layer.attention.append(DeltaRule("delta rule", "kimi_delta", LinearAttentionShape(heads, heads, rank, rank)))
 
 
-def _lightning(attention: LightningAttention, share: Share) -> None:
-    """Kernels of the scan: vLLM's ``lightning_attn.py`` (four), beside activation, split, norm and gate."""
-    heads, hidden, lane = attention.heads // share.layout.tp, share.hidden, share.projections
+def _lightning(attention: LightningAttention, layer: LayerContext) -> None:
+    """Kernels of the scan: vLLM's ``lightning_attn.py`` (four), and activation, split, norm and gate."""
+    heads, hidden, lane = attention.heads // layer.layout.tp, layer.hidden, layer.projections
     values = heads * attention.head_dim
-    share.per_token += [
+    layer.per_token += [
         Gemm("linear attention input", 3 * values, hidden, lane),
         Gemm("linear attention gate", values, hidden, lane),
         Gemm("attention output", hidden, values, lane),
     ]
-    shape = DeltaShape(heads, heads, attention.head_dim, attention.head_dim)
-    share.attention.append(Recurrence("lightning attention", shape))
+    shape = LinearAttentionShape(heads, heads, attention.head_dim, attention.head_dim)
+    layer.attention.append(Recurrence("lightning attention", shape))
 
 
-def _mamba2(attention: Mamba2, share: Share) -> None:
-    """Kernels of the scan: vLLM's ``ssd_combined.py`` (five), beside convolution, split and gated norm."""
-    tp, hidden, lane = share.layout.tp, share.hidden, share.projections
+def _mamba2(attention: Mamba2, layer: LayerContext) -> None:
+    """Kernels of the scan: vLLM's ``ssd_combined.py`` (five), and convolution, split and gated norm."""
+    tp, hidden, lane = layer.layout.tp, layer.hidden, layer.projections
     heads, groups = attention.heads // tp, heads_per_gpu(attention.groups, tp)
     inner = heads * attention.head_dim
-    share.per_token += [
+    layer.per_token += [
         Gemm("state-space input", 2 * inner + 2 * groups * attention.state_dim + heads, hidden, lane),
         Gemm("attention output", hidden, inner, lane),
     ]
-    shape = DeltaShape(groups, heads, attention.state_dim, attention.head_dim)
-    share.attention.append(Recurrence("state-space scan", shape))
+    shape = LinearAttentionShape(groups, heads, attention.state_dim, attention.head_dim)
+    layer.attention.append(Recurrence("state-space scan", shape))
 
 
-def feed_forward(ffn: Ffn, share: Share) -> None:
+def add_feed_forward(ffn: Ffn, layer: LayerContext) -> None:
     """Collect the operators of a feed-forward block that no cut of experts changes: all of a dense one."""
-    share.per_token.append(Elementwise("norm and residual", 4 * share.row_bytes))
+    layer.per_token.append(Elementwise("norm and residual", 4 * layer.row_bytes))
     match ffn:
         case DenseFfn():
-            share.per_token.extend(_dense("ffn", ffn, share))
-            share.per_token.extend(share.sum_over_shares())
+            layer.per_token.extend(_dense("ffn", ffn, layer))
+            layer.per_token.extend(layer.sum_over_shares())
         case MoeFfn():
-            share.per_token.extend(_router(ffn, share))
-            if ffn.shared_inter and not share.second_stream_tokens:
-                share.per_token.extend(_dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), share))
+            layer.per_token.extend(_router(ffn, layer))
+            if ffn.shared_inter and not layer.second_stream_tokens:
+                layer.per_token.extend(_dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), layer))
         case _:
             assert_never(ffn)
 
 
-def _dense(name: str, ffn: DenseFfn, share: Share) -> tuple[Gemm | Elementwise, ...]:
-    inter = ffn.inter // share.layout.tp
+def _dense(name: str, ffn: DenseFfn, layer: LayerContext) -> tuple[Gemm | Elementwise, ...]:
+    inter = ffn.inter // layer.layout.tp
     width = 2 * inter if ffn.gated else inter
     return (
-        Gemm(f"{name} up", width, share.hidden, share.weights),
+        Gemm(f"{name} up", width, layer.hidden, layer.weights),
         Elementwise("activation", (width + inter) * ACTIVATION_BYTES),
-        Gemm(f"{name} down", share.hidden, inter, share.weights),
+        Gemm(f"{name} down", layer.hidden, inter, layer.weights),
     )
 
 
-def _router(ffn: MoeFfn, share: Share) -> list[Gemm]:
-    found = [Gemm("router", ffn.experts, share.hidden, "bf16")]
+def _router(ffn: MoeFfn, layer: LayerContext) -> list[Gemm]:
+    found = [Gemm("router", ffn.experts, layer.hidden, "bf16")]
     if ffn.latent:
-        found.append(Gemm("latent down", ffn.latent, share.hidden, share.weights))
-        found.append(Gemm("latent up", share.hidden, ffn.latent, share.weights))
+        found.append(Gemm("latent down", ffn.latent, layer.hidden, layer.weights))
+        found.append(Gemm("latent up", layer.hidden, ffn.latent, layer.weights))
     return found
 
 
-def routed(ffn: MoeFfn, share: Share) -> None:
-    """Collect routed experts, which work for the tokens of all ranks, and a shared one that runs beside them.
+def add_experts(ffn: MoeFfn, layer: LayerContext) -> None:
+    """Collect routed experts, which work for the tokens of all ranks, and a shared expert that runs in parallel.
 
     Tables of experts hold the choice of a token's experts (but vLLM's on Hopper) and the weighted sum of what they
     make (aiconfigurator, collector/*/collect_moe.py).
     """
-    layout, hidden = share.layout, ffn.latent or share.hidden
+    layout, hidden = layer.layout, ffn.latent or layer.hidden
     shape = ExpertShape(hidden, ffn.inter, ffn.top_k, ffn.experts, layout.moe_tp, layout.moe_ep, ffn.gated)
-    loads, placement = _loads(ffn, layout, share.settings)
-    every: list[Experts | GatherScatter] = [Experts("experts", shape, share.experts, loads, placement)]
-    sent: list[Exchange] = []
+    loads, placement = _loads(ffn, layout, layer.settings)
+    every: list[Experts | GatherScatter] = [Experts("experts", shape, layer.experts, loads, placement)]
+    sent: list[MoeAllToAll] = []
     if layout.token_groups > 1 and layout.moe_ep > 1:
-        out_bytes = EXPERT_FORMATS[share.experts[0]].activation_bytes
-        sent.append(Exchange("expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, layout.tp, out_bytes))
+        out_bytes = EXPERT_FORMATS[layer.experts[0]].activation_bytes
+        sent.append(MoeAllToAll("expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, layout.tp, out_bytes))
     if layout.token_groups > 1 and layout.moe_tp > 1:
         every.append(GatherScatter("gather and scatter", layout.moe_tp, hidden * ACTIVATION_BYTES / layout.moe_ep))
-    share.per_token += sent
-    share.per_engine += every
-    if ffn.shared_inter and share.second_stream_tokens:
-        shared = _dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), share)
-        # Halves of a batch have the other half beside them already.
-        if share.settings.two_batch_overlap and exchanges(layout):
-            share.per_token += shared
+    layer.per_token += sent
+    layer.per_engine += every
+    if ffn.shared_inter and layer.second_stream_tokens:
+        shared = _dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), layer)
+        # In two-batch overlap the other half of the batch already fills the GPU.
+        if layer.settings.two_batch_overlap and has_expert_exchange(layout):
+            layer.per_token += shared
         else:
-            first: tuple[Gemm | Exchange, ...] = (*_router(ffn, share), *sent)
+            first: tuple[Gemm | MoeAllToAll, ...] = (*_router(ffn, layer), *sent)
             ranks = layout.token_groups
-            share.per_token.append(
-                SecondStream("shared expert", shared, first, tuple(every), ranks, share.second_stream_tokens)
+            layer.per_token.append(
+                SecondStream("shared expert", shared, first, tuple(every), ranks, layer.second_stream_tokens)
             )
     if layout.token_groups == 1:
-        share.per_token.extend(share.sum_over_shares())
+        layer.per_token.extend(layer.sum_over_shares())
 
 
-def exchanges(layout: Parallelism) -> bool:
+def has_expert_exchange(layout: Parallelism) -> bool:
     """Whether ranks that attend to different sequences send tokens to each other's experts."""
     return layout.attn_dp > 1 and layout.moe_ep > 1
 
@@ -312,10 +312,10 @@ def _loads(
     ffn: MoeFfn, layout: Parallelism, settings: EngineSettings
 ) -> tuple[tuple[tuple[str, str], ...], Placement | None]:
     """Tables that answer under the settings' load, and where the experts lie if no table was measured so."""
-    load, redundant, wide = settings.expert_load, settings.redundant_experts, exchanges(layout)
+    load, redundant, wide = settings.expert_load, settings.redundant_experts, has_expert_exchange(layout)
     if load == "" and (wide or not redundant):
         return (REPLICATED if wide else UNEVEN), None
     if load == "balanced" or (load == "power_law" and not redundant):
         return tuple(tables for tables in MEASURED[load] if wide or tables[0] == "moe"), None
-    placement = place(load or "power_law", ffn.experts, ffn.top_k, layout.moe_ep, redundant)
+    placement = place_experts(load or "power_law", ffn.experts, ffn.top_k, layout.moe_ep, redundant)
     return tuple(tables for tables in MEASURED["balanced"] if wide or tables[0] == "moe"), placement

@@ -12,8 +12,8 @@ from ...spec.model import ModelSpec
 from ...spec.parallelism import Parallelism
 from ...spec.precision import ACTIVATION_BYTES, Precision
 from ...spec.settings import EngineSettings
-from .layer import Part, Share, attend, exchanges, feed_forward, routed
-from .token_operators import Beside, Elementwise, Gemm, Send
+from .layer import LayerContext, Part, add_attention, add_experts, add_feed_forward, has_expert_exchange
+from .token_operators import Elementwise, Gemm, OverlapHalf, Send
 
 DRAFT = -1
 """Place of the layer that drafts, among the kinds of layers."""
@@ -135,26 +135,26 @@ class Stages:
         """Attention and what no cut of experts changes, for all such cuts once; and routed experts."""
         ffn, heads = self._group(place).ffn, Parallelism(cut.tp, 1, cut.cp)
         over = self.settings.two_batch_overlap and place != DRAFT
-        apart = over and isinstance(ffn, MoeFfn) and exchanges(cut)
+        apart = over and isinstance(ffn, MoeFfn) and has_expert_exchange(cut)
         parts = self._part("attention", place, heads, apart), self._part("ffn", place, heads, apart)
         return (*parts, self._part("experts", place, cut, apart)) if isinstance(ffn, MoeFfn) else parts
 
     def _part(self, kind: str, place: int, cut: Parallelism, apart: bool) -> Part:
         key = kind, place, cut, apart
         if key not in self._parts:
-            share = Share(
+            layer = LayerContext(
                 self.model.hidden, cut, self.settings, *self.lanes, self.kv_cache, self.arithmetic,
                 self.engine.second_stream_tokens,
             )  # fmt: skip
             group = self._group(place)
             if kind == "attention":
-                attend(group.attention, share)
+                add_attention(group.attention, layer)
             elif kind == "ffn":
-                feed_forward(group.ffn, share)
+                add_feed_forward(group.ffn, layer)
             elif isinstance(group.ffn, MoeFfn):
-                routed(group.ffn, share)
-            half: Beside = "attention" if kind == "attention" else "ffn"
-            self._parts[key] = share.part(half if apart else None)
+                add_experts(group.ffn, layer)
+            half: OverlapHalf = "attention" if kind == "attention" else "ffn"
+            self._parts[key] = layer.part(half if apart else None)
         return self._parts[key]
 
     def _draft(self, cut: Parallelism) -> Stage:

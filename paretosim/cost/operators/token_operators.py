@@ -1,4 +1,4 @@
-"""What operators does a step consist of? ScalarOrArray says what it is, not how long it takes: it asks the kernels.
+"""Operators of a step that scale with tokens. Each says what it is; how long it takes, it asks the kernels.
 
 Operators of tokens take an array of rows. They see either the tokens of one rank (one attention-data-parallel
 group), or, where ranks work together on all of them, the tokens of the engine.
@@ -16,7 +16,7 @@ from ..kernels.collectives import Operation, send_s
 from ..kernels.expert_load import Placement
 from ..kernels.expert_times import ExpertShape
 from ..kernels.kernels import Kernels
-from ..kernels.moe_alltoall_times import ExchangeShape
+from ..kernels.moe_alltoall_times import MoeAllToAllShape
 from ..kernels.roofline import LAUNCH_S
 
 GATHER_SCATTER: tuple[Operation, Operation] = ("all_gather", "reduce_scatter")
@@ -113,7 +113,7 @@ class Experts:
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class MoeAllToAll:
     """Tokens sent to the GPUs of their experts and back, between ranks that attend to different sequences.
 
     Attributes
@@ -135,13 +135,13 @@ class Exchange:
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens of a rank."""
-        shape = ExchangeShape(self.ep, self.hidden, self.top_k, self.experts)
-        return kernels.exchange(self.element_bytes)(shape, rows / self.sharers)
+        shape = MoeAllToAllShape(self.ep, self.hidden, self.top_k, self.experts)
+        return kernels.moe_alltoall(self.element_bytes)(shape, rows / self.sharers)
 
     def split(self, kernels: Kernels, rows: Floats) -> tuple[Floats, Floats]:
         """Share of dispatch in the seconds, and of the GPU's SMs that move tokens, for arrays of tokens of a rank."""
-        shape = ExchangeShape(self.ep, self.hidden, self.top_k, self.experts)
-        return kernels.exchange(self.element_bytes).split(shape, rows / self.sharers)
+        shape = MoeAllToAllShape(self.ep, self.hidden, self.top_k, self.experts)
+        return kernels.moe_alltoall(self.element_bytes).split(shape, rows / self.sharers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,23 +166,23 @@ class GatherScatter:
 
 @dataclass(frozen=True, slots=True)
 class SecondStream:
-    """Work that an engine runs on a second stream beside other work: what of its time the other does not hide.
+    """Work on a second CUDA stream, in parallel to the first: the part of its time that the first does not hide.
 
     Both streams share the GPU, so together they take no less than the rooflines of both one after the other.
 
     Attributes
     ----------
     work : operators of the second stream, in a row.
-    beside : operators of the first one that see the same tokens.
-    beside_all : those that see the tokens of all ranks.
+    overlaps_with : operators of the first one that see the same tokens.
+    overlaps_with_engine : those that see the tokens of all ranks.
     ranks : how many there are; all hold as many tokens.
     most_tokens : of a rank, up to which the engine forks; with more tokens one follows the other.
     """
 
     name: str
     work: tuple[Gemm | Elementwise, ...]
-    beside: tuple[Gemm | Elementwise | Exchange, ...]
-    beside_all: tuple[Experts | GatherScatter, ...]
+    overlaps_with: tuple[Gemm | Elementwise | MoeAllToAll, ...]
+    overlaps_with_engine: tuple[Experts | GatherScatter, ...]
     ranks: int
     most_tokens: int
 
@@ -194,8 +194,8 @@ class SecondStream:
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens of a rank."""
         work = [_shares(kernels, operator, rows) for operator in self.work]
-        first = [_shares(kernels, operator, rows) for operator in self.beside]
-        first += [_shares(kernels, operator, self.ranks * rows) for operator in self.beside_all]
+        first = [_shares(kernels, operator, rows) for operator in self.overlaps_with]
+        first += [_shares(kernels, operator, self.ranks * rows) for operator in self.overlaps_with_engine]
         own, measured, busy = np.sum(work, axis=0)
         other, _, busy_there = np.sum(first, axis=0)
         hidden = np.maximum(0.0, np.minimum(np.minimum(own, other), own + other - busy - busy_there))
@@ -204,7 +204,7 @@ class SecondStream:
 
 def _shares(kernels: Kernels, operator: PerToken, rows: Floats) -> Floats:
     """Seconds of an operator, their measured part, and what of them keeps the GPU busy, shape (3, rows)."""
-    return kernels.kept(_ask_shares, operator, rows.tobytes())
+    return kernels.memoized(_ask_shares, operator, rows.tobytes())
 
 
 def _ask_shares(kernels: Kernels, operator: PerToken, rows: bytes) -> Floats:
@@ -223,7 +223,7 @@ def _busy_s(operator: PerToken, kernels: Kernels, rows: Floats) -> Floats:
         case Experts():
             times = kernels.experts(operator.lanes, operator.loads, operator.shape)
             roof = times.roofline_s(kernels.gpu, operator.shape, rows)
-        case AllReduce() | Send() | Exchange() | GatherScatter():  # move bytes between GPUs
+        case AllReduce() | Send() | MoeAllToAll() | GatherScatter():  # move bytes between GPUs
             return np.zeros(rows.shape)
         case SecondStream():
             raise AssertionError("a second stream hides behind the first, not behind another")
@@ -232,5 +232,5 @@ def _busy_s(operator: PerToken, kernels: Kernels, rows: Floats) -> Floats:
     return roof - LAUNCH_S
 
 
-PerToken = Gemm | Elementwise | AllReduce | Send | Experts | Exchange | GatherScatter | SecondStream
-Beside = Literal["attention", "ffn"]
+PerToken = Gemm | Elementwise | AllReduce | Send | Experts | MoeAllToAll | GatherScatter | SecondStream
+OverlapHalf = Literal["attention", "ffn"]

@@ -8,7 +8,7 @@ from ...spec.model import ModelSpec
 from ...spec.settings import EngineSettings
 
 
-def idle_settings(settings: EngineSettings, model: ModelSpec) -> Iterator[tuple[tuple[str, ...], str]]:
+def unused_settings(settings: EngineSettings, model: ModelSpec) -> Iterator[tuple[tuple[str, ...], str]]:
     """Key and reason of every setting that means nothing to the model."""
     experts = sorted({ffn.experts for ffn in model.experts})
     if not experts:

@@ -36,8 +36,8 @@ class StepTimes(Protocol):
         """Tokens that a sequence gains in a decode step."""
         ...
 
-    def some(self, places: np.ndarray) -> Self:
-        """Those of a stack's layouts at some places; a place may be there several times."""
+    def take(self, indices: np.ndarray) -> Self:
+        """The step of some of a stack's layouts, by index; an index may repeat."""
         ...
 
     def decode_mean(self, batch: ArrayLike, first: float, last: float) -> Timed:
@@ -93,9 +93,9 @@ class CalibratedStep:
         """As `StepCost.tokens_per_step`."""
         return self.step.tokens_per_step
 
-    def some(self, places: np.ndarray) -> CalibratedStep:
-        """As `StepCost.some`."""
-        return replace(self, step=self.step.some(places))
+    def take(self, indices: np.ndarray) -> CalibratedStep:
+        """As `StepCost.take`."""
+        return replace(self, step=self.step.take(indices))
 
     def decode(self, batch: ArrayLike, context: ArrayLike) -> Timed:
         """As `StepCost.decode`."""

@@ -19,12 +19,12 @@ from ..kernels.kernels import Kernels
 from ..operators.attention_operators import SequenceOperator
 from ..operators.layer import Part
 from ..operators.stage import Stage, Stages
-from ..operators.token_operators import Exchange, PerToken
+from ..operators.token_operators import MoeAllToAll, PerToken
 from .memory_floor import MemoryFloor
 from .prefix_floor import fixed_share
 from .step import StepCost, StepParts
-from .step_grids import BATCHES, CONTEXTS, PREFILL, PROMPTS, TOKENS, Grids, OperatorGrid, PartGrids, Seen
-from .two_batch_overlap import Overlap, halves
+from .step_grids import BATCHES, CONTEXTS, PREFILL, PROMPTS, TOKENS, Grids, OperatorGrid, PartGrids, WorkKind
+from .two_batch_overlap import TwoBatchOverlap, halves
 
 Lanes = tuple[str, ...]
 """Lanes of a model's GEMMs: the axis of tokens follows from them."""
@@ -43,7 +43,7 @@ class Compiler:
     kernels: Kernels
     stages: Stages
     _grids: dict[tuple[Part, bool], PartGrids] = field(default_factory=dict, repr=False, compare=False)
-    _made: dict[Parallelism, StepParts] = field(default_factory=dict, repr=False, compare=False)
+    _step_parts: dict[Parallelism, StepParts] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def settings(self) -> EngineSettings:
@@ -58,7 +58,7 @@ class Compiler:
 
     @cached_property
     def _tokens(self) -> Floats:
-        return self.kernels.kept(_axis, self._lanes)
+        return self.kernels.memoized(_axis, self._lanes)
 
     def step(self, layout: Parallelism) -> StepCost:
         """Cost of one step of a layout.
@@ -68,17 +68,17 @@ class Compiler:
         ProfileError
             A table that is needed and missing.
         """
-        return StepCost.of(self.made(layout), self.settings, self.floor(layout))
+        return StepCost.of(self.step_parts(layout), self.settings, self.floor(layout))
 
     def floor(self, layout: Parallelism | Layouts) -> MemoryFloor:
         """What no decode step of a layout, or of several, is faster than."""
         return MemoryFloor.of(self.stages.model, self.stages.precision, self.kernels.gpu, layout)
 
-    def made(self, layout: Parallelism) -> StepParts:
+    def step_parts(self, layout: Parallelism) -> StepParts:
         """What a step of a layout is made of; raises as `step`."""
-        if layout not in self._made:
-            self._made[layout] = self._make(layout)
-        return self._made[layout]
+        if layout not in self._step_parts:
+            self._step_parts[layout] = self._make(layout)
+        return self._step_parts[layout]
 
     def _make(self, layout: Parallelism) -> StepParts:
         stage = self.stages(layout)
@@ -86,8 +86,8 @@ class Compiler:
         launches = sum(part.launches * count for part, count in parts)
         if stage.draft is not None:
             parts += [(self._part(part, layout, True), count) for part, count in stage.draft.parts]
-        overlap, beside = self._overlap(stage, layout, parts) if self.settings.two_batch_overlap else (None, ())
-        return StepParts(layout, self._tokens, tuple(parts), overlap, beside, launches)
+        overlap, hiding_work = self._overlap(stage, layout, parts) if self.settings.two_batch_overlap else (None, ())
+        return StepParts(layout, self._tokens, tuple(parts), overlap, hiding_work, launches)
 
     def _part(self, part: Part, layout: Parallelism, drafts: bool) -> PartGrids:
         key = part, drafts
@@ -96,22 +96,23 @@ class Compiler:
                 *_rows(part, self.kernels, layout, self._lanes, drafts),
                 *_attention(part, self.kernels, layout, self.settings, drafts),
             )
-            found = self._grids[key] = PartGrids(grids, part.launches, part.beside)
+            found = self._grids[key] = PartGrids(grids, part.launches, part.overlap_half)
         return found
 
     def _overlap(
         self, stage: Stage, layout: Parallelism, parts: list[tuple[PartGrids, int]]
-    ) -> tuple[Overlap | None, tuple[StepCost, ...]]:
-        """What becomes of the exchanges that a stage hides, if it has any, and the work beside them."""
+    ) -> tuple[TwoBatchOverlap | None, tuple[StepCost, ...]]:
+        """The overlap model of a stage with hidden expert exchanges, or None, and the work that hides them."""
         exchanges = [(each, count) for part, count in stage.parts for each in hidden(part)]
         if not exchanges:
             return None, ()
-        beside = (tuple(p for p in parts if p[0].beside == side) for side in ("attention", "ffn"))
-        sides = tuple(
-            StepCost(layout, self._tokens, Grids.of(side, len(self._tokens)), settings=self.settings) for side in beside
-        )  # fmt: skip
+        halves_of_layer = (tuple(p for p in parts if p[0].overlap_half == half) for half in ("attention", "ffn"))
+        hiding_work = tuple(
+            StepCost(layout, self._tokens, Grids.of(half, len(self._tokens)), settings=self.settings)
+            for half in halves_of_layer
+        )
         exchanged = _exchanged(exchanges, self.kernels, self._lanes)
-        return Overlap(exchanges[0][0].name, self._tokens, exchanged), sides
+        return TwoBatchOverlap(exchanges[0][0].name, self._tokens, exchanged), hiding_work
 
 
 def compile_step(
@@ -133,9 +134,9 @@ def compile_step(
     return Compiler(kernels, Stages.of(model, precision, kernels.engine, settings)).step(layout)
 
 
-def hidden(part: Part) -> Iterator[Exchange]:
+def hidden(part: Part) -> Iterator[MoeAllToAll]:
     """Exchanges that run beside the other half of a batch."""
-    return (each for each in part.per_token if part.beside and isinstance(each, Exchange))
+    return (each for each in part.per_token if part.overlap_half and isinstance(each, MoeAllToAll))
 
 
 def _axis(kernels: Kernels, lanes: Lanes) -> Floats:
@@ -149,17 +150,17 @@ def _rows(part: Part, kernels: Kernels, layout: Parallelism, lanes: Lanes, draft
     of_engine = "tokens" if layout.token_groups == 1 else "all tokens"
     ways = ("tokens", part.per_token), (of_engine, part.per_engine), ("sequences", part.per_sequence)
     prefix, apart = "draft " if drafts else "", set(hidden(part))
-    for sees, operators in ways:
-        ranks = layout.attn_dp if sees == "all tokens" else 1
+    for scales_with, operators in ways:
+        ranks = layout.attn_dp if scales_with == "all tokens" else 1
         for operator in operators:
             if operator not in apart:
-                grid = kernels.kept(_row_seconds, operator, lanes, ranks if part.beside else 0)
-                yield OperatorGrid(prefix + operator.name, cast(Seen, prefix + sees), grid)
+                grid = kernels.memoized(_row_seconds, operator, lanes, ranks if part.overlap_half else 0)
+                yield OperatorGrid(prefix + operator.name, cast(WorkKind, prefix + scales_with), grid)
 
 
 def _row_seconds(kernels: Kernels, operator: PerToken, lanes: Lanes, halved: int) -> Floats:
     """Seconds and their measured part, shape (2, tokens); in two halves of the tokens of `halved` ranks, unless 0."""
-    tokens = kernels.kept(_axis, lanes)
+    tokens = kernels.memoized(_axis, lanes)
     if not halved:
         timed = operator.seconds(kernels, tokens)
     else:
@@ -170,12 +171,12 @@ def _row_seconds(kernels: Kernels, operator: PerToken, lanes: Lanes, halved: int
     return np.array([seconds, seconds * timed.measured])
 
 
-def _exchanged(exchanges: list[tuple[Exchange, int]], kernels: Kernels, lanes: Lanes) -> Floats:
-    """`Overlap.exchange` of exchanges, each so many times."""
-    tokens = kernels.kept(_axis, lanes)
+def _exchanged(exchanges: list[tuple[MoeAllToAll, int]], kernels: Kernels, lanes: Lanes) -> Floats:
+    """`TwoBatchOverlap.exchange` of exchanges, each so many times."""
+    tokens = kernels.memoized(_axis, lanes)
     total, (rows, _) = np.zeros((4, len(tokens))), halves(tokens)
     for exchange, count in exchanges:
-        seconds, measured = kernels.kept(_row_seconds, exchange, lanes, 1) * count
+        seconds, measured = kernels.memoized(_row_seconds, exchange, lanes, 1) * count
         out, taken = exchange.split(kernels, rows)
         total += np.stack([seconds * out, seconds * (1 - out), measured, seconds * taken])
     return total
@@ -188,10 +189,12 @@ def _attention(
     prefix, queries, passes = ("draft ", 1, settings.draft_tokens) if drafts else ("", settings.queries, 1)
     for operator in part.attention:
         name = prefix + operator.name
-        decode = kernels.kept(_decode_seconds, operator, queries, part.beside is not None)
+        decode = kernels.memoized(_decode_seconds, operator, queries, part.overlap_half is not None)
         yield OperatorGrid(name, "decode", decode * passes)
-        for sees, grid in kernels.kept(_prefill_seconds, operator, layout.cp, settings.cache_expanded_latents):
-            yield OperatorGrid(name, sees, grid)
+        for scales_with, grid in kernels.memoized(
+            _prefill_seconds, operator, layout.cp, settings.cache_expanded_latents
+        ):
+            yield OperatorGrid(name, scales_with, grid)
 
 
 def _decode_seconds(kernels: Kernels, operator: SequenceOperator, queries: int, halved: bool) -> Floats:
@@ -205,7 +208,7 @@ def _decode_seconds(kernels: Kernels, operator: SequenceOperator, queries: int, 
 
 def _prefill_seconds(
     kernels: Kernels, operator: SequenceOperator, cp: int, kept_keys: bool
-) -> tuple[tuple[Seen, Floats], ...]:
+) -> tuple[tuple[WorkKind, Floats], ...]:
     """Of prompts, by kind of work: seconds and their measured part, shape (2, batches, prompts).
 
     Prompts are halved without loss: their attention reads few weights beside its work.
@@ -218,4 +221,4 @@ def _prefill_seconds(
     keys, tokens, pairs = ((1 - fixed) * share for share in (whole.keys, whole.tokens, 1.0 - whole.keys - whole.tokens))
     anew, kept = (fixed, keys) if kept_keys else (fixed + keys, 0.0)
     parts = zip(PREFILL, (anew, tokens, pairs, kept), strict=True)
-    return tuple((sees, both * part) for sees, part in parts if np.any(part))
+    return tuple((scales_with, both * part) for scales_with, part in parts if np.any(part))

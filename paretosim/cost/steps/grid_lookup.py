@@ -71,7 +71,7 @@ def bilinear(grid: Floats, row: Cell, column: Cell) -> Floats:
     return high
 
 
-def place_of(axis: list[float], at: float) -> tuple[int, float]:
+def cell_at(axis: list[float], at: float) -> tuple[int, float]:
     """As `cell`, of one point: index of the grid point below, and weight of the one above."""
     left = min(max(bisect_right(axis, at) - 1, 0), len(axis) - 2)
     return left, (at - axis[left]) / (axis[left + 1] - axis[left])
@@ -79,7 +79,7 @@ def place_of(axis: list[float], at: float) -> tuple[int, float]:
 
 def linear_at(values: list[float], axis: list[float], at: float) -> float:
     """``values`` (n,) at one point."""
-    i = min(max(bisect_right(axis, at) - 1, 0), len(axis) - 2)  # `place_of`, without the call
+    i = min(max(bisect_right(axis, at) - 1, 0), len(axis) - 2)  # `cell_at`, without the call
     w = (at - axis[i]) / (axis[i + 1] - axis[i])
     return values[i] * (1 - w) + values[i + 1] * w
 

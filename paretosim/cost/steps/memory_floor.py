@@ -53,9 +53,9 @@ class MemoryFloor:
             cache += np.reshape(each, (-1, 1)) * _elements_read(group.attention)
         return cls(read / gpu.hbm_bytes_per_s, cache / gpu.hbm_bytes_per_s)
 
-    def some(self, places: np.ndarray) -> MemoryFloor:
-        """Those of a stack's layouts at some places."""
-        return replace(self, weights_s=self.weights_s[places], sequence_s=self.sequence_s[places])
+    def take(self, indices: np.ndarray) -> MemoryFloor:
+        """The floor of some of a stack's layouts, by index."""
+        return replace(self, weights_s=self.weights_s[indices], sequence_s=self.sequence_s[indices])
 
     def seconds(self, rank: Floats, context: Floats) -> Floats:
         """Least step of a rank's sequences at a context (arrays; the last axis of a stack's is that of its layouts)."""

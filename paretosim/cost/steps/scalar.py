@@ -7,10 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from .grid_lookup import bilinear_at, linear_at, place_of
+from .grid_lookup import bilinear_at, cell_at, linear_at
 from .step import StepCost
 from .step_grids import BATCHES, CONTEXTS, DRAFT, PROMPTS
-from .step_law import SUMMED, prompt_work, row_time
+from .step_law import SUM_ORDER, prompt_work, row_time
 
 _BATCHES, _PROMPTS = BATCHES.tolist(), PROMPTS.tolist()
 
@@ -29,9 +29,9 @@ class ScalarStep:
         self._token = step.row_seconds("tokens")
         self._engine = step.row_seconds("all tokens")
         self._sequence = step.row_seconds("sequences")
-        self._draft = [step.row_seconds(sees) for sees in DRAFT]
+        self._draft = [step.row_seconds(scales_with) for scales_with in DRAFT]
         grids = step.prompt_seconds()
-        self._prefill = [(kind, grid.tolist()) for kind in SUMMED if (grid := grids[kind]) is not None]
+        self._prefill = [(kind, grid.tolist()) for kind in SUM_ORDER if (grid := grids[kind]) is not None]
         self.row_seconds = partial(row_time, self, step.settings.draft_tokens)
         """Operators of rows in a step of running sequences and new rows; see `step_law.row_time`."""
 
@@ -66,7 +66,7 @@ class ScalarStep:
             length = (squares / len(chunks)) ** 0.5
             fresh = sum(n for _, n in chunks) / len(chunks) / length
             pairs = 1 - sum(p * p for p, _ in chunks) / squares
-        row, column, work = place_of(_BATCHES, count), place_of(_PROMPTS, length), prompt_work(fresh, pairs, 1.0, fresh)
+        row, column, work = cell_at(_BATCHES, count), cell_at(_PROMPTS, length), prompt_work(fresh, pairs, 1.0, fresh)
         total = 0.0
         for kind, grid in self._prefill:
             total += bilinear_at(grid, row, column) * work[kind]

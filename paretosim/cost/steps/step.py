@@ -1,4 +1,4 @@
-"""A `StepCost`: seconds of any engine step of one (model, precision, GPU, engine, layout), compiled by `compiling`.
+"""A `StepCost`: seconds of any engine step of one (model, precision, GPU, engine, layout), compiled by `compiler`.
 
 Everything but tokens, batch and context is fixed for a layout, so its operators collapse once into a few small
 grids; sweep and simulator only ever touch those. Between grid points all is linear, so the mean over a
@@ -7,8 +7,8 @@ growing context is exact by the trapezoid rule.
 Callers speak of an engine's sequences and tokens. Under attention data parallelism they spread over the ranks,
 and a step takes as long as the rank with the most: a lone prompt keeps one rank busy, whatever their number.
 
-A step of one layout and a *stack*, the steps of many at once, are the same formulas: what differs between layouts is
-an array over them, and the last axis of every question to a stack is that of its layouts.
+The same formulas serve one layout and a *stack* of layouts: what differs between layouts is an array over them, and
+the layout is the last axis of every array that a stack is asked with.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ...spec.parallelism import Layouts, Parallelism
 from ...spec.settings import DEFAULT, EngineSettings
 from .grid_lookup import Cell, bilinear, cell, doubling_cell, linear
 from .memory_floor import MemoryFloor, knots
-from .step_grids import BATCHES, CONTEXTS, DRAFT, PREFILL, PROMPTS, Grids, OperatorGrid, Parts, Seen
-from .step_law import SUMMED, Rows, Running, prompt_work, row_time
-from .two_batch_overlap import Overlap
+from .step_grids import BATCHES, CONTEXTS, DRAFT, PREFILL, PROMPTS, Grids, OperatorGrid, Parts, WorkKind
+from .step_law import SUM_ORDER, Rows, Running, prompt_work, row_time
+from .two_batch_overlap import TwoBatchOverlap
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,15 @@ class StepParts:
     Attributes
     ----------
     layout : widths of the engine.
-    tokens, overlap, beside, launches : see `StepCost`.
+    tokens, overlap, hiding_work, launches : see `StepCost`.
     parts : of the fullest stage, and how often it runs each.
     """
 
     layout: Parallelism
     tokens: Floats
     parts: Parts
-    overlap: Overlap | None
-    beside: tuple[StepCost, ...]
+    overlap: TwoBatchOverlap | None
+    hiding_work: tuple[StepCost, ...]
     launches: int
 
 
@@ -58,11 +58,11 @@ class StepCost:
     tokens : axis of the per-token operators (and, for the head, of sequences).
     grids : what all operators take, but for an exchange that `overlap` hides.
     parts : what `grids` are sums over; in a stack none.
-    overlap : what becomes of an exchange that runs beside the other half of the batch; None where nothing does.
-    beside : work of both halves in the layers whose exchange is hidden, attention and the rest; among `grids`, too.
+    overlap : model of an exchange that runs while the other half of the batch computes; None without one.
+    hiding_work : attention and the rest of the layers whose exchange is hidden, both halves; part of `grids`, too.
     settings : how the engine is run. If it speculates, a decode step proposes and verifies, and yields
         `tokens_per_step` tokens for each sequence; a prefill step fills the draft layer's cache too.
-    launches : operations of a step with prompts that a host launches (`paretosim.cost.launches`).
+    launches : operations of a step with prompts that a host launches (`Part.launches`).
     floor : what no decode step is faster than, host included; the caller's to heed (`paretosim.cost.steps.calibrated`).
     """
 
@@ -70,8 +70,8 @@ class StepCost:
     tokens: Floats
     grids: Grids
     parts: Parts = ()
-    overlap: Overlap | None = None
-    beside: tuple[StepCost, ...] = ()
+    overlap: TwoBatchOverlap | None = None
+    hiding_work: tuple[StepCost, ...] = ()
     settings: EngineSettings = DEFAULT
     launches: ScalarOrArray = 0
     floor: MemoryFloor | None = None
@@ -80,7 +80,7 @@ class StepCost:
     def of(cls, made: StepParts, settings: EngineSettings, floor: MemoryFloor | None = None) -> StepCost:
         """A step of one layout."""
         grids = Grids.of(made.parts, len(made.tokens))
-        hidden = made.overlap, made.beside
+        hidden = made.overlap, made.hiding_work
         return cls(made.layout, made.tokens, grids, made.parts, *hidden, settings, made.launches, floor)
 
     @classmethod
@@ -91,15 +91,17 @@ class StepCost:
         layouts = Layouts.of([one.layout for one in made])
         return cls(layouts, tokens, grids, settings=settings, launches=launches, floor=floor)
 
-    def some(self, places: np.ndarray) -> StepCost:
-        """Those of a stack's layouts at some places, several times if so; one layout alone is all of them."""
+    def take(self, indices: np.ndarray) -> StepCost:
+        """The step of some of a stack's layouts, by index, repeats included; a single layout returns itself."""
         if not isinstance(self.layout, Layouts):
             return self
         grids = replace(
-            self.grids, row_place=self.grids.row_place[places], length_place=self.grids.length_place[places]
+            self.grids, row_index=self.grids.row_index[indices], length_index=self.grids.length_index[indices]
         )  # fmt: skip
-        floor = self.floor.some(places) if self.floor else None
-        return replace(self, layout=self.layout.some(places), grids=grids, launches=self.launches[places], floor=floor)
+        floor = self.floor.take(indices) if self.floor else None
+        return replace(
+            self, layout=self.layout.take(indices), grids=grids, launches=self.launches[indices], floor=floor
+        )
 
     @property
     def operators(self) -> tuple[OperatorGrid, ...]:
@@ -132,7 +134,7 @@ class StepCost:
         mean = np.trapezoid(attention, contexts, axis=1) / span if span > 0 else attention[:, 0]
         total = self._row_time((rank, batch), None) + mean
         if self.overlap is not None:
-            work = [side.decode(batch, at).seconds for side in self.beside]
+            work = [side.decode(batch, at).seconds for side in self.hiding_work]
             total = total + self.overlap.exposed_mean(self.settings.queries * rank, contexts, *work)
         return Timed(total[0], total[1] / total[0])
 
@@ -182,7 +184,7 @@ class StepCost:
     def _timed(self, total: Floats, tokens: Floats, work: Callable[[StepCost], Timed]) -> Timed:
         """A step, with what an exchange of a rank's tokens adds that the `work` of each side does not hide."""
         if self.overlap is not None:
-            total = total + self.overlap.exposed(tokens, *(work(side).seconds for side in self.beside))
+            total = total + self.overlap.exposed(tokens, *(work(side).seconds for side in self.hiding_work))
         return Timed(total[0], total[1] / total[0])
 
     def breakdown(self, phase: str, batch: float, length: float, prefix: float = 0) -> dict[str, Timed]:
@@ -200,15 +202,15 @@ class StepCost:
         parts: dict[str, Timed] = {}
         for op in self.operators:
             grid = op.grid
-            if op.sees in rows:
-                seconds, measured = linear(grid, cell(self.tokens, _floats(queries * rows[op.sees])))
-            elif op.sees in DRAFT:
-                seen = rows[op.sees.removeprefix("draft ")]
+            if op.scales_with in rows:
+                seconds, measured = linear(grid, cell(self.tokens, _floats(queries * rows[op.scales_with])))
+            elif op.scales_with in DRAFT:
+                seen = rows[op.scales_with.removeprefix("draft ")]
                 seconds, measured = passes * linear(grid, cell(self.tokens, _floats(seen)))
-            elif op.sees == phase:
+            elif op.scales_with == phase:
                 seconds, measured = bilinear(grid, of_batches, doubling_cell(len(CONTEXTS), _floats(length)))
-            elif op.sees in PREFILL and phase == "prefill":
-                done = work[PREFILL.index(op.sees)]
+            elif op.scales_with in PREFILL and phase == "prefill":
+                done = work[PREFILL.index(op.scales_with)]
                 seconds, measured = done * bilinear(grid, of_batches, cell(PROMPTS, _floats(length)))
             else:
                 continue
@@ -218,16 +220,16 @@ class StepCost:
         if self.overlap is not None:
             hiding = (
                 side.decode(batch, length) if phase == "decode" else side.prefill(batch, length, prefix)
-                for side in self.beside
+                for side in self.hiding_work
             )
             exchanged = _floats(queries * rows["tokens"])
             seconds, measured = self.overlap.exposed(exchanged, *(work.seconds for work in hiding))
             parts[self.overlap.name] = Timed(seconds, measured / seconds if seconds else np.zeros(()))
         return parts
 
-    def row_seconds(self, sees: Seen) -> list[float]:
+    def row_seconds(self, scales_with: WorkKind) -> list[float]:
         """Seconds of the operators of tokens or of sequences, at each of `tokens`; empty where there are none."""
-        grid = self.grids.of_rows(sees)
+        grid = self.grids.of_rows(scales_with)
         return [] if grid is None else grid[0].tolist()
 
     def prompt_seconds(self) -> tuple[Floats | None, ...]:
@@ -240,11 +242,11 @@ class StepCost:
 
     def _row(self, rows: Floats) -> Cell:
         """Where rows lie on the axis of tokens, in each layout's own grid."""
-        return cell(self.tokens, rows).of(self.grids.row_place)
+        return cell(self.tokens, rows).of(self.grids.row_index)
 
     def _batch(self, sequences: Floats) -> Cell:
         """Where a rank's sequences lie on the axis of batches, in each layout's own grid."""
-        return doubling_cell(len(BATCHES), sequences).of(self.grids.length_place)
+        return doubling_cell(len(BATCHES), sequences).of(self.grids.length_index)
 
     def _row_time(self, running: Running | None, new: Rows | None) -> Floats:
         """Operators of rows: array (2, ...) of seconds and measured seconds."""
@@ -289,9 +291,10 @@ class StepCost:
         at = self._batch(whole), cell(PROMPTS, isl)
         if not cached.any() and (part == 1).all():  # whole prompts: every kind of work counts in full
             return bilinear(self.grids.whole_prompts, *at)
-        work = prompt_work(1 - cached, 1 - cached**2, part, part)
+        keys, *others = prompt_work(1 - cached, 1 - cached**2, part, part)
+        work = (keys * (part > 0), *others)  # a step without prompts works on no keys either
         total = np.zeros((2, *(1,) * isl.ndim))
-        for kind in SUMMED:
+        for kind in SUM_ORDER:
             if (grid := self.grids.prefill[kind]) is not None:
                 total = total + bilinear(grid, *at) * work[kind]
         return total

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from ...arrays import Floats, ScalarOrArray
 
-Seen = Literal[
+WorkKind = Literal[
     "tokens", "all tokens", "sequences", "decode", "prompt keys", "prompt tokens", "prompt pairs", "kept keys",
     "draft tokens", "draft all tokens", "draft sequences",
 ]  # fmt: skip
-DRAFT: tuple[Seen, ...] = ("draft tokens", "draft all tokens", "draft sequences")
-PREFILL: tuple[Seen, ...] = ("prompt keys", "prompt tokens", "prompt pairs", "kept keys")
+DRAFT: tuple[WorkKind, ...] = ("draft tokens", "draft all tokens", "draft sequences")
+PREFILL: tuple[WorkKind, ...] = ("prompt keys", "prompt tokens", "prompt pairs", "kept keys")
 """The last is work on keys whose result is kept from chunk to chunk (`EngineSettings.cache_expanded_latents`)."""
-ROWS: tuple[Seen, ...] = ("tokens", "sequences", "all tokens", *DRAFT)
-LENGTHS: tuple[Seen, ...] = ("decode", *PREFILL)
+ROWS: tuple[WorkKind, ...] = ("tokens", "sequences", "all tokens", *DRAFT)
+LENGTHS: tuple[WorkKind, ...] = ("decode", *PREFILL)
 
 BATCHES: Floats = np.exp2(np.arange(0.0, 13.0))
 CONTEXTS: Floats = np.exp2(np.arange(0.0, 21.0))
@@ -43,7 +43,7 @@ class OperatorGrid:
     """
 
     name: str
-    sees: Seen
+    scales_with: WorkKind
     grid: Floats
 
 
@@ -54,25 +54,25 @@ class PartGrids:
     Attributes
     ----------
     operators : their grids, of one run of the part.
-    launches : operations of it that a host launches (`paretosim.cost.launches`).
-    beside : see `paretosim.cost.operators.layer.Part`.
+    launches : operations of it that a host launches (`Part.launches`).
+    overlap_half : see `paretosim.cost.operators.layer.Part`.
     """
 
     operators: tuple[OperatorGrid, ...]
     launches: int
-    beside: str | None
-    _times: dict[tuple[Seen, int], Floats] = field(default_factory=dict, repr=False)
+    overlap_half: str | None
+    _times: dict[tuple[WorkKind, int], Floats] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def sums(self) -> dict[Seen, Floats]:
+    def sums(self) -> dict[WorkKind, Floats]:
         """Of operators that see the same."""
-        found: dict[Seen, Floats] = {}
+        found: dict[WorkKind, Floats] = {}
         for operator in self.operators:
-            total = found.get(operator.sees)
-            found[operator.sees] = operator.grid if total is None else total + operator.grid
+            total = found.get(operator.scales_with)
+            found[operator.scales_with] = operator.grid if total is None else total + operator.grid
         return found
 
-    def times(self, kind: Seen, count: int) -> Floats | None:
+    def times(self, kind: WorkKind, count: int) -> Floats | None:
         """A sum as often as a stage runs the part; None where nothing sees that."""
         if kind not in self.sums:
             return None
@@ -81,12 +81,12 @@ class PartGrids:
         return self._times[kind, count]
 
     @cached_property
-    def sees_rows(self) -> bool:
+    def has_rows(self) -> bool:
         """Whether some operator sees rows."""
         return any(kind in self.sums for kind in ROWS)
 
     @cached_property
-    def sees_lengths(self) -> bool:
+    def has_attention(self) -> bool:
         """Whether some operator is attention."""
         return any(kind in self.sums for kind in LENGTHS)
 
@@ -118,8 +118,8 @@ class Grids:
     decode: Floats | None
     prefill: tuple[Floats | None, ...]
     draft: tuple[Floats | None, ...]
-    row_place: ScalarOrArray = 0
-    length_place: ScalarOrArray = 0
+    row_index: ScalarOrArray = 0
+    length_index: ScalarOrArray = 0
 
     @classmethod
     def of(cls, parts: Parts, rows: int) -> Grids:
@@ -129,9 +129,9 @@ class Grids:
     @classmethod
     def stacked(cls, each: Sequence[Parts], rows: int) -> Grids:
         """Of several layouts; sums that some have in common are there once."""
-        of_rows, row_place = _distinct([tuple(p for p in parts if p[0].sees_rows) for parts in each])
-        of_lengths, length_place = _distinct([tuple(p for p in parts if p[0].sees_lengths) for parts in each])
-        return replace(cls._of(of_rows, of_lengths, rows), row_place=row_place, length_place=length_place)
+        of_rows, row_index = _distinct([tuple(p for p in parts if p[0].has_rows) for parts in each])
+        of_lengths, length_index = _distinct([tuple(p for p in parts if p[0].has_attention) for parts in each])
+        return replace(cls._of(of_rows, of_lengths, rows), row_index=row_index, length_index=length_index)
 
     @classmethod
     def _of(cls, of_rows: Sequence[Parts], of_lengths: Sequence[Parts], rows: int) -> Grids:
@@ -143,10 +143,10 @@ class Grids:
             tuple(prefill), tuple(draft),
         )  # fmt: skip
 
-    def of_rows(self, sees: Seen) -> Floats | None:
+    def of_rows(self, scales_with: WorkKind) -> Floats | None:
         """One of `token`, `sequence`, `engine` and `draft`."""
         own = {"tokens": self.token, "sequences": self.sequence, "all tokens": self.engine}
-        return own[sees] if sees in own else self.draft[DRAFT.index(sees)]
+        return own[scales_with] if scales_with in own else self.draft[DRAFT.index(scales_with)]
 
     @cached_property
     def token_and_sequence(self) -> Floats:
@@ -167,7 +167,7 @@ def _distinct(each: Sequence[Parts]) -> tuple[list[Parts], NDArray[np.intp]]:
     return list(found), np.array(places, np.intp)
 
 
-def _sums(each: Sequence[Parts], kinds: tuple[Seen, ...]) -> list[Floats | None]:
+def _sums(each: Sequence[Parts], kinds: tuple[WorkKind, ...]) -> list[Floats | None]:
     """Over what sees the same in the parts of some layouts, layouts in a row along the second axis.
 
     One entry a kind: zeros for layouts that lack it, None where all do. Layouts that begin with the same parts have the

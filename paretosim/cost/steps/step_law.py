@@ -51,7 +51,7 @@ def row_time(times: RowTimes, passes: int, running: Running | None, new: Rows | 
 
 Work: TypeAlias = tuple[Any, Any, Any, Any]
 """What a step does of each kind of work on whole prompts, in the order of `paretosim.cost.steps.step_grids.PREFILL`."""
-SUMMED = (2, 1, 0, 3)
+SUM_ORDER = (2, 1, 0, 3)
 """The order in which kinds of work are added up: pairs first."""
 
 

@@ -22,7 +22,7 @@ LEAST = 2.0
 
 
 @dataclass(frozen=True)
-class Overlap:
+class TwoBatchOverlap:
     """An exchange that hides behind work.
 
     Attributes

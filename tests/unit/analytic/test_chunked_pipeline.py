@@ -49,7 +49,9 @@ def test_batches_asked_together_are_the_batches_asked_alone(store: Store, togeth
     kernels = Kernels.of(store, "h200_sxm", "trtllm")
     model = load_model("deepseek-ai/DeepSeek-V3")
     compiler = Compiler(kernels, Stages.of(model, Precision.of("fp8"), kernels.engine, DEFAULT))
-    step: Any = StepCost.stacked([compiler.made(one) for one in WIDE], DEFAULT) if together else compiler.step(WIDE[0])
+    step: Any = (
+        StepCost.stacked([compiler.step_parts(one) for one in WIDE], DEFAULT) if together else compiler.step(WIDE[0])
+    )
     batches = np.array([1.0, 3, 8, 11, 64, 500])[:, None] if together else np.array([1.0, 3, 8, 11, 64, 500])
     for isl, chunk in ((16384, 2048), (300, 2048)):
         whole = chunked_rate(step, batches, isl, 0, chunk)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paretosim.cost.kernels.expert_load import place
+from paretosim.cost.kernels.expert_load import place_experts
 from paretosim.cost.kernels.expert_times import ExpertShape, MoeTimes
 from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.memory.memory import MemoryModel
@@ -30,7 +30,7 @@ def times(store: Store) -> MoeTimes:
 
 
 def test_a_histogram_of_equal_shares_is_a_balanced_load(times: MoeTimes) -> None:
-    plain, placed = times(SHAPE, TOKENS), times.under(place((3.0,) * 256, 256, 8, 8, 0), SHAPE, TOKENS)
+    plain, placed = times(SHAPE, TOKENS), times.under(place_experts((3.0,) * 256, 256, 8, 8, 0), SHAPE, TOKENS)
     np.testing.assert_allclose(placed.seconds, plain.seconds, rtol=1e-12)
     np.testing.assert_array_equal(placed.measured, plain.measured)
 
@@ -38,12 +38,12 @@ def test_a_histogram_of_equal_shares_is_a_balanced_load(times: MoeTimes) -> None
 def test_a_gpu_with_twice_the_tokens_takes_as_long_as_all_do_for_twice_as_many(times: MoeTimes) -> None:
     # The first GPU's experts get twice the mean; at this size every expert gets a token anyway.
     load = (2.0,) * 32 + (6 / 7,) * 224
-    placed = times.under(place(load, 256, 8, 8, 0), SHAPE, [4096.0]).seconds
+    placed = times.under(place_experts(load, 256, 8, 8, 0), SHAPE, [4096.0]).seconds
     assert placed == pytest.approx(times(SHAPE, [8192.0]).seconds, rel=1e-6)
 
 
 def test_derived_times_are_not_called_measured(times: MoeTimes) -> None:
-    assert not times.under(place("log_linear", 256, 8, 8, 0), SHAPE, TOKENS).measured.any()
+    assert not times.under(place_experts("log_linear", 256, 8, 8, 0), SHAPE, TOKENS).measured.any()
 
 
 def experts_s(store: Store, settings: EngineSettings, engine: str = "trtllm", layout: Parallelism = EP8) -> float:

@@ -34,7 +34,7 @@ def attention_s(cost: StepCost, isl: float, prefix: float, chunks: int) -> float
 @pytest.mark.parametrize("isl", [8192, 65536])
 def test_n_chunks_expand_half_of_n_minus_one_prompts_more_unless_it_is_kept(store, isl: int, chunks: int) -> None:
     anew, kept = step(store, DEFAULT), step(store, KEPT)
-    keys = sum(op.grid for op in anew.operators if op.sees == "prompt keys")
+    keys = sum(op.grid for op in anew.operators if op.scales_with == "prompt keys")
     one_pass = float(np.interp(isl, PROMPTS, keys[0, 0]))
     whole = attention_s(anew, isl, 0, 1)
     assert one_pass > 0
@@ -50,7 +50,7 @@ def test_a_prefix_in_the_cache_is_latents_and_is_expanded_once(store: Store) -> 
 
 def test_keys_and_values_of_their_own_are_none_of_its_business(store: Store) -> None:
     for plain, kept in zip(step(store, DEFAULT, LLAMA).operators, step(store, KEPT, LLAMA).operators, strict=True):
-        assert (plain.name, plain.sees) == (kept.name, kept.sees)
+        assert (plain.name, plain.scales_with) == (kept.name, kept.scales_with)
         np.testing.assert_array_equal(plain.grid, kept.grid)
 
 

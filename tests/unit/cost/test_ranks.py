@@ -59,18 +59,18 @@ def test_a_lone_prompt_keeps_one_rank_busy_and_eight_prompts_all_of_them(store: 
 def test_chunks_of_a_latent_prompt_project_all_earlier_keys_again(store: Store) -> None:
     # arXiv 2506.05508: the extra work over n chunks is (n - 1)/2 times one pass of the up-projection.
     latent = step(store, Parallelism(8))
-    keys = sum(op.grid[0] for op in latent.operators if op.sees == "prompt keys")
+    keys = sum(op.grid[0] for op in latent.operators if op.scales_with == "prompt keys")
     assert np.any(keys)
     n, isl = 8, 65536.0
     chunked = n * latent.prefill([1.0], [isl], 0, 1 / n).seconds[0]
     # What rows of a chunk cost beside attention is the same either way, but for their worse efficiency.
     rows = sum(
         n * np.interp(isl / n, latent.tokens, op.grid[0]) - np.interp(isl, latent.tokens, op.grid[0])
-        for op in latent.operators if op.sees == "tokens"
+        for op in latent.operators if op.scales_with == "tokens"
     )  # fmt: skip
     heads = sum(
         n * np.interp(1 / n, latent.tokens, op.grid[0]) - np.interp(1, latent.tokens, op.grid[0])
-        for op in latent.operators if op.sees == "sequences"
+        for op in latent.operators if op.scales_with == "sequences"
     )  # fmt: skip
     whole = latent.prefill([1.0], [isl]).seconds[0]
     one_pass = latent.grids.prefill[0][0]  # keys
@@ -82,8 +82,8 @@ def test_chunks_of_a_latent_prompt_project_all_earlier_keys_again(store: Store) 
 
 def test_chunks_of_a_plain_prompt_cost_no_more_attention_than_the_whole(store: Store) -> None:
     plain = step(store, Parallelism(8), load_model("meta-llama/Llama-3.1-70B"))
-    attention = [op for op in plain.operators if op.name == "attention" and op.sees != "decode"]
-    assert {op.sees for op in attention} == {"prompt pairs"}
+    attention = [op for op in plain.operators if op.name == "attention" and op.scales_with != "decode"]
+    assert {op.scales_with for op in attention} == {"prompt pairs"}
 
 
 def test_ranks_hold_their_own_sequences_and_share_the_experts(store: Store) -> None:

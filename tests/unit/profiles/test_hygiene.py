@@ -10,8 +10,8 @@ import pytest
 from paretosim.cost.kernels.attention import Heads
 from paretosim.cost.kernels.kernel_tables import KernelTables
 from paretosim.cost.kernels.kernels import Kernels
-from paretosim.cost.kernels.latent_attention_tables import measured_blocks
-from paretosim.cost.kernels.latent_attention_work import Block
+from paretosim.cost.kernels.latent_attention_tables import measured_attention_blocks
+from paretosim.cost.kernels.latent_attention_work import AttentionBlock
 from paretosim.errors import ProfileError
 from paretosim.profiles.hygiene import PAD_UP_FACTOR, TUNED_LANES, Repair, fastest_kernel, launch_floor_s, pad_up
 from paretosim.profiles.store import Store
@@ -73,7 +73,7 @@ def test_lanes_that_nobody_tuned_are_replaced_and_no_others(store: Store) -> Non
 def test_gaps_between_the_kernels_of_a_block_are_taken_out(store: Store, gpu: str) -> None:
     mla = next(g.attention for g in load_model("deepseek-ai/DeepSeek-V3").layers)
     kernels = Kernels.of(store, gpu, "vllm")
-    times = kernels.block("decode", Block(mla, 7168, 16, "bf16", "bf16"))
+    times = kernels.attention_block("decode", AttentionBlock(mla, 7168, 16, "bf16", "bf16"))
     assert [r.rule for r in kernels.repairs].count("host_gaps") == 1
     (batches, lengths, seconds), raw = times.grids[16], store.table(gpu, "vllm", "mla_module_decode")
     rows = raw.where(heads=16, gemm_dtype="bf16", kv_dtype="bf16", batch=int(batches[0]), context=int(lengths[0]))
@@ -89,20 +89,20 @@ def test_a_sibling_that_took_its_choice_from_an_earlier_layer_shows_no_gaps(stor
     kernels = Kernels.of(store, gpu, "trtllm")
     for lane in ("bf16", "fp8_block", "nvfp4"):
         for kv_dtype in ("bf16", "fp8"):
-            kernels.block("decode", Block(sparse, 7168, 16, lane, kv_dtype))
+            kernels.attention_block("decode", AttentionBlock(sparse, 7168, 16, lane, kv_dtype))
     assert "host_gaps" not in {repair.rule for repair in kernels.repairs}
 
 
 def test_no_block_is_left_without_time(store: Store) -> None:
     for gpu in ("h100_sxm", "h200_sxm", "b200_sxm", "gb200"):
         for engine in ("trtllm", "vllm"):
-            for op, found in measured_blocks(Kernels.of(store, gpu, engine).tables, "decode"):
+            for op, found in measured_attention_blocks(Kernels.of(store, gpu, engine).tables, "decode"):
                 assert all(np.nanmin(seconds) > 0 for _, _, seconds in found.times.grids.values()), (gpu, engine, op)
 
 
 def _repairs(store: Store, gpu: str, attention: MlaAttention) -> list[Repair]:
     kernels = Kernels.of(store, gpu, "vllm")
-    kernels.block("decode", Block(attention, 7168, 16, "bf16", "bf16"))
+    kernels.attention_block("decode", AttentionBlock(attention, 7168, 16, "bf16", "bf16"))
     return kernels.repairs
 
 

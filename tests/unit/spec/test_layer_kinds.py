@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from paretosim.cost.kernels.kernels import Kernels
-from paretosim.cost.memory.kv_fanout import HandOverCost
+from paretosim.cost.memory.kv_fanout import KvTransferCost
 from paretosim.cost.memory.memory import STATE_BYTES, MemoryModel
 from paretosim.cost.memory.weights import weight_bytes
-from paretosim.cost.operators.layer import Share, attend
+from paretosim.cost.operators.layer import LayerContext, add_attention
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.profiles.store import Store
 from paretosim.spec.layers import ATTENTION_KINDS, Attention, LightningAttention, Mamba2
@@ -127,9 +127,9 @@ def test_b_and_c_of_a_group_are_copied_to_every_gpu() -> None:
 def test_states_are_part_of_the_memory_and_of_the_hand_over(read, store: Store) -> None:
     model, one, two = read(MINIMAX_M1), Parallelism(8), Parallelism(4, 2)
     state = 70 * 64 * 128 * 128 * STATE_BYTES
-    cost = HandOverCost(model, BF16, one, one)
+    cost = KvTransferCost(model, BF16, one, one)
     assert cost.sent_bytes(1000) == 1000 * 10 * 2 * 8 * 128 * 2 + state
-    assert HandOverCost(model, BF16, two, one).sent_bytes(1000) == cost.sent_bytes(1000)
+    assert KvTransferCost(model, BF16, two, one).sent_bytes(1000) == cost.sent_bytes(1000)
     memory = MemoryModel.of(model, BF16, store.engine("vllm"), one, store.gpu("h200_sxm"))
     assert memory.kv_bytes(0) == state / 8
 
@@ -169,8 +169,8 @@ def test_shares_of_a_layer_add_up_to_it_and_it_runs_something(kind: Attention, h
     assert kind.kv_elements(np.array([1, 5000])).shape == (2,)
     assert kind.illegal_tp(1) is None
     assert kind.width_in_flight(4) > 0
-    share = Share(hidden, Parallelism(4), DEFAULT, "bf16", "bf16", (), "bf16", None, 0)
-    attend(kind, share)
+    share = LayerContext(hidden, Parallelism(4), DEFAULT, "bf16", "bf16", (), "bf16", None, 0)
+    add_attention(kind, share)
     assert share.attention
     assert share.part(None).launches > 4
 

@@ -7,20 +7,20 @@ import pytest
 
 from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.kernels.moe_alltoall_law import COMBINE_BYTES, low_latency_s
-from paretosim.cost.kernels.moe_alltoall_times import ExchangeShape, ExchangeTimes
+from paretosim.cost.kernels.moe_alltoall_times import MoeAllToAllShape, MoeAllToAllTimes
 from paretosim.profiles.store import Store
 from paretosim.units import US
 
 TOKENS = np.array([4.0, 16, 64, 128])
 
 
-def exchange(store: Store, gpu: str, engine: str, element_bytes: float = 1.0) -> tuple[ExchangeTimes, Kernels]:
+def exchange(store: Store, gpu: str, engine: str, element_bytes: float = 1.0) -> tuple[MoeAllToAllTimes, Kernels]:
     kernels = Kernels.of(store, gpu, engine)
-    return kernels.exchange(element_bytes), kernels
+    return kernels.moe_alltoall(element_bytes), kernels
 
 
-def shape(ep: int) -> ExchangeShape:
-    return ExchangeShape(ep, 7168, 8, 256)
+def shape(ep: int) -> MoeAllToAllShape:
+    return MoeAllToAllShape(ep, 7168, 8, 256)
 
 
 @pytest.mark.parametrize(("ep", "nodes"), [(8, 1), (16, 2), (32, 4), (64, 8)])
@@ -58,7 +58,7 @@ def test_a_width_beyond_the_tables_is_the_law_and_not_called_measured(store: Sto
 
 def test_another_layer_leans_on_the_nearest_one_and_is_not_called_measured(store: Store) -> None:
     times, _ = exchange(store, "h200_sxm", "sglang")
-    found = times(ExchangeShape(8, 7000, 8, 256), TOKENS)
+    found = times(MoeAllToAllShape(8, 7000, 8, 256), TOKENS)
     assert found.seconds == pytest.approx(times(shape(8), TOKENS).seconds, rel=0.03)
     assert not found.measured.any()
 
@@ -105,9 +105,9 @@ def test_prefill_kernels_of_wide_expert_parallelism_at_the_hosts_floor_are_set_a
 
 
 def test_what_was_timed_in_a_rack_says_nothing_of_the_same_gpu_in_nodes_of_eight(store: Store) -> None:
-    shape, tokens = ExchangeShape(64, 7168, 8, 256), [32.0, 128.0]
-    rack = Kernels.of(store, "gb200", "trtllm").exchange(0.5)(shape, tokens)
-    nodes = Kernels.of(store.supposing({"gb200": {"gpus_per_domain": 8}}), "gb200", "trtllm").exchange(0.5)(
+    shape, tokens = MoeAllToAllShape(64, 7168, 8, 256), [32.0, 128.0]
+    rack = Kernels.of(store, "gb200", "trtllm").moe_alltoall(0.5)(shape, tokens)
+    nodes = Kernels.of(store.supposing({"gb200": {"gpus_per_domain": 8}}), "gb200", "trtllm").moe_alltoall(0.5)(
         shape, tokens
     )
     assert (rack.measured == 1).all() and not nodes.measured.any()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paretosim.cost.kernels.kernels import Kernels
-from paretosim.cost.kernels.linear_attention import DeltaShape
+from paretosim.cost.kernels.linear_attention import LinearAttentionShape
 from paretosim.cost.operators.attention_operators import DeltaRule
 from paretosim.cost.operators.stage import Stages
 from paretosim.profiles.store import Store
@@ -18,7 +18,7 @@ from paretosim.spec.settings import DEFAULT
 QWEN = load_model("Qwen/Qwen3.5-397B-A17B")
 
 
-def share(store: Store, tp: int) -> DeltaShape:
+def share(store: Store, tp: int) -> LinearAttentionShape:
     """What one of `tp` GPUs runs of the model's linear attention."""
     stages = Stages.of(QWEN, Precision.of("bf16"), store.engine("vllm"), DEFAULT)
     operators = [operator for part, _ in stages(Parallelism(tp)).parts for operator in part.attention]
@@ -29,21 +29,23 @@ def test_a_step_is_the_convolution_and_the_rule(store: Store) -> None:
     c = store.table("h200_sxm", "vllm", "gated_delta").where(phase="decode", k_heads=16, v_heads=64, batch=64).columns
     conv = np.char.find(c["kernel"].astype(str), "conv") >= 0
     by_hand = c["latency_s"][conv].min() + c["latency_s"][~conv].min()
-    times = Kernels.of(store, "h200_sxm", "vllm").delta("gated_delta", "decode")
+    times = Kernels.of(store, "h200_sxm", "vllm").linear_attention("gated_delta", "decode")
     found = times(share(store, 1), np.array([64.0]), np.array([1.0]))
     assert found.seconds[0] == pytest.approx(by_hand, rel=1e-6)
     assert found.measured[0] == 1
 
 
 def test_a_share_that_was_not_measured_scales_with_its_state(store: Store) -> None:
-    times = Kernels.of(store, "h200_sxm", "vllm").delta("gated_delta", "decode")
-    whole = times(DeltaShape(16, 64, 128, 128), np.array([512.0]), np.array([1.0]))
-    twice = times(DeltaShape(32, 128, 128, 128), np.array([512.0]), np.array([1.0]))
+    times = Kernels.of(store, "h200_sxm", "vllm").linear_attention("gated_delta", "decode")
+    whole = times(LinearAttentionShape(16, 64, 128, 128), np.array([512.0]), np.array([1.0]))
+    twice = times(LinearAttentionShape(32, 128, 128, 128), np.array([512.0]), np.array([1.0]))
     assert twice.measured[0] == 0
     assert twice.seconds[0] == pytest.approx(2 * whole.seconds[0], rel=0.02)
 
 
 def test_value_heads_are_cut_and_key_heads_until_one_is_left(store: Store) -> None:
     assert [share(store, tp) for tp in (1, 8, 32)] == [
-        DeltaShape(16, 64, 128, 128), DeltaShape(2, 8, 128, 128), DeltaShape(1, 2, 128, 128)
-    ]  # fmt: skip
+        LinearAttentionShape(16, 64, 128, 128),
+        LinearAttentionShape(2, 8, 128, 128),
+        LinearAttentionShape(1, 2, 128, 128),
+    ]

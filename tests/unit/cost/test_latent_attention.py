@@ -8,17 +8,17 @@ import pytest
 from paretosim.cost.kernels.kernel_tables import Search
 from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.kernels.latent_attention_tables import in_parts
-from paretosim.cost.kernels.latent_attention_times import BlockTimes, LatentParts
-from paretosim.cost.kernels.latent_attention_work import Block
+from paretosim.cost.kernels.latent_attention_times import LatentAttentionParts, LatentAttentionTimes
+from paretosim.cost.kernels.latent_attention_work import AttentionBlock
 from paretosim.profiles.store import Store
 from paretosim.spec.layers import MlaAttention
 from paretosim.spec.model import load_model
 
 
-def block(model: str, op: str, share: int = 1, lane: str = "bf16", kv_dtype: str = "bf16") -> Block:
+def block(model: str, op: str, share: int = 1, lane: str = "bf16", kv_dtype: str = "bf16") -> AttentionBlock:
     spec = load_model(model)
     for group in spec.layers:
-        found = Block(group.attention, spec.hidden, group.attention.heads // share, lane, kv_dtype)
+        found = AttentionBlock(group.attention, spec.hidden, group.attention.heads // share, lane, kv_dtype)
         if found.op == op and getattr(group.attention, "ratio", 1):
             return found
     raise AssertionError(f"{model} has no {op}")
@@ -69,8 +69,8 @@ def test_a_share_of_the_heads_does_its_share_of_what_belongs_to_heads() -> None:
 )
 def test_a_block_that_was_timed_comes_back_as_timed(store: Store, gpu, engine, model, op, lane, kv_dtype) -> None:
     this = block(model, op, 8, lane, kv_dtype)
-    times = Kernels.of(store, gpu, engine).block("decode", this)
-    assert isinstance(times, BlockTimes)
+    times = Kernels.of(store, gpu, engine).attention_block("decode", this)
+    assert isinstance(times, LatentAttentionTimes)
     batches, lengths, seconds = times.grids[this.heads]
     rows, columns = np.meshgrid(batches, lengths, indexing="ij")
     found = times(this, rows, columns)
@@ -81,7 +81,7 @@ def test_a_block_that_was_timed_comes_back_as_timed(store: Store, gpu, engine, m
 
 def test_lengths_measured_for_few_batches_leave_no_holes_in_the_others(store: Store) -> None:
     this = block("zai-org/GLM-5", "dsa", 8, "bf16", "fp8")
-    times = Kernels.of(store, "b200_sxm", "sglang").block("decode", this)
+    times = Kernels.of(store, "b200_sxm", "sglang").attention_block("decode", this)
     # 4097 and 16385 were timed at batch 16; 10241 at batch 1 only.
     at = times(this, np.full(3, 16.0), np.array([4097.0, 10241.0, 16385.0]))
     assert (at.measured == 1).all()
@@ -93,7 +93,7 @@ def test_latent_attention_put_together_from_parts_agrees_with_the_block_timed_wh
     kernels = Kernels.of(store, "h200_sxm", "trtllm")
     this = block("deepseek-ai/DeepSeek-R1", "mla", 8, "fp8_block", "fp8")
     parts = in_parts(Search(kernels.tables), kernels.gemm, "trtllm", "decode", this)
-    assert isinstance(parts, LatentParts)
+    assert isinstance(parts, LatentAttentionParts)
     batch, context = (g.ravel() for g in np.meshgrid([1.0, 16, 128], [1025.0, 8193], indexing="ij"))
-    ratio = parts(this, batch, context).seconds / kernels.block("decode", this)(this, batch, context).seconds
+    ratio = parts(this, batch, context).seconds / kernels.attention_block("decode", this)(this, batch, context).seconds
     assert np.all((ratio > 0.6) & (ratio < 1.4)), ratio
