@@ -106,9 +106,9 @@ def chunked_rate(
     groups = np.ceil(batch / (ranks * packed))
     prompts = batch / groups
     # Batches of more than one prompt per rank differ only in how many groups follow each other.
-    alike, each = _alike(prompts)
-    asked = step if prompts.ndim == 1 else step.take(alike % prompts.shape[-1])
-    timed = asked.prefill(prompts.ravel()[alike], ends[:, None], starts[:, None])
+    distinct, each = _distinct(prompts)
+    asked = step if prompts.ndim == 1 else step.take(distinct % prompts.shape[-1])
+    timed = asked.prefill(prompts.ravel()[distinct], ends[:, None], starts[:, None])
     simulated = int(min(PROMPTS, max(2 * stages, PROMPTS // len(starts))))
     left_s = finish_s(timed.seconds, stages, simulated)[len(starts) - 1 :: len(starts)]
     half = simulated // 2
@@ -120,7 +120,7 @@ def chunked_rate(
     return PrefillRate(ttft, batch / (groups * period), largest, measured[each])
 
 
-def _alike(prompts: Floats) -> tuple[np.ndarray, np.ndarray]:
+def _distinct(prompts: Floats) -> tuple[np.ndarray, np.ndarray]:
     """One point per layout (last axis) and number of prompts: flat indices, and which of them each point equals."""
     code = np.unique(prompts, return_inverse=True)[1].reshape(prompts.shape)
     if prompts.ndim > 1:

@@ -54,13 +54,9 @@ def _colocated(result: SweepResult, points: MixPoints) -> Iterator[Columns]:
     workers = np.array(space.decode_workers, np.int64)
     able, gpus = np.flatnonzero(found.feasible), space.colocated.engine_gpus()
     candidates = PoolCandidates.of(gpus, found, found.tpot_s, able, workers, space.max_gpus + 1)
-    nothing = np.full(len(candidates), ABSENT, np.int32)
+    ttft_s, nothing = found.ttft_s[candidates.point], np.full(len(candidates), ABSENT, np.int32)
     yield {
-        **_narrow(
-            delivered(
-                found.ttft_s[candidates.point], candidates.latency_s, candidates.rate_req_s, points.osl, candidates.gpus
-            )
-        ),
+        **_narrow(delivered(ttft_s, candidates.latency_s, candidates.rate_req_s, points.osl, candidates.gpus)),
         **{name: nothing for name in ENGINE_COLUMNS if name.startswith("prefill_")},
         **_Engines.of(space.colocated, words(result)["decode_gpu"]).columns("decode", candidates),
         "design_id": space.index("colocated", candidates.point, candidates.worker),

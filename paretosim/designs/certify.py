@@ -103,9 +103,8 @@ class Certify:
         seed = self.seed * len(LOADS) + index
         requests = requests_of(simulation.workload, seed, simulation.folder)
         outcome = with_client_lag(builder.cluster(requests, seed).run(), builder.calibration.client_lag_s)
-        arrived = outcome.log.column("arrival_s")
-        last_s = float(np.nanmax(arrived))
-        end_s = outcome.end_s if isinstance(arrivals, ClosedLoop) else last_s
+        last_arrival_s = float(np.nanmax(outcome.log.column("arrival_s")))
+        end_s = outcome.end_s if isinstance(arrivals, ClosedLoop) else last_arrival_s
         start_s = min(WARM * residence_s, end_s / 2)
         found = steady(outcome, start_s, end_s, self.scenario.slo)
         return [rate, *_numbers(found, int(row["gpus"]))]
@@ -121,7 +120,7 @@ def certify(
     result : of the sweep.
     store : where the sweep's profiles came from.
     options : executor and checkpoint, as for the sweep.
-    progress : told about each finished design.
+    progress : called with (done, total, what) after each design.
     """
     scenario = result.scenario
     tasks = candidates(result.fronts, scenario.workload.mixes)

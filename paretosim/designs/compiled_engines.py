@@ -57,12 +57,12 @@ class LayoutBatch:
     memory: MemoryModel
     sharers: Ints
 
-    def take(self, where: Ints) -> LayoutBatch:
+    def take(self, indices: Ints) -> LayoutBatch:
         """The layouts at these indices; a batch of one is returned whole."""
         if len(self.indices) == 1:
             return self
-        step, memory = self.step.take(where), self.memory.take(where)
-        return LayoutBatch(self.indices[where], self.stages[where], step, memory, self.sharers[where])
+        step, memory = self.step.take(indices), self.memory.take(indices)
+        return LayoutBatch(self.indices[indices], self.stages[indices], step, memory, self.sharers[indices])
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Engines:
         """Compiled cost of one step."""
         return self._calibrated(gpu, self._compiler(gpu).step(layout))
 
-    def made(self, gpu: str, layout: Parallelism) -> StepParts:
+    def step_parts(self, gpu: str, layout: Parallelism) -> StepParts:
         """Operators and grids that a step is composed of."""
         return self._compiler(gpu).step_parts(layout)
 
@@ -139,20 +139,20 @@ class Engines:
         """Group layouts into batches. A layout with MoE overlap gets its own batch. Cached across pools and mixes."""
         key = gpu, layouts
         if (found := self._layout_batches.get(key)) is None:
-            made = [self.made(gpu, layout) for layout in layouts]
-            groups = [[index] for index, parts in enumerate(made) if parts.overlap is not None]
-            if stackable := [index for index, parts in enumerate(made) if parts.overlap is None]:
+            parts = [self.step_parts(gpu, layout) for layout in layouts]
+            groups = [[index] for index, one in enumerate(parts) if one.overlap is not None]
+            if stackable := [index for index, one in enumerate(parts) if one.overlap is None]:
                 groups.append(stackable)
-            found = tuple(self._layout_batch(gpu, group, [made[index] for index in group]) for group in groups)
+            found = tuple(self._layout_batch(gpu, group, [parts[index] for index in group]) for group in groups)
             self._layout_batches[key] = found
         return found
 
-    def _layout_batch(self, gpu: str, indices: list[int], made: list[StepParts]) -> LayoutBatch:
-        layouts = Layouts.of([one.layout for one in made])
-        if made[0].overlap is not None:
-            step = self.step(gpu, made[0].layout)
+    def _layout_batch(self, gpu: str, indices: list[int], parts: list[StepParts]) -> LayoutBatch:
+        layouts = Layouts.of([one.layout for one in parts])
+        if parts[0].overlap is not None:
+            step = self.step(gpu, parts[0].layout)
         else:
-            step = self._calibrated(gpu, StepCost.stacked(made, self.settings, self._compiler(gpu).floor(layouts)))
+            step = self._calibrated(gpu, StepCost.stacked(parts, self.settings, self._compiler(gpu).floor(layouts)))
         return LayoutBatch(
             np.array(indices), layouts.pp, step, self.memory(gpu, layouts), sharing_gpus(self.model, layouts)
         )  # fmt: skip

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def of_design(space: DesignSpace, points: MixPoints, index: int) -> Deployment:
+def deployment_of_design(space: DesignSpace, points: MixPoints, index: int) -> Deployment:
     """The deployment of one design.
 
     Parameters
@@ -50,7 +50,7 @@ def of_design(space: DesignSpace, points: MixPoints, index: int) -> Deployment:
     )
 
 
-def of_row(row: Mapping[str, Any] | pd.Series[Any]) -> Deployment:
+def deployment_of_row(row: Mapping[str, Any] | pd.Series[Any]) -> Deployment:
     """The deployment of one row of ``frontier.csv``, or of any table with its columns.
 
     Raises

@@ -11,7 +11,7 @@ from ..spec.kv_cache import KvCacheSpec
 from ..spec.scenario import Scenario
 from ..spec.simulation import Simulation
 from ..spec.workload import Mix, PrefixGroups
-from .design_deployment import of_row
+from .design_deployment import deployment_of_row
 
 PROMPT_BLOCKS = 128
 """Hashed blocks of a mean prompt: the cached share is exact to within one of them."""
@@ -55,7 +55,7 @@ def simulation_of(scenario: Scenario, row: Row, mix: Mix, arrivals: Arrivals, re
     workload = replace(
         scenario.workload, mixes=(mix,), arrivals=arrivals, requests=requests, duration_s=None, sessions=None
     )  # fmt: skip
-    deployment = of_row(row)
+    deployment = deployment_of_row(row)
     if share := workload.prefix_hit_rate:
         # The sweep assumes this share to be cached, so every prompt begins with the same prefix.
         block_tokens = max(1, mix.isl // PROMPT_BLOCKS)

@@ -192,16 +192,7 @@ def prefill_points(
 
 
 def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo, subset: EngineSubset | None = None) -> Points:
-    """Evaluate a decode pool.
-
-    Parameters
-    ----------
-    engines : compiles the steps.
-    pool : axes of the points.
-    mix : request lengths.
-    slo : latency targets.
-    subset : evaluates only these engines; their points then follow one another.
-    """
+    """Evaluate a decode pool. See `prefill_points` for the arguments."""
     builder, batch = _PointsBuilder.of(pool, subset), np.array(pool.batch, dtype=np.float64)[:, None]
     request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
     for key, layouts, to in _layout_batches(engines, pool, subset, _one_key):
@@ -237,16 +228,7 @@ def colocated_points(
     """Evaluate a colocated pool, each point at the scheduler setting of lowest TPOT that meets every limit.
 
     Among settings whose TPOT is equal within `SAME_TPOT` the lowest TTFT wins: seconds of waiting for the first token
-    are not worth a thousandth off the others.
-
-    Parameters
-    ----------
-    engines : compiles the steps.
-    pool : axes of the points.
-    mix : request lengths.
-    prefix_hit_rate : share of a prompt that is cached.
-    slo : latency targets.
-    subset : evaluates only these engines; their points then follow one another.
+    are not worth a thousandth off the others. See `prefill_points` for the arguments.
     """
     builder, batch = _PointsBuilder.of(pool, subset), np.array(pool.batch, dtype=np.float64)[:, None]
     for key, layouts, to in _layout_batches(engines, pool, subset, _one_key):

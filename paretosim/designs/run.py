@@ -120,7 +120,7 @@ def sweep(
     scenario : a loaded scenario, or its file.
     store : where profiles come from; default `Store()`.
     options : executor, checkpoint and pruning; default `SweepOptions()`.
-    progress : told about each finished task.
+    progress : called with (done, total, what) after each task.
 
     Raises
     ------
@@ -146,9 +146,8 @@ def sweep(
     gpus = _priced(engines, scenario)
     evaluate = Evaluate(engines, space, mixes, scenario.workload.prefix_hit_rate, scenario.slo)
     to_evaluate = evaluate.tasks()
-    with open_executor(
-        options, scenario_id, _seconds(space, to_evaluate, len(mixes), options.prune), progress
-    ) as executor:
+    cpu_s = _cpu_seconds(space, to_evaluate, len(mixes), options.prune)
+    with open_executor(options, scenario_id, cpu_s, progress) as executor:
         if executor.name == "ray":
             engines.carry()
         evaluated = executor.run(evaluate, to_evaluate, "evaluating engines")
@@ -187,7 +186,7 @@ def identify(scenario: Scenario, engines: Engines, store: Store) -> str:
     return hashlib.sha256("\n".join([*facts, __version__]).encode()).hexdigest()[:12]
 
 
-def _seconds(space: DesignSpace, tasks: list[Any], mixes: int, prune: bool) -> float:
+def _cpu_seconds(space: DesignSpace, tasks: list[Any], mixes: int, prune: bool) -> float:
     """Rough estimate of the CPU seconds of a sweep."""
     engines = sum(len(task.layouts) for task in tasks) * mixes
     return ENGINE_S * engines + (0 if prune else DESIGN_S * len(space) * mixes)

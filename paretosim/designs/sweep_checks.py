@@ -36,8 +36,9 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
         if gpu not in known:
             message = f"no GPU {gpu!r}{did_you_mean(gpu, known)}; known: {', '.join(known)}"
             problems.append(scenario.problem(("hardware",), message))
-    if scenario.engine not in store.engine_names():
-        names = store.engine_names()
+    names = store.engine_names()
+    engine = store.engine(scenario.engine) if scenario.engine in names else None
+    if engine is None:
         message = f"no engine {scenario.engine!r}{did_you_mean(scenario.engine, names)}; known: {', '.join(names)}"
         problems.append(scenario.problem(("engine",), message))
     problems += _mix_problems(scenario)
@@ -46,12 +47,11 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
         model = load_model(scenario.model, scenario.folder)
     except InputError as error:
         problems += [p if p.location else scenario.problem(("model",), p.message) for p in error.problems]
-    if model is not None and scenario.engine in store.engine_names():
+    if model is not None and engine is not None:
         if (wrong := wrong_word(scenario.precision, model)) is not None:
             problems.append(scenario.problem(("precision",), wrong))
-        served_by = store.engine(scenario.engine)
         try:
-            check_lanes(model, decided(scenario.precision, model, served_by.kv_cache), served_by)
+            check_lanes(model, decided(scenario.precision, model, engine.kv_cache), engine)
         except InputError as error:
             problems += [scenario.problem(("precision",), p.message) for p in error.problems]
     if model is not None:
@@ -59,7 +59,6 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
             for width in getattr(scenario.space, axis):
                 if (reason := why(width, model)) is not None:
                     problems.append(scenario.problem(("space", axis), reason))
-        engine = store.engine(scenario.engine) if scenario.engine in store.engine_names() else None
         problems += _too_long(scenario, model)
         problems += _useless_widths(scenario, model, engine)
         problems += [scenario.problem(key, why) for key, why in unused_settings(scenario.settings, model)]

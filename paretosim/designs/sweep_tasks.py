@@ -100,7 +100,7 @@ class Evaluate:
         problems: dict[tuple[str, str], None] = {}
         for layout in task.layouts:
             try:
-                self.engines.made(task.gpu, layout)
+                self.engines.step_parts(task.gpu, layout)
             except InputError as error:
                 key = "hardware" if isinstance(error, ProfileError) else "model"
                 problems |= {(key, p.message): None for p in error.problems}

@@ -124,7 +124,7 @@ def _engine_points(scenario_file: Path) -> tuple[int, float, float]:
     for task in tasks:
         began = time.process_time()
         for layout in task.layouts:
-            engines.made(task.gpu, layout)
+            engines.step_parts(task.gpu, layout)
         middle = time.process_time()
         points += sum(found.evaluations for found in work(task).points.values())
         compiling += middle - began
