@@ -1,10 +1,10 @@
-"""The network between engines: flows share the cards at both ends fairly.
+"""The network between engines: flows share the NICs at both ends max-min fairly.
 
-Rates change only when a flow starts or ends, and only if others must give way to it or can go faster without it; one
-that meets no other is a single event.
+Rates change only when a flow starts or ends, and only if that slows other flows down or speeds them up; a flow that
+shares no NIC is a single event.
 
-A card that writes pages of `p` bytes is bound by its bandwidth and by its operations per second: it moves
-``smooth_min(bandwidth, ops_per_s * p)`` (fabric-lib, arXiv 2510.27656, table 2), so such a byte counts more.
+A NIC that writes pages of `p` bytes is bound by its bandwidth and by its operations per second: it moves
+``smooth_min(bandwidth, ops_per_s * p)`` (fabric-lib, arXiv 2510.27656, table 2), so a byte in small pages costs more.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KNEE = 4
 
 
 def page_cost(bytes_per_s: float, ops_per_s: float, page_bytes: float) -> float:
-    """Share of a card that a byte takes, 1 for large writes; bandwidth over it is the rate of such pages."""
+    """Cost of a byte in pages of `page_bytes` relative to large writes (1); such pages move at bandwidth over cost."""
     if not page_bytes or ops_per_s == inf:
         return 1.0
     return (1 + (bytes_per_s / (ops_per_s * page_bytes)) ** KNEE) ** (1 / KNEE)
@@ -60,13 +60,13 @@ class Fabric:
         self._stamp = 0
 
     def endpoint(self, nic: NicSpec, gpus: int = 1) -> int:
-        """Add the cards of `gpus` GPUs that send and receive together; returns the number of the endpoint."""
+        """Add the NICs of `gpus` GPUs that send and receive together; returns the number of the endpoint."""
         self._nics.append(NicSpec(nic.bytes_per_s * gpus, nic.latency_s, nic.ops_per_s * gpus, nic.source))
         self._links += [Link(nic.bytes_per_s * gpus), Link(nic.bytes_per_s * gpus)]
         return len(self._nics) - 1
 
     def latency_s(self, src: int, dst: int) -> float:
-        """Of the slower end."""
+        """Latency of the slower endpoint [s]."""
         return max(self._nics[src].latency_s, self._nics[dst].latency_s)
 
     def send(
@@ -77,11 +77,13 @@ class Fabric:
 
         Parameters
         ----------
-        bytes_, page_bytes : all of it; of one write (0: large ones).
-        until_s : the bytes are still being made until then: the flow goes at the pace at which it would end then,
-            if its share allows, and catches up at that pace after a time with less.
-        latency_s : in place of the endpoints' own.
-        most_bytes_per_s : of the GPUs of the endpoints that take part.
+        src, dst : endpoints.
+        bytes_, page_bytes : size of the flow; size of one write, 0 for large ones [byte].
+        done : called on arrival.
+        until_s : end of the production of the bytes [s]: the flow goes at the rate at which it would end then, if its
+            share allows, and keeps that rate to catch up after a time with less.
+        latency_s : instead of the latency of the endpoints.
+        most_bytes_per_s : bandwidth of the GPUs that take part, where an endpoint has more.
         """
         now = self._clock.now
         latency = self.latency_s(src, dst) if latency_s is None else latency_s
@@ -125,7 +127,7 @@ class Fabric:
         )  # fmt: skip
 
     def _sweep(self, link: Link, now: float) -> None:
-        """A flow that was alone leaves its cards only when someone looks."""
+        """Remove a flow that had the link to itself and has ended; nothing else removes it."""
         if len(link.flows) == 1:
             (flow,) = link.flows
             if flow.alone and flow.end <= now:
@@ -138,7 +140,7 @@ class Fabric:
                 link.busy_s += flow.end - link.since
 
     def _share(self, changed: tuple[Link, Link], now: float) -> None:
-        """New rates, and plans for the ends of the flows that have them."""
+        """Set new rates, and plan the ends of the flows whose rates changed."""
         self._stamp += 1
         for flow in refilled(changed, now, self._stamp):
             if flow.share != flow.rate:
@@ -151,7 +153,7 @@ class Fabric:
         flow.end = max(now + (flow.left / rate if flow.left else 0.0), flow.until)
 
     def _plan(self, flow: Flow) -> None:
-        """An event for the end of a flow that is not alone, unless there is one by then."""
+        """Schedule the end of a flow that shares a link, unless an earlier event is already scheduled."""
         if flow.end < flow.planned:
             flow.alone = False
             flow.epoch += 1
@@ -159,7 +161,7 @@ class Fabric:
             self._clock.at(flow.end, self._ended, (flow, flow.epoch), KV_TRANSFER)
 
     def _ended(self, planned: tuple[Flow, int]) -> None:
-        """A flow that met others has sent its last byte, unless it has been slowed down or planned anew since."""
+        """A flow that shared a link has sent its last byte, unless it was slowed down or planned again since."""
         flow, epoch = planned
         if flow.epoch != epoch:
             return

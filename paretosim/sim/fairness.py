@@ -1,8 +1,8 @@
-"""Max-min fair rates of flows that share cards at both ends.
+"""Max-min fair rates of flows that share NICs at both ends.
 
-All flows rise together until a card is full; its flows keep what they have and the others rise on (progressive
+All rates rise together until a NIC is full; its flows keep their rates and the others rise further (progressive
 filling; Bertsekas and Gallager, Data Networks, 6.5.2). Rates are max-min fair if and only if every flow has its cap, or
-a full card on which none is faster.
+crosses a full NIC on which no flow is faster.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Link:
 
 
 class Flow:
-    """Bytes on their way: `left` of them at `at`, going at `rate`, all gone at `end`."""
+    """A flow of bytes: `left` of them at time `at`, sent at `rate`, the last one at `end`."""
 
     __slots__ = (
         "alone", "at", "cap", "cost_in", "cost_out", "done", "end", "epoch", "held", "into", "latency_s", "left",
@@ -52,18 +52,18 @@ class Flow:
         self.cap = self.cap_at(at)
 
     def left_at(self, now: float) -> float:
-        """Bytes that are still to go."""
+        """Bytes still to send."""
         return max(0.0, self.left - self.rate * (now - self.at))
 
     def cap_at(self, now: float) -> float:
-        """Rate at which it would go if it were alone in the world: at most the pace that ends as the bytes are made."""
+        """Rate without competing flows: at most the rate that ends when the last byte is produced."""
         return min(self.most, self.left_at(now) / (self.until - now)) if self.until > now else self.most
 
 
 def spare(flow: Flow) -> float:
-    """Fair rate of a new flow if nobody has to give way, else 0.
+    """Fair rate of a new flow if no other flow has to slow down, else 0.
 
-    It has its cap, or fills a card on which none is faster; everyone else keeps what made their rates fair.
+    The new flow has its cap, or fills a NIC on which no flow is faster; all other rates stay fair.
     """
     rate, tight = flow.cap, None
     for link, cost in ((flow.out, flow.cost_out), (flow.into, flow.cost_in)):
@@ -79,10 +79,10 @@ def spare(flow: Flow) -> float:
 
 
 def refilled(changed: tuple[Link, Link], now: float, stamp: int) -> list[Flow]:
-    """Flows that share with these links, over however many others, with their `share`; `stamp` is a number never used.
+    """Recompute the `share` of every flow connected to these links, directly or through others.
 
-    Working out only those whose rate changes, and checking the others, took longer in tests/bench/bench_fabric.py:
-    where cards are full, nearly all change.
+    `stamp` is a number not used before. Recomputing only the flows whose rate changes, and checking the others, took
+    longer in tests/bench/bench_fabric.py: where NICs are full, nearly all rates change.
     """
     flows: list[Flow] = []
     links = list(changed)

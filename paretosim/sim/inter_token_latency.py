@@ -1,4 +1,4 @@
-"""Gaps between tokens, as the clients see them, from runs of steps: no token had an event of its own."""
+"""Inter-token latencies (ITL) as clients see them, computed from runs of steps: single tokens are not simulated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .log import EngineRecord, Outcome
 
 @dataclass(frozen=True, slots=True)
 class InterTokenLatencies:
-    """Groups of gaps.
+    """Inter-token latencies in groups.
 
     Attributes
     ----------
@@ -31,22 +31,22 @@ class InterTokenLatencies:
         return float(((self.first_s + self.last_s) / 2 * self.count).sum() / total) if total else float("nan")
 
     def quantiles_s(self, shares: ArrayLike) -> Floats:
-        """Gaps below which these shares of all gaps lie [s]; groups are cut into pieces of one length each."""
+        """Quantiles of all gaps at `shares` [s]; each group is split into pieces of equal gaps."""
         pieces = np.minimum(np.maximum(self.count, 1), 8).astype(np.int64)
         pieces[self.first_s == self.last_s] = 1
         group = np.repeat(np.arange(len(pieces)), pieces)
-        place = np.arange(len(group)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-        at = (place + 0.5) / pieces[group]
-        gaps = self.first_s[group] + (self.last_s - self.first_s)[group] * at
+        piece = np.arange(len(group)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        middle = (piece + 0.5) / pieces[group]
+        gaps = self.first_s[group] + (self.last_s - self.first_s)[group] * middle
         order = np.argsort(gaps, kind="stable")
         weight = np.cumsum((self.count / pieces)[group][order])
         wanted = np.asarray(shares, np.float64) * weight[-1] if len(weight) else np.zeros(np.shape(shares))
-        place = np.searchsorted(weight, wanted, side="left")
-        return gaps[order][np.minimum(place, len(weight) - 1)] if len(weight) else np.full(np.shape(shares), np.nan)
+        index = np.searchsorted(weight, wanted, side="left")
+        return gaps[order][np.minimum(index, len(weight) - 1)] if len(weight) else np.full(np.shape(shares), np.nan)
 
 
 def itl_of(outcome: Outcome) -> InterTokenLatencies:
-    """All gaps of a run."""
+    """Inter-token latencies of a run."""
     parts = [_of_engine(engine) for engine in outcome.engines]
     firsts = outcome.log.column("first_gap_s")
     firsts = firsts[np.isfinite(firsts)]
@@ -59,7 +59,7 @@ def itl_of(outcome: Outcome) -> InterTokenLatencies:
 
 
 def _of_engine(engine: EngineRecord) -> InterTokenLatencies:
-    """Gaps inside one engine: every sequence of a step has one, those that joined with it from elsewhere apart."""
+    """Gaps inside one engine: each step gives every sequence one, except those that joined late from another engine."""
     log = engine.log
     start_s, end_s, steps, n, stalled, context, late = (
         log.column(name) for name in ("start_s", "end_s", "steps", "sequences", "stalled", "context", "late")
@@ -69,16 +69,16 @@ def _of_engine(engine: EngineRecord) -> InterTokenLatencies:
     first_s = _first_steps(engine, decoding, n[decoding], context[decoding], steps[decoding], run_s)
     mean_s = run_s / steps[decoding]
     waited = _stalls(start_s, end_s, n, stalled)
-    # Those whose first gap is told apart take theirs out of the group.
+    # Sequences that joined late have their own first gap: take it out of the group.
     apart = late[decoding].copy()
-    for place, (_, weight) in waited:
-        apart[np.searchsorted(decoding, place)] += weight
+    for row, (_, weight) in waited:
+        apart[np.searchsorted(decoding, row)] += weight
     every = n[decoding] * steps[decoding]
     counts = every - apart
     rest_s = (every * mean_s - apart * first_s) / np.maximum(counts, 1)
     last_s = np.where(counts > 0, 2 * rest_s - first_s, first_s)
     held = np.array(
-        [(gap_s + first_s[np.searchsorted(decoding, place)], weight) for place, (gap_s, weight) in waited]
+        [(gap_s + first_s[np.searchsorted(decoding, row)], weight) for row, (gap_s, weight) in waited]
     ).reshape(-1, 2)
     return InterTokenLatencies(
         np.concatenate([first_s, held[:, 0]]),
@@ -105,7 +105,7 @@ def _first_steps(
 
 
 def _stalls(start_s: Floats, end_s: Floats, n: Floats, stalled: Floats) -> list[tuple[int, tuple[float, float]]]:
-    """Waits of sequences while their engine computed prompts alone: (row that ends it, (seconds, sequences))."""
+    """Stalls of sequences while their engine computed prompts alone: (row that ends it, (seconds, sequences))."""
     found: list[tuple[int, tuple[float, float]]] = []
     open_: list[tuple[float, float]] = []
     for row in np.flatnonzero((stalled > 0) | (np.r_[False, stalled[:-1] > 0] & (n > 0))).tolist():

@@ -50,10 +50,10 @@ class CacheStatistics:
 
     Attributes
     ----------
-    lookups : blocks that prompts asked for.
-    hits : of these, blocks that were there.
-    inserted : blocks that came in, computed or loaded.
-    evictions : idle blocks that had to go.
+    lookups : blocks that prompts looked up.
+    hits : lookups that found their block.
+    inserted : blocks added, computed or loaded.
+    evictions : idle blocks evicted.
     """
 
     lookups: int = 0
@@ -184,7 +184,7 @@ class PrefixCache:
         self._evict()
 
     def lose(self) -> None:
-        """Idle blocks are gone, and those in stores of its own."""
+        """Lose all idle blocks, and all blocks in private tiers."""
         while self.idle:
             del self._uses[self._order.victim()]
             self.idle -= 1
@@ -213,10 +213,10 @@ class PrefixCache:
             self._store(block, 0)
 
     def _store(self, block: int, level: int) -> None:
-        """Move a block down to `level`, and what has to go for it further."""
+        """Move a block down to `level`, and the blocks evicted for it further down."""
         if level < len(self.tiers) and block not in self.tiers[level]:
-            for gone in self.tiers[level].store(block):
-                self._store(gone, level + 1)
+            for evicted in self.tiers[level].store(block):
+                self._store(evicted, level + 1)
 
     def _level(self, block: int) -> int | None:
         for level, tier in enumerate(self.tiers):

@@ -1,4 +1,4 @@
-"""Draws token counts."""
+"""Draws prompt and answer lengths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..spec.lengths import Fixed, Histogram, Lengths, Lognormal, Normal, Uniform
 
 
 def draw(lengths: Lengths, rng: np.random.Generator, count: int) -> Ints:
-    """`count` independent lengths [token]; the first ones are the same however many are drawn."""
+    """`count` independent lengths [token]; a longer draw begins like a shorter one."""
     match lengths:
         case Fixed():
             return np.full(count, lengths.tokens, np.int64)

@@ -1,4 +1,4 @@
-"""KV blocks of one engine: what admission takes, what running sequences grow into, when that runs out."""
+"""KV blocks of one engine: taken at admission, and then as running sequences grow, until none is free."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class KvMemory:
         return self.capacity - self.taken + self.shared
 
     def blocks(self, tokens: float) -> int:
-        """Blocks that hold so many tokens."""
+        """Blocks that hold `tokens` tokens."""
         return ceil(tokens / self.block_tokens)
 
     def wanted(self, prompt: int, output: int) -> int:
@@ -46,12 +46,14 @@ class KvMemory:
         return self.blocks(prompt + output) <= self.capacity
 
     def admit(self, request: int, wanted: int, at_most: float, grown: Callable[[], int]) -> bool:
-        """Take blocks for a request unless they are not there.
+        """Take blocks for a request; False if too few are free.
 
         Parameters
         ----------
-        at_most : upper bound of the blocks in use beyond `taken`; where they fit, nobody need count.
-        grown : counts them, which takes time for large batches.
+        request : id of the request.
+        wanted : blocks to take.
+        at_most : upper bound of the blocks in use beyond `taken`; if those fit, they are not counted.
+        grown : counts them, which is slow for large batches.
         """
         free = self.room - wanted
         if at_most > free and grown() > free:
@@ -61,7 +63,7 @@ class KvMemory:
         return True
 
     def release(self, request: int) -> None:
-        """Give back what a request took at admission; what it grew into goes with it."""
+        """Free all blocks of a request."""
         self.taken -= self._held.pop(request)
 
     def grown(self, contexts: Mapping[int, float], more: float = 0) -> int:

@@ -1,4 +1,4 @@
-"""What did the users get? Latencies, throughput and goodput of a run."""
+"""Latencies, throughput and goodput of a run, as users see them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """Latencies of the requests that finished, by position among them [s].
+    """Latencies of the finished requests, in the order of their ids [s].
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Latencies:
 
     @classmethod
     def of(cls, outcome: Outcome) -> Latencies:
-        """Of every request that finished."""
+        """Latencies of every finished request of a run."""
         log = outcome.log
         request = np.flatnonzero(np.isfinite(log.column("finish_s")))
         arrival, first, finish = (log.column(n)[request] for n in ("arrival_s", "first_token_s", "finish_s"))
@@ -43,12 +43,12 @@ class Latencies:
         return cls(request, first - arrival, finish - arrival, tpot)
 
     def good(self, slo: Slo) -> NDArray[np.bool_]:
-        """Which of them met every target."""
+        """Which finished requests met every target."""
         return (self.ttft_s <= slo.ttft_s) & ~(self.tpot_s > slo.tpot_s)
 
 
 def at_percentile(served: Floats, unserved: int, percentile: float) -> float:
-    """Latency that `percentile` percent of all requests stay below; an unserved request counts as infinitely late."""
+    """Percentile of the latency of all requests; an unserved request counts as infinitely late."""
     total = len(served) + unserved
     if not total:
         return float("nan")
@@ -62,7 +62,9 @@ def summarize(outcome: Outcome, gpus: int, slo: Slo) -> dict[str, Any]:
 
     Parameters
     ----------
+    outcome : the run.
     gpus : GPUs of the whole cluster; 1 where step times are a formula.
+    slo : targets, and the percentile at which latencies are read.
 
     Notes
     -----

@@ -1,7 +1,7 @@
-"""Which prompts begin alike? Ids for the blocks of every prompt, equal where a prefix cache would find a block again.
+"""Block ids of every prompt, equal where a prefix cache would hit.
 
-A block belongs to its group's common beginning, to its conversation, or, being the incomplete end of one prompt, to
-that prompt alone.
+A block belongs to the common prefix of its group, to its conversation, or, if it is the incomplete last block of a
+prompt, to that prompt alone.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def hashed(isl: Ints, conversation: Ints, group: Ints, common_tokens: Ints, bloc
     ----------
     isl : prompt of each request [token]; within a conversation, each one begins with all tokens of the one before.
     conversation : of each request, numbered from 0.
-    group : of each conversation; those of one group begin alike.
-    common_tokens : of each conversation, how many tokens its prompts share with its group.
+    group : of each conversation; prompts of one group share a prefix.
+    common_tokens : of each conversation, the tokens of that prefix [token].
     block_tokens : tokens of a block.
     """
     full, blocks = isl // block_tokens, -(-isl // block_tokens)

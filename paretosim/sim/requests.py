@@ -13,10 +13,10 @@ from ..arrays import Floats, Ints
 class Requests:
     """Requests of a run, one entry each, in the order in which a client would number them.
 
-    A request arrives at a time of its own (`arrival_s`), or `delay_s` after another one has finished (`after`), or,
-    with neither, `delay_s` after the closed loop of `concurrency` clients has a free slot: such requests take slots in
-    their order, all of which are free at 0. A slot is free again when neither its request nor one that waits for it,
-    directly or through others (`after`), is left: a client of the loop has its whole session first.
+    A request arrives at a fixed time (`arrival_s`), or `delay_s` after another request has finished (`after`), or, with
+    neither, `delay_s` after the closed loop of `concurrency` clients has a free slot. All slots are free at 0, and
+    requests take them in order. A slot is free again when its request and all requests that wait for it, directly or
+    through others (`after`), have ended: a client of the loop completes its whole session first.
 
     Attributes
     ----------

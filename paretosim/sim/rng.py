@@ -1,4 +1,4 @@
-"""Randomness: one seed, and one stream for each thing that draws from it."""
+"""Random numbers: one seed per run, and one independent stream per component."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """The random numbers of one component: its name decides them, not who else draws, nor how often or when.
+    """The random stream of one component; it depends only on the seed and the name, not on other draws.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A simulation from scenario to result."""
+"""Run a simulation from scenario to result."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class SimulationResult:
-    """What a simulation found.
+    """Result of a simulation.
 
     Attributes
     ----------
     simulation : the question, with the seed that was used.
     simulation_id : hash of everything that decides the answer.
     outcome : every request and every run of steps.
-    pools : places of each pool's engines in `outcome.engines`.
+    pools : indices of the engines of each pool in `outcome.engines`.
     summary : what ``summary.json`` holds.
     """
 
@@ -65,9 +65,10 @@ def simulate(
     Parameters
     ----------
     simulation : loaded, or its file.
-    seed : instead of the scenario's own.
+    store : measured tables; the shipped ones by default.
+    seed : instead of the seed of the scenario.
     allow_plugins : whether policies named ``module:Class`` may be imported.
-    progress : told about finished requests.
+    progress : called with (done, total, what) as requests finish.
 
     Raises
     ------
@@ -112,7 +113,7 @@ def simulate(
 
 
 def with_client_lag(outcome: Outcome, lag_s: float) -> Outcome:
-    """The run with every token `lag_s` later at its client [s]; what the engines did stays as it was."""
+    """A copy of a run in which clients receive every token `lag_s` later [s]; the engine logs are unchanged."""
     return replace(outcome, log=outcome.log.later(lag_s), end_s=outcome.end_s + lag_s)
 
 
@@ -129,7 +130,7 @@ def identify(simulation: Simulation, builder: Builder) -> str:
 
 
 def _checked(builder: Builder) -> Requests:
-    """Requests of the workload, unless anything is wrong with it or with the deployment: then everything that is."""
+    """Requests of the workload. If workload or deployment is invalid, raise every problem at once."""
     problems: list[Problem] = []
     requests = None
     try:
@@ -162,7 +163,7 @@ def _too_long(builder: Builder, requests: Requests) -> Iterator[Problem]:
 
 
 def _requests(simulation: Simulation) -> Requests:
-    """Requests of the workload; what a person left out of it is said at its place in the scenario."""
+    """Requests of the workload; missing keys are reported at their location in the scenario."""
     try:
         return requests_of(simulation.workload, simulation.workload.seed, simulation.folder)
     except InputError as error:

@@ -28,7 +28,7 @@ class ChunkedPrefill:
     ----------
     token_budget : tokens of one step of a rank.
     max_sequences : as `Scheduler`.
-    max_prompts : prompts in work at a time.
+    max_prompts : most prompts in prefill at once.
     delay : as `Scheduler`.
     """
 
@@ -63,15 +63,15 @@ class ChunkedPrefill:
 
 @dataclass(slots=True)
 class InFlight:
-    """Whole prompts beside the running sequences, as many as the budget takes (TensorRT-LLM in-flight batching).
+    """Whole prompts together with the running sequences, up to a token budget (TensorRT-LLM in-flight batching).
 
     Attributes
     ----------
     token_budget : tokens of one step of a rank; a prompt that is longer by itself runs alone, in chunks.
     max_sequences : as `Scheduler`.
     delay : 1 with the overlap scheduler, which plans a step while the one before runs, else 0.
-    wait_steps, wait_share : while sequences run, prompts wait up to so many steps for others, until a step would carry
-        this share of the budget (``batch_wait_timeout_iters``, ``batch_wait_max_tokens_ratio``).
+    wait_steps, wait_share : while sequences run, prompts wait up to `wait_steps` steps for others, until a step would
+        carry this share of the budget (``batch_wait_timeout_iters``, ``batch_wait_max_tokens_ratio``).
     """
 
     token_budget: int = option(8192, at_least=1, needs=Work.PROMPTS)
@@ -106,7 +106,7 @@ class InFlight:
         return chunks, True
 
     def _waits(self, engine: AdmittingEngine) -> bool:
-        """Whether the prompts that could begin now are too few, and have not waited long enough."""
+        """Whether too few prompts could begin now and they have not waited long enough."""
         budget, running = self.token_budget * engine.steps.slots, len(engine.running)
         if not running or engine.prompts:
             return False
@@ -124,13 +124,13 @@ class InFlight:
 
 @dataclass(slots=True)
 class PrefillFirst:
-    """Prompts before everything: a step computes prompts alone while any is there (vLLM v0, SGLang).
+    """Prompts first: a step carries only prompts while there are any (vLLM v0, SGLang).
 
     Attributes
     ----------
     token_budget : tokens of one step of a rank; longer prompts are cut.
     max_sequences, delay : as `Scheduler`.
-    group : prompts begin only when so many free_slots are free, so that sequences are held up less often.
+    group : prompts begin only when this many slots are free, so that sequences stall less often.
     poll : decode steps between two looks at what waits; after a step of prompts it looks at once (SGLang's
         ``scheduler-recv-interval``, whose counter such a step overruns).
     """
@@ -176,7 +176,7 @@ class Fcfs:
     ----------
     max_batch_tokens : tokens of one batch; a longer prompt runs alone.
     max_batch : prompts of one batch.
-    chunk_tokens : prompts are cut into chunks of so many tokens, which follow each other through the pipeline.
+    chunk_tokens : size of the chunks into which prompts are cut, which follow each other through the pipeline.
     max_sequences, delay : as `Scheduler`.
     """
 
@@ -209,25 +209,26 @@ class Fcfs:
 
 
 def policy_of(scheduling: Scheduling, batch: int, layout: Parallelism, token_budget: int) -> Policy:
-    """The scheduler that runs an engine as the analytic evaluator takes it to run.
+    """The scheduler that runs an engine as the analytic evaluator assumes.
 
     Parameters
     ----------
-    batch : prompts of a step, or running sequences, of one engine at most.
+    scheduling : how a design schedules prompts.
+    batch : most prompts per step, or most running sequences, of one engine.
     layout : widths of the engine.
-    token_budget : tokens of one step of a rank at most.
+    token_budget : most tokens in one step of a rank.
 
     Raises
     ------
     InputError
-        Each mix has a setting of its own.
+        The scheduling differs by mix (`PerMix`).
     """
     match scheduling:
         case InFlightPrompts(prompts):
             options = {"token_budget": token_budget, "max_sequences": batch, "group": prompts}
             return Policy("prefill_first", options)
         case Chunked(chunk_tokens):
-            # A step carries the whole batch and a chunk beside it.
+            # A step carries the whole batch and a chunk.
             budget = ceil(batch / layout.attn_dp) + chunk_tokens
             return Policy("chunked_prefill", {"token_budget": budget, "max_sequences": batch})
         case PromptBatches(chunk_tokens):

@@ -1,4 +1,4 @@
-"""What can be wrong with a deployment beyond its grammar: names, layouts, policies and memory."""
+"""Check a deployment beyond its schema: names, layouts, policies and memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .transfer import MODES
 
 
 def check(builder: Builder) -> None:
-    """Find everything that is wrong with a simulation before anything runs.
+    """Check a simulation before it runs.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def _cache_problems(builder: Builder, kept: KvCacheSpec) -> Iterator[Problem]:
 
 
 def _idle_keys(builder: Builder, where: tuple[str, ...], pool: Pool, group: EngineGroup) -> Iterator[Problem]:
-    """Keys of a pool that a formula for step times does not look at."""
+    """Keys of a pool that have no effect when step times are a formula."""
     if group.gpu:
         yield builder.simulation.problem((*where, "gpu"), "changes nothing: 'step_time' holds all of a step")
     if group.layout.moe_ep > 1:
@@ -108,7 +108,7 @@ def _idle_keys(builder: Builder, where: tuple[str, ...], pool: Pool, group: Engi
 
 
 def _idle_options(builder: Builder, where: tuple[str, ...], pool: Pool, last: bool) -> Iterator[Problem]:
-    """Options of a scheduler that change nothing, because the pool's engines never do what they are about."""
+    """Scheduler options that have no effect, because the engines of the pool never do that kind of work."""
     if not isinstance(pool.scheduler, Policy):
         return
     try:
@@ -129,7 +129,7 @@ def _idle_options(builder: Builder, where: tuple[str, ...], pool: Pool, last: bo
 
 
 def _work_of(builder: Builder, pool: Pool, last: bool) -> Work:
-    """What the engines of a pool ever do; those that only decode compute prompts where they preempt."""
+    """The work of the engines of a pool; decode engines also compute prompts if they preempt by recomputing."""
     if not last:
         return Work.PROMPTS
     if builder.simulation.deployment.prefill is None:

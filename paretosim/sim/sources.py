@@ -1,4 +1,4 @@
-"""What are clusters built from? Models, kernels and step times, each read or compiled once for every builder."""
+"""Models, kernels and step times from which clusters are built, each read or compiled once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .steps import CompiledSteps, FormulaSteps, Steps
 
 @dataclass(frozen=True)
 class Sources:
-    """A store and what was made of it; a copy in another process starts from the store again.
+    """A store with cached models, kernels and step times; a pickled copy drops the cache.
 
     Attributes
     ----------
@@ -27,39 +27,39 @@ class Sources:
     """
 
     store: Store
-    _made: dict[tuple[object, ...], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _cache: dict[tuple[object, ...], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"store": self.store, "_made": {}}
+        return {"store": self.store, "_cache": {}}
 
     def model(self, name: str, folder: Path) -> ModelSpec:
-        """A model of the catalogue, or of a file in a folder."""
+        """A model by catalogue name, or from a file relative to `folder`."""
         key = "model", name, folder
-        if key not in self._made:
-            self._made[key] = load_model(name, folder)
-        found: ModelSpec = self._made[key]
+        if key not in self._cache:
+            self._cache[key] = load_model(name, folder)
+        found: ModelSpec = self._cache[key]
         return found
 
     def precision(self, simulation: Simulation) -> Precision:
-        """Number formats, those decided that a simulation leaves open."""
+        """Number formats, with the engine's defaults for those that the simulation leaves open."""
         model = self.model(simulation.model, simulation.folder)
         return decided(simulation.precision, model, self.store.engine(simulation.engine).kv_cache)
 
     def kernels(self, gpu: str, engine: str) -> Kernels:
         """Kernels of a GPU under an engine."""
         key = "kernels", gpu, engine
-        if key not in self._made:
-            self._made[key] = Kernels.of(self.store, gpu, engine)
-        found: Kernels = self._made[key]
+        if key not in self._cache:
+            self._cache[key] = Kernels.of(self.store, gpu, engine)
+        found: Kernels = self._cache[key]
         return found
 
     def steps(self, simulation: Simulation, gpu: str, layout: Parallelism) -> Steps:
         """Step times of one kind of engine of a simulation."""
         s = simulation
         key = "steps", s.step_time, s.model, s.folder, s.precision, s.engine, s.settings, s.host, gpu, layout
-        if key not in self._made:
-            self._made[key] = self._steps(simulation, gpu, layout)
-        found: Steps = self._made[key]
+        if key not in self._cache:
+            self._cache[key] = self._steps(simulation, gpu, layout)
+        found: Steps = self._cache[key]
         return found
 
     def _steps(self, simulation: Simulation, gpu: str, layout: Parallelism) -> Steps:
@@ -74,8 +74,8 @@ class Sources:
         return CompiledSteps(step, model.layer_count, host, scale, fitted.prompt_scale)
 
     def tables(self) -> list[str]:
-        """Facts and table hashes of the GPUs behind all steps made so far, in a fixed order."""
-        kernels = {key[1:]: found for key, found in self._made.items() if key[0] == "kernels"}
+        """Specifications and table hashes of the GPUs behind all steps made so far, in a fixed order."""
+        kernels = {key[1:]: found for key, found in self._cache.items() if key[0] == "kernels"}
         used = {(gpu, *key): p for (gpu, _), found in kernels.items() for key, p in found.used.items()}
         gpus = [repr(self.store.gpu(gpu)) for gpu in sorted({str(gpu) for gpu, _ in kernels})]
         return gpus + [used[key].table_sha256 for key in sorted(used)]

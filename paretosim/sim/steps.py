@@ -1,4 +1,4 @@
-"""How long does a step of a simulated engine take? From a compiled cost, or from a formula of the scenario."""
+"""Step times of simulated engines, from the compiled cost model or from a formula in the scenario."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Chunks = Sequence[tuple[int, int]]
 
 
 class Steps(Protocol):
-    """Seconds of an engine's steps; a user's own model needs these three methods.
+    """Seconds of the steps of an engine; a custom model needs these three methods.
 
     Attributes
     ----------
     tokens_per_step : tokens that a sequence gains in a decode step on average; above 1 with speculative decoding.
-    ranks : prompts that one step of a stage carries side by side (attention-data-parallel ranks).
-    lanes : prompts that one step of an engine that also decodes carries side by side: those of every stage.
+    ranks : prompts that a stage computes at once in one step (attention-data-parallel ranks).
+    slots : prompts that an engine that also decodes computes at once in one step: ranks times stages.
     """
 
     tokens_per_step: float
@@ -35,15 +35,15 @@ class Steps(Protocol):
     slots: int
 
     def decode_time(self, sequences: int) -> DecodeStepTime:
-        """A decode step of so many sequences, by their summed context."""
+        """A decode step of `sequences` sequences, as a function of their summed context."""
         ...
 
     def mixed_s(self, sequences: int, context: float, chunks: Chunks) -> float:
-        """A step that carries prompt chunks beside `sequences` (maybe none) of summed `context`."""
+        """A step with prompt chunks and `sequences` decoding sequences (possibly none) of summed `context`."""
         ...
 
     def stage_s(self, chunks: Chunks) -> float:
-        """Time that a step of prompt chunks alone keeps each pipeline stage busy."""
+        """Time for which a step of prompt chunks alone occupies each pipeline stage."""
         ...
 
 
@@ -87,12 +87,12 @@ class FormulaSteps:
 
 
 class ScaledSteps:
-    """Steps that take a multiple of the time of others: a throttled GPU, weights in another format.
+    """Step times scaled by a factor: a throttled GPU, weights in another format.
 
     Parameters
     ----------
-    steps : the others.
-    factor : above 1 is slower.
+    steps : step times to scale.
+    factor : slower above 1.
     """
 
     def __init__(self, steps: Steps, factor: float):
@@ -127,13 +127,15 @@ class CompiledSteps:
 
     A decode batch runs as ``min(stages, batch)`` micro-batches, one a stage, so that a token takes `stages` stage
     times; prompts that are mixed in spread over them. Micro-batches cannot overtake each other, so one with a prompt
-    holds up the others in every stage. Sequences spread evenly over attention-data-parallel ranks, each with a host
-    process of its own.
+    delays the others in every stage. Sequences spread evenly over attention-data-parallel ranks, each with its own host
+    process.
 
     Parameters
     ----------
-    layers : of the model, all stages together.
-    kernel_scale, prompt_scale : deployed over measured kernel time; the second beside the first, with prompts.
+    step : compiled cost of one pipeline stage.
+    layers : layers of the model, all stages together.
+    host : host time per step.
+    kernel_scale, prompt_scale : deployed over measured kernel time; steps with prompts multiply both.
     """
 
     def __init__(
@@ -176,8 +178,7 @@ class CompiledSteps:
             return self._prompts_step_s(kernels_s, 0, _tokens(chunks)[0])
         if self._scalar.step.overlap is not None:
             return self._overlapped_s(sequences, context, chunks)
-        slots = min(stages, sequences)
-        micro = sequences / slots
+        micro = sequences / min(stages, sequences)
         busy = self._busy(micro)
         decode = self._decode_attention(sequences).step_s(context) / stages
         tokens, longest = _tokens(chunks)
@@ -205,7 +206,7 @@ class CompiledSteps:
             rows = self._scalar.row_seconds(None, new)
             rows += self._scalar.prompts(chunks, side_by_side)
         else:
-            rows = float(self._scalar.step.prefill(len(chunks) / parts, *_alike(chunks)).seconds)
+            rows = float(self._scalar.step.prefill(len(chunks) / parts, *_mean_chunk(chunks)).seconds)
         return self._prompts * rows
 
     def _prompts_step_s(self, kernels_s: float, sequences: int, tokens: int) -> float:
@@ -215,22 +216,22 @@ class CompiledSteps:
         return seconds
 
     def _overlapped_s(self, sequences: int, context: float, chunks: Chunks) -> float:
-        """A mixed step in two overlapping halves; its chunks are taken to be alike."""
+        """A mixed step in two overlapping halves; its chunks are assumed equal."""
         stages = self._shape.stages
         micro = sequences / min(stages, sequences)
-        timed = self._scalar.step.mixed(micro, context / sequences, len(chunks) / stages, *_alike(chunks))
+        timed = self._scalar.step.mixed(micro, context / sequences, len(chunks) / stages, *_mean_chunk(chunks))
         seconds = self._prompts_step_s(self._prompts * stages * float(timed.seconds), sequences, _tokens(chunks)[0])
         return max(seconds, self._floor_s(sequences, context))
 
     def _floors_s(self, sequences: int) -> list[float]:
-        """Least seconds of a step that decodes for so many sequences at each of `CONTEXTS`, all stages together."""
+        """Memory floor of a step of `sequences` sequences at each of `CONTEXTS`, all stages together [s]."""
         stages = self._shape.stages
         floor_s = self._scalar.step.floor_s(sequences / min(stages, sequences), CONTEXTS)
         seconds: list[float] = (stages * np.broadcast_to(floor_s, CONTEXTS.shape)).tolist()
         return seconds
 
     def _floor_s(self, sequences: int, context: float) -> float:
-        """The same at a summed context."""
+        """Memory floor of a step at a summed context [s]."""
         found = self._floors.get(sequences)
         if found is None:
             contexts = (CONTEXTS * sequences).tolist()
@@ -238,7 +239,7 @@ class CompiledSteps:
         return found.step_s(context)
 
     def _busy(self, sequences: float) -> int:
-        """Ranks that have any of them."""
+        """Ranks that hold at least one sequence."""
         return min(self._shape.ranks, max(1, ceil(sequences)))
 
     def _decode_attention(self, sequences: int) -> DecodeStepTime:
@@ -254,14 +255,14 @@ class CompiledSteps:
         return found
 
 
-def _alike(chunks: Chunks) -> tuple[float, float]:
-    """Length and computed part of a prompt that stands for all of them."""
+def _mean_chunk(chunks: Chunks) -> tuple[float, float]:
+    """Mean prompt length and mean computed part of chunks, for a representative prompt."""
     past = sum(p for p, _ in chunks) / len(chunks)
     return past + sum(n for _, n in chunks) / len(chunks), past
 
 
 def _tokens(chunks: Chunks) -> tuple[int, int]:
-    """New tokens of all chunks, and of the longest."""
+    """New tokens of all chunks, and of the longest chunk."""
     total = longest = 0
     for _, new in chunks:
         total += new

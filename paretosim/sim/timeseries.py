@@ -1,4 +1,4 @@
-"""What were the engines busy with over time?"""
+"""Engine activity over time, in equal bins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .log import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What the engines of one pool did over time, in equal bins.
+    """Activity of the engines of one pool over time, in equal bins.
 
     Attributes
     ----------
@@ -33,12 +33,12 @@ class Series:
 
 
 def series(outcome: Outcome, engines: Sequence[int], bins: int = 200) -> Series:
-    """Series of some engines, by their place in `outcome.engines`."""
+    """Time series of engines, by their index in `outcome.engines`."""
     edges = np.linspace(0, max(outcome.end_s, 1e-9), bins + 1)
     width = edges[1] - edges[0]
     sums = {name: np.zeros(bins) for name in ("busy", "sequences", "waiting", "context", "tokens")}
-    for place in engines:
-        log = outcome.engines[place].log
+    for index in engines:
+        log = outcome.engines[index].log
         start, end = log.column("start_s"), log.column("end_s")
         running = log.column("sequences") + log.column("stalled")
         growth = log.column("sequences") * log.column("steps") / 2

@@ -1,7 +1,7 @@
 """Reads recorded arrivals: CSV files with a header, and Mooncake's JSON lines; gzipped or not.
 
-What cannot be a request (no tokens, a time before the line above) is an error with its line, never dropped or sorted:
-a reader that mends a trace in silence replays another one.
+A line that cannot be a request (no tokens, a time before the line above) is an error that names the line. Such lines
+are never dropped or sorted: that would silently replay another trace.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A trace as it is written, one entry a request.
+    """A trace as recorded, one entry per request.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ def _csv_rows(file: Iterable[str], path: Path, layout: TraceFormat) -> Iterator[
         try:
             if clock == "TIMESTAMP":
                 date = _date(row[clock])
-                start = start or date  # a date has no zero of its own: the first request is one
+                start = start or date  # dates have no natural zero: count from the first request
                 seconds = (date - start).total_seconds()
             else:
                 seconds = _number(clock, row[clock])

@@ -1,4 +1,4 @@
-"""What did the engines, the network and the KV caches carry over a whole run?"""
+"""Utilization of engines, network and KV caches over a whole run."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ import numpy as np
 from .log import Outcome
 
 Pools = Mapping[str, Sequence[int]]
-"""Places of each pool's engines in `Outcome.engines`."""
+"""Indices of the engines of each pool in `Outcome.engines`."""
 
 
 def pool_utilization(outcome: Outcome, pools: Pools) -> dict[str, dict[str, float]]:
-    """Of each pool: workers, share of their time in a step, requests running and waiting on average, in all of them."""
-    return {name: _work(outcome, places) for name, places in pools.items()}
+    """Per pool: workers, share of time in a step, mean requests running and waiting over all its workers."""
+    return {name: _pool(outcome, engines) for name, engines in pools.items()}
 
 
-def _work(outcome: Outcome, places: Sequence[int]) -> dict[str, float]:
+def _pool(outcome: Outcome, engines: Sequence[int]) -> dict[str, float]:
     duration = outcome.duration_s or float("nan")
     busy = running = waiting = 0.0
-    for place in places:
-        log = outcome.engines[place].log
+    for index in engines:
+        log = outcome.engines[index].log
         span = log.column("end_s") - log.column("start_s")
         busy += float(span.sum())
         running += float((span * (log.column("sequences") + log.column("stalled"))).sum())
         waiting += float((span * log.column("waiting")).sum())
     return {
-        "workers": len(places),
-        "busy_share": busy / duration / len(places),
+        "workers": len(engines),
+        "busy_share": busy / duration / len(engines),
         "running": running / duration,
         "waiting": waiting / duration,
     }
 
 
 def link_rows(outcome: Outcome, pools: Pools) -> list[dict[str, Any]]:
-    """The columns of ``links.csv``: a row for the cards of each engine and each direction; none without a network."""
+    """Rows of ``links.csv``: one per engine and direction; none without a network."""
     return list(_links(outcome, pools))
 
 
@@ -45,26 +45,26 @@ def _links(outcome: Outcome, pools: Pools) -> Iterator[dict[str, Any]]:
     links, duration = outcome.links, outcome.duration_s or float("nan")
     if links is None:
         return
-    for name, places in pools.items():
-        for place in places:
-            worker = outcome.engines[place].number
+    for name, engines in pools.items():
+        for index in engines:
+            worker = outcome.engines[index].number
             for side, direction in enumerate(("egress", "ingress")):
-                at = 2 * outcome.endpoints[worker] + side
-                sent = float(links.bytes[at])
+                link = 2 * outcome.endpoints[worker] + side
+                sent = float(links.bytes[link])
                 yield {
                     "pool": name,
                     "worker": worker,
                     "direction": direction,
                     "kv_bytes": sent,
                     "mean_gb_s": sent / duration / 1e9,
-                    "busy_share": float(links.busy_s[at]) / duration,
-                    "transfers": int(links.flows[at]),
-                    "most_at_once": int(links.peak[at]),
+                    "busy_share": float(links.busy_s[link]) / duration,
+                    "transfers": int(links.flows[link]),
+                    "most_at_once": int(links.peak[link]),
                 }
 
 
 def transfer_summary(outcome: Outcome, pools: Pools) -> dict[str, Any]:
-    """All links together: bytes sent, the busiest one, and how long a finished prompt waited for its cache."""
+    """All links together: bytes sent, the busiest link, and the mean time from end of prefill to end of transfer."""
     rows = link_rows(outcome, pools)
     waited = outcome.log.column("ready_s") - outcome.log.column("prefill_end_s")
     waited = waited[np.isfinite(waited)]
@@ -77,7 +77,7 @@ def transfer_summary(outcome: Outcome, pools: Pools) -> dict[str, Any]:
 
 
 def cache_summary(outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """Counts of the engines' prefix caches together, under ``gpu``, and of each store below, by its name."""
+    """Summed counts of all prefix caches under ``gpu``, and of each lower tier under its name."""
     caches = [engine.cache.blocks for engine in outcome.engines if engine.cache is not None]
     stores = {id(tier): tier for cache in caches for tier in cache.tiers}
     counted = [("gpu", asdict(cache.statistics)) for cache in caches]

@@ -158,7 +158,7 @@ def test_the_router_of_the_page_predicts_when_the_first_token_comes(simulated, t
     assert done["ttft_s"][0] == pytest.approx(long)
 
 
-def test_the_router_of_the_page_turns_away_what_would_be_late(simulated) -> None:
+def test_the_router_of_the_page_rejects_what_would_be_late(simulated) -> None:
     traffic = {
         "mixes": [{"isl": {"uniform": [1000, 5000]}, "osl": 20}],
         "arrivals": {"kind": "poisson", "rate_req_s": 12},
@@ -169,8 +169,8 @@ def test_the_router_of_the_page_turns_away_what_would_be_late(simulated) -> None
     own = {"policy": "my_routers:Conductor", "ttft_s": 0.5}
     strict = simulated(split(**engines, router=own), **traffic).requests
     assert patient["ttft_s"].max() > 2
-    turned_away = (strict["status"] == "rejected").sum()
-    assert 0 < turned_away < 200
+    rejected = (strict["status"] == "rejected").sum()
+    assert 0 < rejected < 200
     assert strict["ttft_s"].max() <= 0.5 * (1 + 1e-9)  # with one prompt a step the prediction is exact
     few = {"policy": "my_routers:Conductor", "most_decoding": 2}
     assert (simulated(split(**engines, router=few), **traffic).requests["status"] == "rejected").any()
