@@ -48,11 +48,6 @@ FAMILIES = {
     "gated_delta": "gated delta net", "kimi_delta": "Kimi delta attention",
 }  # fmt: skip
 BANDS = ((1, 4), (5, 16), (17, 64), (65, 16384))
-MARKS = {
-    "aggregated": {"ttft": "18 %, stretch 15", "tpot": "9 %, stretch 8"},
-    "disaggregated": {"ttft": "42 %, stretch 30", "tpot": "15 %, stretch 12"},
-    "all, vendor sweeps and speculative rows too": {"ttft": "27 %", "tpot": "12 %"},
-}
 
 
 def kernel_rows(store: Store) -> Iterator[Line]:
@@ -149,8 +144,8 @@ def left_out_rows(folder: Path) -> Iterator[Line]:
             yield row["mode"], row["kind"], group, row["rows"], *" ".join(figures).split()
 
 
-def mark_rows(folder: Path) -> Iterator[Line]:
-    """What was asked for, and what groups left out of the fit got."""
+def pooled_left_out_rows(folder: Path) -> Iterator[Line]:
+    """Errors of the groups that were left out of the fit."""
     rows = pd.read_csv(folder / "left_out_rows.csv")
     plain = rows[rows["kind"] == "plain"]
     cuts = {
@@ -159,13 +154,12 @@ def mark_rows(folder: Path) -> Iterator[Line]:
         "all, vendor sweeps and speculative rows too": rows,
         **{f"{engine}, both modes": plain[plain["engine"] == engine] for engine in ("vllm", "trtllm", "sglang")},
     }
-    yield "rows, left out of their fit", "rows", "TTFT error (mark)", "bias", "TPOT error (mark)", "bias"
+    yield "rows, left out of their fit", "rows", "TTFT error", "bias", "TPOT error", "bias"
     for name, cut in cuts.items():
         cells = []
         for of in ("ttft", "tpot"):
             ratio = cut[of].dropna()
-            mark = f" ({MARKS[name][of]})" if name in MARKS else ""
-            cells += [f"{(ratio - 1).abs().median():.1%}{mark}", f"{ratio.median():.2f}"]
+            cells += [f"{(ratio - 1).abs().median():.1%}", f"{ratio.median():.2f}"]
         yield name, f"{len(cut):,}", *cells
 
 
@@ -254,7 +248,7 @@ def main() -> None:
         written("formulas", formulas)
     if args.left_out:
         written("left_out", left_out_rows(args.left_out))
-        page = replaced(page, "marks", markdown(mark_rows(args.left_out)))
+        page = replaced(page, "left-out", markdown(pooled_left_out_rows(args.left_out)))
     if args.predictions:
         written("serving", serving_rows(args.rows, args.predictions))
         if args.by_default:

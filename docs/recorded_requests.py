@@ -47,7 +47,7 @@ class Ranks(FormulaSteps):
         step_s, token_s, sequence_s, context_s = formula
         # A step costs its base once, whatever it carries.
         super().__init__(StepFormula(0.0, token_s, step_s, context_s / ranks, sequence_s / ranks))
-        self.ranks = self.lanes = ranks
+        self.ranks = self.slots = ranks
 
     def stage_s(self, chunks: Chunks) -> float:
         """See `paretosim.sim.steps.Steps`."""
@@ -56,7 +56,7 @@ class Ranks(FormulaSteps):
 
     def mixed_s(self, sequences: int, context: float, chunks: Chunks) -> float:
         """See `paretosim.sim.steps.Steps`."""
-        return self.stage_s(chunks) + self.line(sequences).step_s(context)
+        return self.stage_s(chunks) + self.decode_time(sequences).step_s(context)
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,8 @@ def simulated(rows: pd.DataFrame, formula: Floats, blocks: int | None, delay: in
         int(settings["max_num_batched_tokens"]), ranks * int(settings["max_num_seqs"]), delay=delay
     )
     memory = None if blocks is None else KvMemory(blocks, BLOCK, 0.0)
-    clock = Clock()
-    cluster = Cluster(clock, Requests.of(rows["arrival_s"], rows["isl"], rows["osl"]))
-    engine = Engine(0, clock, Ranks(formula, ranks), scheduler, memory, None, cluster.log, cluster)
+    cluster = Cluster(Clock(), Requests.of(rows["arrival_s"], rows["isl"], rows["osl"]))
+    engine = Engine(0, cluster, Ranks(formula, ranks), scheduler, memory)
     cluster.add_stage(Stage([engine], RoundRobin()))
     found = Latencies.of(cluster.run())
     return {name: 1e3 * getattr(found, name.replace("_ms", "_s")) for name in METRICS}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from paretosim.report.study import numbers_text
+from paretosim.studies.loading import load_study, shipped
 from paretosim.studies.run import StudyResult, run_study
-from paretosim.studies.study import load_study, shipped
 
 PAGE = Path(__file__).with_suffix(".md")
 MARK = "<!-- tables: python docs/studies.py -->"

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from .designs.front import Front
     from .errors import InputError, ParetosimError
     from .profiles.store import Store
+    from .spec.loading import load_scenario, load_simulation
     from .spec.model import load_model
-    from .spec.scenario import load_scenario
-    from .spec.simulation import load_simulation
 
 _HOME = {
     "Front": ".designs.front",
@@ -28,8 +27,8 @@ _HOME = {
     "Sweep": ".api",
     "estimate": ".api",
     "load_model": ".spec.model",
-    "load_scenario": ".spec.scenario",
-    "load_simulation": ".spec.simulation",
+    "load_scenario": ".spec.loading",
+    "load_simulation": ".spec.loading",
     "simulate": ".api",
     "sweep": ".api",
 }

@@ -1,4 +1,4 @@
-"""What a notebook calls: `sweep` and `simulate`, and their answers as frames, pictures and files."""
+"""The Python interface: `sweep`, `simulate` and `estimate`, with results as frames, pictures and files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .designs.run import How, SweepResult
+from .designs.run import SweepOptions, SweepResult
 from .designs.run import sweep as run_sweep
 from .execution.task import ProgressCallback
 from .profiles.store import Store, default_roots
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Sweep:
-    """A sweep's answer.
+    """The result of a sweep.
 
     Attributes
     ----------
-    result : everything that was computed.
+    result : all that was computed.
     store : where profiles came from.
     """
 
@@ -37,7 +37,7 @@ class Sweep:
 
     @property
     def frontier(self) -> pd.DataFrame:
-        """One row a design that no other design of its mix beats; the columns of ``frontier.csv``."""
+        """One row per Pareto-optimal design of each mix; the columns of ``frontier.csv``."""
         return self.result.frontier
 
     @property
@@ -52,49 +52,50 @@ class Sweep:
 
     @property
     def figure(self) -> Figure:
-        """The picture of the fronts, a matplotlib figure of your own to change."""
+        """The picture of the fronts, a new matplotlib figure that you may change."""
         from .report.figures import frontiers_figure
 
         return frontiers_figure(self.fronts, self.result.scenario.name, self.result.facts())
 
     def plot(self, path: str | Path = "frontier.png") -> Path:
-        """Write `figure` as PNG, PDF or SVG, whichever the suffix of `path` says.
+        """Write `figure` as PNG, PDF or SVG, as the suffix of `path` says.
 
         Raises
         ------
         InputError
-            The suffix is another one.
+            The suffix is none of these.
         """
         from .report.figures import draw_frontiers
 
         draw_frontiers(self.fronts, Path(path), self.result.scenario.name, self.result.facts())
         return Path(path)
 
-    def certify(self, progress: ProgressCallback | None = None, **how: Any) -> pd.DataFrame:
+    def certify(self, progress: ProgressCallback | None = None, **options: Any) -> pd.DataFrame:
         """Replay the frontier, and designs just below it, request by request at several loads; ``certified.csv``.
 
         Parameters
         ----------
-        how : as for `sweep`.
+        options : as for `sweep`.
         progress : called with (done, total, what).
         """
         from .designs.certify import certify
 
-        return certify(self.result, self.store, How(**how), progress)
+        return certify(self.result, self.store, SweepOptions(**options), progress)
 
     def write(
         self, out: str | Path, keep_designs: bool = False, progress: ProgressCallback | None = None,
         certified: pd.DataFrame | None = None,
     ) -> dict[str, Path]:  # fmt: skip
-        """Write frontier, picture, interactive page and summary into a folder; returns where each is.
+        """Write frontier, picture, interactive page and summary into a folder; returns the path of each.
 
         Files of an earlier sweep in that folder are replaced; those that this one does not write are removed.
 
         Parameters
         ----------
-        keep_designs : also write ``designs.parquet``, one row a feasible design of each mix.
+        out : folder.
+        keep_designs : also write ``designs.parquet``, one row per feasible design of each mix.
         progress : called with (done, total, what).
-        certified : what `certify` returned, written too.
+        certified : the table that `certify` returned, written too.
         """
         from .report.sweep_files import write_sweep
 
@@ -124,17 +125,17 @@ def sweep(
     profiles: Iterable[str | Path] | Store = (),
     executor: str = "auto",
     progress: ProgressCallback | None = None,
-    **how: Any,
+    **options: Any,
 ) -> Sweep:
     """Score every design of a scenario.
 
     Parameters
     ----------
     scenario : a YAML file, or a scenario loaded with `load_scenario`.
-    profiles : folders of your own profiles, searched before the shipped ones; or a store, which may also hold
-        calibrations of your own (``Store(calibrations={})`` has none at all).
+    profiles : folders with your profiles, searched before the shipped ones; or a store, which may also hold your
+        calibrations (``Store(calibrations={})`` has none).
     executor : where tasks run: ``auto``, ``serial``, ``processes`` or ``ray``.
-    how : `paretosim.designs.run.How` in words: jobs, ray_address, journal, resume, prune.
+    options : the other fields of `paretosim.designs.run.SweepOptions`: jobs, ray_address, journal, resume, prune.
     progress : called with (done, total, what).
 
     Raises
@@ -149,30 +150,30 @@ def sweep(
     >>> best = answer.frontier.iloc[0]
     """
     store = _store(profiles)
-    return Sweep(run_sweep(scenario, store, How(executor, **how), progress), store)
+    return Sweep(run_sweep(scenario, store, SweepOptions(executor, **options), progress), store)
 
 
 @dataclass(frozen=True, repr=False)
 class Simulated:
-    """A simulation's answer.
+    """The result of a simulation.
 
     Attributes
     ----------
-    result : everything that happened; the runs of steps of each engine are in ``result.outcome.engines``.
+    result : all that happened; the steps of each engine are in ``result.outcome.engines``.
     """
 
     result: SimulationResult
 
     @property
     def requests(self) -> pd.DataFrame:
-        """One row a request, in the order of their ids; the columns of ``requests.csv``."""
+        """One row per request, by id; the columns of ``requests.csv``."""
         from .report.simulation import requests_frame
 
         return requests_frame(self.result)
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What ``summary.json`` holds; NaN where nothing could be computed."""
+        """What ``summary.json`` holds; NaN where a value is undefined."""
         return self.result.summary
 
     @property
@@ -184,25 +185,25 @@ class Simulated:
 
     @property
     def links(self) -> pd.DataFrame:
-        """What each engine's network cards carried; the columns of ``links.csv``, no row without a network."""
+        """Traffic of each engine's network cards; the columns of ``links.csv``, no row without a network."""
         from .report.simulation import links_frame
 
         return links_frame(self.result)
 
     @property
     def figure(self) -> Figure:
-        """Queues, engines and latencies over time, a matplotlib figure of your own to change."""
+        """Queues, engines and latencies over time, a new matplotlib figure that you may change."""
         from .report.simulation_figure import simulation_figure
 
         return simulation_figure(self.result)
 
     def plot(self, path: str | Path = "simulation.png") -> Path:
-        """Write `figure` as PNG, PDF or SVG, whichever the suffix of `path` says.
+        """Write `figure` as PNG, PDF or SVG, as the suffix of `path` says.
 
         Raises
         ------
         InputError
-            The suffix is another one.
+            The suffix is none of these.
         """
         from .report.simulation_figure import draw_simulation
 
@@ -210,7 +211,7 @@ class Simulated:
         return Path(path)
 
     def write(self, out: str | Path, timeline: bool = False) -> dict[str, Path]:
-        """Write requests, series, links, picture, summary and, if asked for, a timeline; returns where each is."""
+        """Write requests, series, links, picture, summary and optionally a timeline; returns the path of each."""
         from .report.simulation import write_simulation
 
         return write_simulation(self.result, Path(out), timeline)
@@ -245,10 +246,10 @@ def simulate(
     Parameters
     ----------
     scenario : a YAML file with a ``deployment``, or one loaded with `load_simulation`.
-    seed : of everything random, 0 or more; the scenario's own unless given.
+    seed : of all random draws, 0 or more; default: the scenario's.
     profiles : as for `sweep`.
     allow_plugins : whether policies named ``module:Class`` may be imported.
-    progress : called with (ended requests, all, what) now and then.
+    progress : called from time to time with (finished requests, all requests, what).
 
     Raises
     ------
@@ -261,7 +262,7 @@ def simulate(
     >>> answer = ps.simulate("scenarios/simulate_disaggregated.yaml", seed=1)
     >>> late = answer.requests.query("ttft_s > 1")
     """
-    # A sweep has no use for the simulator.
+    # Imported here because a sweep does not need the simulator.
     from .measured.attach_bands import banded
     from .sim.run import simulate as run_simulation
 

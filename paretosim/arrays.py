@@ -16,6 +16,8 @@ Arrays = dict[str, np.ndarray]
 """Arrays by name."""
 Columns = Arrays
 """A table: arrays of one length by name."""
+LARGEST_COUNT = 2**31 - 1
+"""Of tokens, requests or GPUs: counts live in 32-bit columns."""
 
 
 class Timed(NamedTuple):

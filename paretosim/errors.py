@@ -15,15 +15,15 @@ class Problem:
     ----------
     key : dotted path of the key, e.g. ``space.tp.2``; empty when the whole file is meant.
     message : what is wrong and, where one is known, the remedy.
-    where : ``file:line:col``, or empty when the input did not come from a file.
+    location : ``file:line:col``, or empty when the input did not come from a file.
     """
 
     key: str
     message: str
-    where: str = ""
+    location: str = ""
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, self.key, self.message) if part)
+        return ": ".join(part for part in (self.location, self.key, self.message) if part)
 
 
 class ParetosimError(Exception):

@@ -1,4 +1,4 @@
-"""Small clusters for tests, put together by hand from dyadic step times, so that every sum of floats is exact."""
+"""Small clusters for tests, built by hand from dyadic step times, so that every sum of floats is exact."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from paretosim.sim.memory import KvMemory
 from paretosim.sim.prefill import PrefillEngine
 from paretosim.sim.requests import Requests
 from paretosim.sim.routers import RoundRobin, Router
-from paretosim.sim.schedulers import ChunkedPrefill, Fcfs, Scheduler
+from paretosim.sim.schedulers import ChunkedPrefill, Fcfs
+from paretosim.sim.scheduling import Scheduler
 from paretosim.sim.steps import FormulaSteps, Steps
-from paretosim.sim.transfer import LayerwiseTransfer, Transfers
+from paretosim.sim.transfer import LayerwiseTransfer, TransferMode, Transfers
 from paretosim.spec.cluster import StepFormula
 from paretosim.spec.nic import NicSpec
 
@@ -61,9 +62,8 @@ def cluster_of(
     longest_run: float = inf,
     network: bool = False,
 ) -> Cluster:
-    """Colocated engines, or decode engines behind as many prefill engines, with or without a network between."""
-    clock = Clock()
-    cluster = Cluster(clock, requests)
+    """Colocated engines, or decode engines behind `prefill_engines` prefill engines, with or without a network."""
+    cluster = Cluster(Clock(), requests)
     steps = steps or FormulaSteps(DYADIC)
 
     def memory(blocks: int | None) -> KvMemory | None:
@@ -71,27 +71,24 @@ def cluster_of(
 
     if prefill_engines:
         first = [
-            PrefillEngine(
-                i, clock, steps, Fcfs(2048), memory(prefill_blocks), None, cluster.log, cluster, stages=stages
-            )
-            for i in range(prefill_engines)
+            PrefillEngine(i, cluster, steps, Fcfs(2048), memory(prefill_blocks), stages) for i in range(prefill_engines)
         ]
         cluster.add_stage(Stage(list(first), RoundRobin()))
     second = [
-        Engine(
-            prefill_engines + i, clock, steps, scheduler(), memory(blocks), None, cluster.log, cluster,
-            swap_s_per_token=swap_s_per_token, longest_run=longest_run,
-        )
+        Engine(prefill_engines + i, cluster, steps, scheduler(), memory(blocks), swap_s_per_token, longest_run)
         for i in range(engines)
-    ]  # fmt: skip
+    ]
     cluster.add_stage(Stage(list(second), router or RoundRobin()))
     for stage in cluster.stages:
         stage.router.seeded(np.random.default_rng(0))
     if network and prefill_engines:
-        fabric = Fabric(clock)
-        transfers = Transfers(clock, fabric, LayerwiseTransfer(), lambda tokens: 64.0 * tokens, 8)
-        for engine in cluster.engines:
-            cluster.endpoints[engine.number] = fabric.endpoint(NIC)
-            engine.watched = engine.number < prefill_engines
-        cluster.transfers = lambda source, target: transfers
+        connect(cluster, LayerwiseTransfer())
     return cluster
+
+
+def connect(cluster: Cluster, mode: TransferMode, token_bytes: float = 64.0, nic: NicSpec = NIC) -> None:
+    """Put a network between the stages of a cluster, whose model has 8 layers."""
+    fabric = Fabric(cluster.clock)
+    transfers = Transfers(cluster.clock, fabric, mode, lambda tokens: token_bytes * tokens, 8)
+    endpoints = {engine.number: fabric.endpoint(nic) for engine in cluster.engines}
+    cluster.connect(fabric, endpoints, lambda source, target: transfers)

@@ -19,6 +19,7 @@ PATIENCE_S = 600
 HEAD = """
 import os, signal, sys
 from paretosim.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may ignore it
 def stop():
     os.kill(os.getpid(), signal.SIGSTOP)
 """

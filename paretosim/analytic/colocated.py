@@ -1,6 +1,6 @@
 """A colocated engine in steady state: prefill and decode on the same GPUs.
 
-The baseline that disaggregation must beat is the better of the two ways engines mix the phases, each at its
+The baseline that disaggregation must beat is the better of two ways in which engines mix the phases, each at its
 best setting: *in-flight* batching runs whole prompts between decode steps, *chunked* (piggybacked) prefill adds
 a slice of prompt tokens to decode steps (arXiv 2506.05508, section 4: "superposition" of both).
 """
@@ -23,7 +23,7 @@ GROUPS = (1, 2, 4, 8, 16, 32)
 
 @dataclass(frozen=True, slots=True)
 class ColocatedRate:
-    """What one colocated engine delivers, by batch (rows) and setting (columns); by layout too where a stack was asked.
+    """What one colocated engine delivers, arrays (batches, settings), or (batches, settings, layouts) for a stack.
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class ColocatedRate:
     tpot_s : time per output token, prefill interference included [s].
     rate_req_s : requests a second of one engine.
     step_tokens : tokens of its largest step.
-    prompts : prompts in prefill at a time, whose cache is held beside the running batch.
-    measured : share of the seconds inside measured grids.
-    kind, size : of the setting of each column (and layout), as `paretosim.spec.scheduling` numbers them.
+    prompts : prompts in prefill at a time, which hold KV cache in addition to the running batch.
+    measured : share of the seconds that lies inside measured grids.
+    kind, size : of each setting (and layout), as `paretosim.spec.scheduling` numbers them.
     """
 
     ttft_s: Floats
@@ -51,25 +51,26 @@ def colocated_rate(
 ) -> ColocatedRate:
     """Evaluate batches of running sequences under every setting that respects the token budget.
 
-    A setting that cannot bring in prompts as fast as the batch finishes them, or that gathers more prompts than the
+    A setting that cannot admit prompts as fast as the batch finishes them, or that gathers more prompts than the
     batch has slots, has an infinite TTFT.
 
     Parameters
     ----------
-    batch : running sequences of one engine, array (n,); (n, 1) to ask a stack of layouts.
+    step : times of a layout, or of a stack of layouts.
+    batch : running sequences of one engine, array (n,); (n, 1) for a stack of layouts.
     isl, osl, prefix : lengths [token].
-    token_budget : tokens of one step of a rank at most.
+    token_budget : most tokens of one step of a rank.
 
     Notes
     -----
-    Per decode step a batch of B finishes ``B / (osl - 1)`` requests, which is how much prefill a step must carry.
-    With P stages, ``min(P, B)`` micro-batches run side by side, each like an engine of its own at P times the
-    stage time; the stall of one micro-batch behind another's longer step is not modelled.
+    A decode step of a batch of B finishes ``B / (osl - 1)`` requests, so it must prefill that many.
+    With P stages, ``min(P, B)`` micro-batches run concurrently, each like a separate engine at P times the stage time;
+    the stall of one micro-batch behind another's longer step is not modelled.
 
-    A request takes its own prompt's time and ``osl - 1`` tokens, so between its tokens it sees the prompts of the
-    others only: of B prompts that run G at a time, ``B - G``. A chunk delays every sequence that runs beside it; with a
-    share s of the steps carrying chunks, ``B`` running sequences and the prompts in work beside them fill ``B + s G``
-    places, of which a sequence sees all but its own group: a share ``s (1 - (1 - s) G / B)`` of its steps.
+    A request takes its own prompt's time and ``osl - 1`` tokens, so between its tokens it only sees the prompts of
+    others: of B prompts that run G at a time, ``B - G``. A chunk delays every sequence in its step. If a share s of
+    the steps carries chunks, the ``B`` running sequences and the prompts in prefill occupy ``B + s G`` slots; a
+    sequence sees all chunks but those of its own group, in a share ``s (1 - (1 - s) G / B)`` of its steps.
     """
     batch = np.asarray(batch, dtype=np.float64)[:, None]
     fresh, stages, ranks = isl - prefix, step.layout.pp, step.layout.attn_dp
@@ -81,24 +82,24 @@ def colocated_rate(
     verified = running / ranks * step.settings.queries  # rows of one rank
     arrivals = running * step.tokens_per_step / (osl - 1)  # prompts that one decode step must make room for
 
-    # Ranks bring in prompts side by side: a step carries one chunk, or group of prompts, for each.
-    whole = [c for c in CHUNKS if c < token_budget]
+    # Ranks prefill concurrently: a step carries one chunk, or one group of prompts, per rank.
+    chunk_sizes = [c for c in CHUNKS if c < token_budget]
     by_setting = (-1, *(1,) * (batch.ndim - 2))
-    sizes = np.array(whole).reshape(by_setting)
+    sizes = np.array(chunk_sizes).reshape(by_setting)
     chunks = sizes * ranks
-    some = [g for g in GROUPS if g == 1 or g * fresh <= token_budget]
-    groups = np.array(some, dtype=np.float64).reshape(by_setting)
+    group_sizes = [g for g in GROUPS if g == 1 or g * fresh <= token_budget]
+    groups = np.array(group_sizes, dtype=np.float64).reshape(by_setting)
     in_flight = groups * ranks
 
     # Chunked: a share of the steps carries `chunk` prompt tokens, the others none.
     share = arrivals * fresh / chunks
-    per_rank = sizes / fresh  # of a prompt
+    per_rank = sizes / fresh  # share of a prompt that a chunk holds
     mixed = step.mixed(running, mean_context, ranks * np.maximum(per_rank, 1), isl, prefix, np.minimum(per_rank, 1))
-    # At the mean context a step may fall a hair below the mean over contexts; a mixed one is never the faster.
+    # A step at the mean context can be marginally faster than the mean over contexts; a mixed step never is.
     mixed_s = np.maximum(mixed.seconds, decode_s)
     within = (share <= 1) & (verified + sizes <= token_budget)
     chunked_step = share * mixed_s + (1 - share) * decode_s
-    own = share * (1 - share) * np.minimum(1.0, ranks / running)  # of the steps, those with chunks of its own group
+    own = share * (1 - share) * np.minimum(1.0, ranks / running)  # share of the steps with chunks of its own group
     chunked_seen = chunked_step - own * (mixed_s - decode_s)
     steps = np.maximum(1.0, fresh / sizes)
     # A prompt waits half a step of the others, then takes its own; prompts do not queue behind each other here.
@@ -127,6 +128,6 @@ def colocated_rate(
         step_tokens=np.concatenate([verified + sizes, np.broadcast_to(groups * fresh / pieces, group_s.shape)], axis=1),
         prompts=np.broadcast_to(np.concatenate([np.maximum(ranks, chunks / fresh), in_flight]), tpot.shape),
         measured=np.concatenate([chunked_measured, flight_measured], axis=1),
-        kind=np.repeat([CHUNKED, IN_FLIGHT], [len(whole), len(some)]),
+        kind=np.repeat([CHUNKED, IN_FLIGHT], [len(chunk_sizes), len(group_sizes)]),
         size=np.concatenate([sizes + np.zeros_like(ranks), in_flight]).astype(np.int64),
     )

@@ -1,4 +1,4 @@
-"""A decode engine in steady state: time per output token and requests a second of one engine."""
+"""A decode engine in steady state: time per output token and requests a second."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DecodeRate:
     ----------
     tpot_s : time per output token at a full batch [s].
     rate_req_s : requests a second that finish.
-    measured : share of the seconds inside measured grids.
+    measured : share of the seconds that lies inside measured grids.
     """
 
     tpot_s: Floats
@@ -32,14 +32,16 @@ def decode_rate(step: StepTimes, batch: ArrayLike, isl: float, osl: float) -> De
 
     Parameters
     ----------
-    batch : sequences of one engine, array (n,); (n, 1) to ask a stack of layouts, which answers with (n, layouts).
+    step : times of a layout, or of a stack of layouts.
+    batch : sequences of one engine, array (n,); (n, 1) for a stack of layouts, whose results are (n, layouts).
+    isl, osl : request lengths [token].
 
     Notes
     -----
-    With P stages the batch runs as ``min(P, batch)`` micro-batches, one a stage, and a token takes P stage times;
-    a batch below P leaves stages idle, which is the bubble. The first output token is the prefill's, so a
-    request takes ``osl - 1`` tokens (arXiv 2506.05508, algorithm 2); a step of an engine that
-    speculates yields several, and contexts pass through the same lengths.
+    With P stages the batch runs as ``min(P, batch)`` micro-batches, one per stage, and a token takes P stage times;
+    a batch below P leaves stages idle, which is the bubble. Prefill yields the first output token, so a request takes
+    ``osl - 1`` decode tokens (arXiv 2506.05508, algorithm 2). With speculation a step yields several tokens; contexts
+    pass through the same lengths.
     """
     batch = np.asarray(batch, dtype=np.float64)
     stages = step.layout.pp

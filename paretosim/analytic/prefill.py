@@ -1,7 +1,7 @@
-"""A prefill engine in steady state: time to first token and requests a second of one engine.
+"""A prefill engine in steady state: time to first token and requests a second.
 
 A batch of prompts is cut into micro-batches that fit the step's token budget; they flow through the pipeline
-stages one behind the other. Arrays in, arrays out.
+stages one after another.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class PrefillRate:
     ttft_s : from the batch's start until its last prompt's first token [s]; no queueing.
     rate_req_s : prompts a second of one engine that runs batch after batch.
     step_tokens : tokens of its largest step.
-    measured : share of the seconds inside measured grids.
+    measured : share of the seconds that lies inside measured grids.
     """
 
     ttft_s: Floats
@@ -38,15 +38,16 @@ def prefill_rate(step: StepTimes, batch: ArrayLike, isl: float, prefix: float, t
 
     Parameters
     ----------
-    batch : prompts of one batch, array (n,); (n, 1) to ask a stack of layouts, which answers with (n, layouts).
+    step : times of a layout, or of a stack of layouts.
+    batch : prompts of one batch, array (n,); (n, 1) for a stack of layouts, whose results are (n, layouts).
     isl, prefix : prompt length and its cached part [token].
-    token_budget : tokens of one step of a rank at most; a longer prompt runs in chunks.
+    token_budget : most tokens of one step of a rank; a longer prompt runs in chunks.
 
     Notes
     -----
     With P stages and M micro-batches a batch takes ``(P - 1 + M)`` stage times, of which ``P - 1`` are the bubble
-    (GPipe, arXiv 1811.06965, section 3.2); the next batch does not fill it. Attention-data-parallel ranks each
-    take their own prompts, or chunks, at the same time.
+    (GPipe, arXiv 1811.06965, section 3.2); the next batch does not fill it. Attention-data-parallel ranks
+    run their own prompts, or chunks, at the same time.
     """
     batch = np.asarray(batch, dtype=np.float64)
     fresh, stages, ranks = isl - prefix, step.layout.pp, step.layout.attn_dp

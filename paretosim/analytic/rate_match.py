@@ -1,7 +1,7 @@
-"""How many prefill and decode engines go together, and what the pair delivers.
+"""Match the rates of prefill and decode engines: worker counts, and the rate of the pair.
 
-The corrected form of algorithm 2 of arXiv 2506.05508: rates are per *engine*, so the GPUs of each engine enter
-only where tokens per second and GPU are formed; the printed listing mixes engine and GPU counts.
+A corrected form of algorithm 2 of arXiv 2506.05508: rates are per *engine*, so the GPUs of an engine enter only into
+tokens per second and GPU; the published listing mixes engine and GPU counts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def matched_workers(
     ----------
     prefill_req_s, decode_req_s : requests a second of one engine, arrays of one shape.
     tolerance : how far below 1 ``n_p r_p / (n_d r_d)`` may be.
-    most : counts looked at, per pool.
+    most : largest count considered, per pool.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def matched_workers(
     ratio = np.asarray(decode_req_s, dtype=np.float64) / np.asarray(prefill_req_s, dtype=np.float64)
     decode = np.arange(1, most + 1)
     exact = ratio[..., None] * decode  # prefill engines that would balance each count of decode engines
-    # The margin keeps a ratio that is an integer but for rounding at that integer.
+    # The margin keeps a ratio that is an integer up to rounding at that integer.
     prefill = np.clip(np.floor(exact * (1 + 1e-9)), 1, most)
     balance = prefill / exact
     off = np.where(balance <= 1 + 1e-9, np.abs(balance - 1), most * balance)
@@ -67,7 +67,7 @@ def workers_for_ratio(gpu_ratio: float, prefill_gpus: ArrayLike, decode_gpus: Ar
     Raises
     ------
     ValueError
-        The ratio is no such fraction.
+        The ratio is not such a fraction.
     """
     wanted = small_fraction(gpu_ratio)
     if wanted is None:

@@ -8,8 +8,8 @@ from ..atomic_write import check_writable
 from ..profiles.store import Store, default_roots
 from ..report.progress import Bar
 from ..report.study import FILES, studies_text, study_text, write_study
+from ..studies.loading import load_study
 from ..studies.run import run_study
-from ..studies.study import load_study
 from .options import RUNS
 from .profile_options import store_of
 

@@ -1,4 +1,4 @@
-"""Every feasible design of a sweep, block by block in the order of the index, as narrow columns."""
+"""List every feasible design of a sweep as narrow columns, block by block in the order of the index."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..analytic.rate_match import served_req_s
 from ..arrays import Columns, Ints
 from .blend import BLEND
 from .frontier_columns import OF_ENGINE, MixPoints, delivered
-from .objectives import Goal
-from .pair_scoring import Cross, Pair
-from .pool_candidates import Side
+from .objectives import Objectives
+from .pool_candidates import PoolCandidates
+from .pool_pair import PairRange, PoolPair
 from .run import SweepResult
 from .space import Pool
 
@@ -25,7 +25,7 @@ ABSENT = -1  # of a colocated design's prefill columns
 
 
 def words(result: SweepResult) -> dict[str, tuple[str, ...]]:
-    """What the codes of `WORDS` stand for."""
+    """The text behind each code of the columns `WORDS`."""
     space = result.space
     gpus = tuple(dict.fromkeys((*space.prefill.gpus, *space.decode.gpus)))
     mixes = tuple(mix for mix in result.points if mix != BLEND)
@@ -35,15 +35,15 @@ def words(result: SweepResult) -> dict[str, tuple[str, ...]]:
 def listed(result: SweepResult) -> Iterator[Columns]:
     """All feasible designs of each mix under the columns of `COLUMNS`: float32, int32, int64 ids, int8 codes.
 
-    A block holds the designs of one prefill point, or of one colocated pool: what a reader must hold at a time.
+    A block holds the designs of one prefill point, or of one colocated pool, and is all that a reader must hold.
     """
     coded = words(result)
-    for place, mix in enumerate(coded["mix"]):
+    for index, mix in enumerate(coded["mix"]):
         points = result.points[mix]
         for serving in result.space.serving:
-            of = _colocated(result, points) if serving == "colocated" else _disaggregated(result, points)
-            code = {"mix": place, "serving": coded["serving"].index(serving)}
-            for block in of:
+            blocks = _colocated(result, points) if serving == "colocated" else _disaggregated(result, points)
+            code = {"mix": index, "serving": coded["serving"].index(serving)}
+            for block in blocks:
                 if size := len(block["design_id"]):
                     yield {name: np.full(size, value, np.int8) for name, value in code.items()} | block
 
@@ -53,13 +53,13 @@ def _colocated(result: SweepResult, points: MixPoints) -> Iterator[Columns]:
     assert found is not None
     workers = np.array(space.decode_workers, np.int64)
     able, gpus = np.flatnonzero(found.feasible), space.colocated.engine_gpus()
-    side = Side.of(gpus, found, found.tpot_s, able, workers, space.max_gpus + 1)
-    nothing = np.full(len(side), ABSENT, np.int32)
+    candidates = PoolCandidates.of(gpus, found, found.tpot_s, able, workers, space.max_gpus + 1)
+    ttft_s, nothing = found.ttft_s[candidates.point], np.full(len(candidates), ABSENT, np.int32)
     yield {
-        **_narrow(delivered(found.ttft_s[side.point], side.latency_s, side.rate_req_s, points.osl, side.gpus)),
+        **_narrow(delivered(ttft_s, candidates.latency_s, candidates.rate_req_s, points.osl, candidates.gpus)),
         **{name: nothing for name in ENGINE_COLUMNS if name.startswith("prefill_")},
-        **_Engines.of(space.colocated, words(result)["decode_gpu"]).columns("decode", side),
-        "design_id": space.index("colocated", side.point, side.worker),
+        **_Engines.of(space.colocated, words(result)["decode_gpu"]).columns("decode", candidates),
+        "design_id": space.index("colocated", candidates.point, candidates.worker),
     }
 
 
@@ -69,17 +69,17 @@ def _disaggregated(result: SweepResult, points: MixPoints) -> Iterator[Columns]:
     assert decode is not None
     gpus = words(result)["prefill_gpu"]
     of_p, of_d = _Engines.of(space.prefill, gpus), _Engines.of(space.decode, gpus)
-    cross = Cross(space, prefill, decode, points.osl, Goal(), Pair(0, 0, 0, 0))
+    pair = PoolPair(space, prefill, decode, points.osl, Objectives(), PairRange(0, 0, 0, 0))
     able_d = np.flatnonzero(decode.feasible)
-    all_d = cross.side("decode", able_d)
+    all_d = pair.candidates("decode", able_d)
     for p in np.flatnonzero(prefill.feasible):
         if space.ratios is None:
-            some = cross.side("prefill", np.array([p]))
-            r, c = np.nonzero(some.gpus[:, None] + all_d.gpus <= space.max_gpus)
-            rows, columns = some.take(r), all_d.take(c)
-            index = cross.index(rows, columns)
+            one_p = pair.candidates("prefill", np.array([p]))
+            r, c = np.nonzero(one_p.gpus[:, None] + all_d.gpus <= space.max_gpus)
+            rows, columns = one_p.take(r), all_d.take(c)
+            index = pair.index(rows, columns)
         else:
-            rows, columns, index = cross.by_ratio(int(p), able_d)
+            rows, columns, index = pair.by_ratio(int(p), able_d)
             keep = np.flatnonzero(rows.gpus + columns.gpus <= space.max_gpus)
             rows, columns, index = rows.take(keep), columns.take(keep), index[keep]
         rate = served_req_s(rows.rate_req_s, columns.rate_req_s)
@@ -97,7 +97,7 @@ def _narrow(columns: Columns) -> Columns:
 
 @dataclass(frozen=True, slots=True)
 class _Engines:
-    """Columns of a pool's points, made once and then picked from."""
+    """Columns of all points of a pool, computed once; each block takes its rows from them."""
 
     by_point: Columns
     gpus: Ints
@@ -110,7 +110,7 @@ class _Engines:
         narrow = {name: columns[name].astype(np.int32) for name in OF_ENGINE if name != "gpu"}
         return cls({"gpu": np.repeat(code, per_gpu)} | narrow, pool.engine_gpus())
 
-    def columns(self, name: str, side: Side) -> Columns:
-        workers = (side.gpus // self.gpus[side.point]).astype(np.int32)
-        found = {f"{name}_{key}": values[side.point] for key, values in self.by_point.items()}
+    def columns(self, name: str, candidates: PoolCandidates) -> Columns:
+        workers = (candidates.gpus // self.gpus[candidates.point]).astype(np.int32)
+        found = {f"{name}_{key}": values[candidates.point] for key, values in self.by_point.items()}
         return {f"{name}_workers": workers} | found

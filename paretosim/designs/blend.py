@@ -1,8 +1,8 @@
-"""One deployment that serves every mix at once, each by its weight: engine points of the blend from those of the mixes.
+"""Engine points of the blend, one deployment that serves every mix by its weight, from those of the mixes.
 
-An engine gives each kind of request its time: a request of mix i takes ``1/r_i`` engine-seconds, so the blend is served
-at ``1 / sum_i(w_i / r_i)`` requests a second, with weights that sum to 1. That is exact where kinds of request take
-turns, and an approximation where their sequences share a batch. A user's time per output token is the mean over all
+A request of mix i takes ``1/r_i`` engine-seconds, so the blend is served at ``1 / sum_i(w_i / r_i)`` requests a second,
+with weights that sum to 1. That is exact where requests of different mixes take turns, and an approximation where
+they share a batch. A user's time per output token is the mean over all
 output tokens, ``sum_i(w_i osl_i tpot_i) / sum_i(w_i osl_i)``; time to first token is the mean over requests. Limits are
 per mix: a point is feasible for the blend if it is feasible for every mix.
 """
@@ -23,18 +23,13 @@ BLEND = "all"
 
 
 def blended(mixes: Sequence[Mix], points: Sequence[MixPoints]) -> MixPoints:
-    """Points of the blend of two mixes or more; no new engine is evaluated.
-
-    Parameters
-    ----------
-    mixes, points : each mix with its weight, and its points.
-    """
+    """Points of the blend of two mixes or more; evaluates no new engine."""
     weights = np.array([mix.weight for mix in mixes])
     weights = weights / weights.sum()
     isl, osl = (np.array([getattr(mix, key) for mix in mixes], float) for key in ("isl", "osl"))
 
     def pool(name: str) -> Points | None:
-        parts = [getattr(one, name) for one in points]
+        parts = [getattr(of_mix, name) for of_mix in points]
         return None if parts[0] is None else _blended(parts, weights, osl)
 
     return MixPoints(
@@ -57,14 +52,14 @@ def _blended(parts: Sequence[Points], weights: Floats, osl: Floats) -> Points:
         measured=(time * stacked("measured")).sum(axis=0) / time.sum(axis=0),
         legal=np.logical_and.reduce(stacked("legal")),
         fits=np.logical_and.reduce(stacked("fits")),
-        in_time=np.logical_and.reduce(stacked("in_time")),
-        carried=np.logical_and.reduce(stacked("carried")),
+        meets_slo=np.logical_and.reduce(stacked("meets_slo")),
+        fits_nic=np.logical_and.reduce(stacked("fits_nic")),
         **_mixing(stacked("mixing_kind"), stacked("mixing_size")),
         evaluations=0,
     )
 
 
 def _mixing(kind: Ints, size: Ints) -> dict[str, Ints]:
-    """The setting that every mix chose, or that each mix has its own."""
+    """The scheduler setting that every mix chose, or a mark that they differ."""
     same = ((kind == kind[0]) & (size == size[0])).all(axis=0)
     return {"mixing_kind": np.where(same, kind[0], PER_MIX), "mixing_size": np.where(same, size[0], 0)}

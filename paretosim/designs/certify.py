@@ -1,4 +1,4 @@
-"""Frontiers under real traffic: their designs, and those just below, replayed request by request at several loads.
+"""Certify frontiers under real traffic: simulate their designs, and those just below, at several loads.
 
 The analytic frontier assumes saturated, rate-matched pools without queues. A replayed design gets requests at a share
 of the rate that the frontier promises, up to all of it, and is measured in its steady state.
@@ -18,7 +18,7 @@ from ..execution.task import ProgressCallback
 from ..profiles.store import Store
 from ..sim.arrivals import requests_of
 from ..sim.build import Builder
-from ..sim.run import seen_by_client
+from ..sim.run import with_client_lag
 from ..sim.sources import Sources
 from ..sim.steady import Steady, steady
 from ..spec.arrivals import ClosedLoop
@@ -26,20 +26,20 @@ from ..spec.scenario import Scenario
 from ..spec.workload import Mix
 from .compare import mode_front
 from .design_replay import at_rate, simulation_of
-from .run import How, SweepResult
+from .run import SweepOptions, SweepResult
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LOADS = (0.3, 0.5, 0.7, 0.85, 0.95, 1.0)
 MARGIN = 0.05
-"""Designs of another mode or pair of GPUs are replayed too where they reach this share below the frontier."""
+"""Designs of another serving mode or pair of GPUs are replayed too if they come within this share of the frontier."""
 WARM, MEASURED = 1.5, 3.0
-"""Residence times of a request before the window and in it."""
-SECONDS = 1.5
-"""CPU time of one design, roughly, for choosing an executor [s]."""
-LEAST, MOST = 1500, 40_000
-"""Requests of one replay; the window shrinks where the most are not enough for it."""
+"""Length of warm-up and measurement window, in residence times of a request."""
+REPLAY_S = 1.5
+"""Rough CPU time of one design, for choosing an executor [s]."""
+MIN_REQUESTS, MAX_REQUESTS = 1500, 40_000
+"""Limits of the requests of one replay; the window shrinks where the maximum is too few for it."""
 COLUMNS = (
     "offered_req_s", "throughput_tok_s_gpu", "throughput_half", "ttft_s", "ttft_half", "tpot_s", "tpot_half",
     "ttft_at_percentile_s", "tpot_at_percentile_s", "attainment", "unfinished",
@@ -52,7 +52,7 @@ class Replay:
 
     Attributes
     ----------
-    mix : the lengths.
+    mix : request lengths.
     row : the design under the columns of ``frontier.csv``.
     """
 
@@ -61,18 +61,18 @@ class Replay:
 
     @property
     def key(self) -> str:
-        """Names the task among those of its scenario."""
+        """Name of the task, unique within its scenario."""
         return f"{self.mix.label} {self.row['design_id']}"
 
 
 @dataclass(frozen=True)
 class Certify:
-    """Work: replay designs. Step costs are compiled once for every engine that designs share.
+    """Work: replay designs. Engines that designs share are compiled once.
 
     Attributes
     ----------
-    scenario, sources : the question, and what clusters are built from.
-    seed : of lengths and arrivals; each load has its own.
+    scenario, sources : the question, and the profiles that clusters are built from.
+    seed : of lengths and arrivals; every load derives another one.
     """
 
     scenario: Scenario
@@ -80,52 +80,52 @@ class Certify:
     seed: int = 0
 
     def __call__(self, task: Replay) -> np.ndarray:
-        """One row a load under `COLUMNS`."""
-        return np.array([self._replayed(task, place, load) for place, load in enumerate(LOADS)])
+        """One row per load under `COLUMNS`."""
+        return np.array([self._replayed(task, index, load) for index, load in enumerate(LOADS)])
 
     def packed(self, answer: np.ndarray) -> dict[str, np.ndarray]:
-        """For the journal."""
+        """An answer as arrays."""
         return {"loads": answer}
 
     def unpacked(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """From the journal."""
+        """An answer from its arrays."""
         return arrays["loads"].reshape(len(LOADS), len(COLUMNS))
 
-    def _replayed(self, task: Replay, place: int, load: float) -> list[float]:
+    def _replayed(self, task: Replay, index: int, load: float) -> list[float]:
         row, mix = task.row, task.mix
         rate = load * float(row["request_rate_s"])
         residence_s = float(row["ttft_s"]) + (mix.osl - 1) * float(row["tpot_s"])
         in_flight = rate * residence_s
-        count = int(np.clip((WARM + MEASURED) * in_flight, LEAST, MOST))
+        count = int(np.clip((WARM + MEASURED) * in_flight, MIN_REQUESTS, MAX_REQUESTS))
         arrivals = at_rate(self.scenario.workload.arrivals, rate, round(in_flight))
         simulation = simulation_of(self.scenario, row, mix, arrivals, count)
         builder = Builder(simulation, self.sources)
-        seed = self.seed * len(LOADS) + place
+        seed = self.seed * len(LOADS) + index
         requests = requests_of(simulation.workload, seed, simulation.folder)
-        outcome = seen_by_client(builder.cluster(requests, seed).run(), builder.calibration.client_lag_s)
-        arrived = outcome.log.column("arrival_s")
-        last_s = float(np.nanmax(arrived))
-        end_s = outcome.end_s if isinstance(arrivals, ClosedLoop) else last_s
+        outcome = with_client_lag(builder.cluster(requests, seed).run(), builder.calibration.client_lag_s)
+        last_arrival_s = float(np.nanmax(outcome.log.column("arrival_s")))
+        end_s = outcome.end_s if isinstance(arrivals, ClosedLoop) else last_arrival_s
         start_s = min(WARM * residence_s, end_s / 2)
         found = steady(outcome, start_s, end_s, self.scenario.slo)
         return [rate, *_numbers(found, int(row["gpus"]))]
 
 
 def certify(
-    result: SweepResult, store: Store, how: How | None = None, progress: ProgressCallback | None = None
+    result: SweepResult, store: Store, options: SweepOptions | None = None, progress: ProgressCallback | None = None
 ) -> pd.DataFrame:
     """Replay the frontiers of a sweep under its scenario's traffic; the table of ``certified.csv``.
 
     Parameters
     ----------
+    result : of the sweep.
     store : where the sweep's profiles came from.
-    how : who runs it, and where finished replays are kept, as for the sweep.
-    progress : told about each finished design.
+    options : executor and checkpoint, as for the sweep.
+    progress : called with (done, total, what) after each design.
     """
     scenario = result.scenario
     tasks = candidates(result.fronts, scenario.workload.mixes)
     work = Certify(scenario, Sources(store), scenario.workload.seed)
-    with open_executor(how or How(), result.scenario_id, SECONDS * len(tasks), progress) as executor:
+    with open_executor(options or SweepOptions(), result.scenario_id, REPLAY_S * len(tasks), progress) as executor:
         if executor.name == "ray":
             for gpu in result.gpus:
                 store.carry(gpu, (scenario.engine, *store.engine(scenario.engine).siblings))
@@ -141,27 +141,27 @@ def _numbers(found: Steady, gpus: int) -> list[float]:
 
 
 def candidates(fronts: pd.DataFrame, mixes: Sequence[Mix], margin: float = MARGIN) -> list[Replay]:
-    """Designs to replay: each mix's frontier, and designs of the modes' own fronts within `margin` below it."""
+    """Designs to replay: each mix's frontier, and designs on the front of one serving mode within `margin` below it."""
     from .front import Front
 
     tasks = []
     for mix in mixes:
-        mine = fronts[fronts["mix"] == mix.label]
+        of_mix = fronts[fronts["mix"] == mix.label]
         overall = Front.empty()
-        for mode in dict.fromkeys(mine["serving"]):
+        for mode in dict.fromkeys(of_mix["serving"]):
             overall |= mode_front(fronts, mix.label, str(mode))[0]
-        reach = overall.best_y(mine["interactivity_tok_s_user"].to_numpy(np.float64))
-        near = mine["throughput_tok_s_gpu"].to_numpy(np.float64) >= (1 - margin) * reach
-        chosen = mine[near | mine["pareto"].to_numpy(bool)].drop_duplicates("design_id")
+        reach = overall.best_y(of_mix["interactivity_tok_s_user"].to_numpy(np.float64))
+        near = of_mix["throughput_tok_s_gpu"].to_numpy(np.float64) >= (1 - margin) * reach
+        chosen = of_mix[near | of_mix["pareto"].to_numpy(bool)].drop_duplicates("design_id")
         tasks += [Replay(mix, row) for row in chosen.to_dict("records")]
     return tasks
 
 
 def certified(tasks: Sequence[Replay], answers: Sequence[np.ndarray], scenario: Scenario) -> pd.DataFrame:
-    """The table of ``certified.csv``: one row a design and load.
+    """The table of ``certified.csv``: one row per design and load.
 
-    ``slo_met`` says whether the targets' percentile was met; ``goodput_req_s_gpu`` is, on every row of a design, the
-    highest offered rate per GPU at which it was, and 0 where it never was.
+    ``slo_met`` says whether the latencies at the targets' percentile meet the targets. ``goodput_req_s_gpu``, equal on
+    all rows of a design, is the highest offered rate per GPU that meets them, or 0 if none does.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Colocated against disaggregated: what each reaches at an interactivity, and by how much one wins."""
+"""Compare colocated with disaggregated serving at equal interactivity."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Fronts: TypeAlias = "Mapping[str, Any] | pd.DataFrame"
 ROUND = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500, 750, 1000)
 
 
-# Where colocated engines deliver less than this share of their best, both modes idle and a ratio says little.
 WORTH_COMPARING = 0.1
+"""Where colocated engines deliver less than this share of their best, both modes idle and a ratio says little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Gain:
 
     Attributes
     ----------
-    interactivity_tok_s_user : where.
-    colocated_tok_s_gpu, disaggregated_tok_s_gpu : the two curves there, as they are printed (`as_printed`).
+    interactivity_tok_s_user : where they are compared.
+    colocated_tok_s_gpu, disaggregated_tok_s_gpu : throughput of both curves there, as printed (`as_printed`).
     """
 
     interactivity_tok_s_user: float
@@ -42,7 +42,7 @@ class Gain:
 
     @property
     def ratio(self) -> float:
-        """Disaggregated over colocated throughput: the ratio of the printed numbers."""
+        """Disaggregated / colocated throughput, from the printed numbers."""
         return self.disaggregated_tok_s_gpu / self.colocated_tok_s_gpu
 
     def __str__(self) -> str:
@@ -50,27 +50,27 @@ class Gain:
 
 
 def mode_rows(fronts: Fronts, mix: str, serving: str) -> tuple[Front, NDArray[np.intp]]:
-    """Front of one mode over all GPUs, and where its rows are in the table, in the front's order."""
-    at = np.flatnonzero((np.asarray(fronts["mix"]) == mix) & (np.asarray(fronts["serving"]) == serving))
+    """Front of one serving mode over all GPUs, and the indices of its rows in the table, in the front's order."""
+    indices = np.flatnonzero((np.asarray(fronts["mix"]) == mix) & (np.asarray(fronts["serving"]) == serving))
     x, y, ids = (
-        np.asarray(fronts[name])[at] for name in ("interactivity_tok_s_user", "throughput_tok_s_gpu", "design_id")
+        np.asarray(fronts[name])[indices] for name in ("interactivity_tok_s_user", "throughput_tok_s_gpu", "design_id")
     )
     front = Front.of(x, y, ids)
     order = np.argsort(ids)
-    return front, at[order[np.searchsorted(ids, front.index, sorter=order)]]
+    return front, indices[order[np.searchsorted(ids, front.index, sorter=order)]]
 
 
 def mode_front(fronts: pd.DataFrame, mix: str, serving: str) -> tuple[Front, pd.DataFrame]:
-    """Front of one mode over all GPUs, and its rows in the front's order."""
+    """Front of one serving mode over all GPUs, and its rows in the front's order."""
     front, rows = mode_rows(fronts, mix, serving)
     return front, fronts.iloc[rows].reset_index(drop=True)
 
 
 def curve(front: Front, x: ArrayLike) -> Floats:
-    """Throughput at an interactivity, along straight lines between the front's designs; NaN beyond its reach.
+    """Throughput at an interactivity, interpolated linearly between the front's designs; NaN beyond the last.
 
-    The batch axis is coarse; engines run the batches between its values too, so two fronts are compared along
-    their lines and not at their corners.
+    The batch axis is coarse, but engines can run the batches between its values, so fronts are compared along
+    the interpolated lines and not only at their designs.
     """
     x = np.asarray(x, dtype=np.float64)
     if not len(front):
@@ -79,23 +79,23 @@ def curve(front: Front, x: ArrayLike) -> Floats:
 
 
 def as_printed(tok_s_gpu: ArrayLike) -> Floats:
-    """Throughput to the four significant digits that are printed, so that a reader can recompute every gain."""
+    """Throughput rounded to the four significant digits that are printed, so that a reader can recompute every gain."""
     return np.array([float(f"{value:.4g}") for value in np.atleast_1d(np.asarray(tok_s_gpu, dtype=np.float64))])
 
 
 def worth_comparing(colocated: Front, tok_s_gpu: ArrayLike) -> NDArray[np.bool_]:
-    """Whether colocated engines still do useful work at some of their throughputs; not where they do not reach."""
+    """Whether throughputs of the colocated front are high enough for a meaningful ratio; false for NaN."""
     peak = colocated.y.max(initial=0)
     return np.asarray(tok_s_gpu, dtype=np.float64) >= WORTH_COMPARING * peak
 
 
 def gain_at(colocated: Front, disaggregated: Front, x: float) -> Gain:
-    """Both curves at one interactivity; NaN beyond the reach of one."""
+    """Both curves at one interactivity; NaN where one has no design that fast."""
     return Gain(x, *(float(as_printed(curve(front, x))[0]) for front in (colocated, disaggregated)))
 
 
 def gains(colocated: Front, disaggregated: Front) -> tuple[Floats, Floats]:
-    """Ratio of the two curves at every interactivity where either has a design and the comparison means something.
+    """Ratio of the two curves at every interactivity where either has a design and the comparison is meaningful.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def best_gain(colocated: Front, disaggregated: Front) -> Gain | None:
 
 
 def levels(front: Front, count: int = 3) -> list[float]:
-    """Interactivity levels that spread over a front: round ones within its reach, else its lowest to three digits."""
+    """Interactivity levels spread over a front: round numbers within its range, else its lowest to three digits."""
     if not len(front):
         return []
     low, high = float(front.x.min()), float(front.x.max())
@@ -128,6 +128,6 @@ def levels(front: Front, count: int = 3) -> list[float]:
 
 
 def _rounded_down(x: float) -> float:
-    """Three significant digits, never more than `x`: a level that its design reaches."""
+    """`x` rounded down to three significant digits."""
     unit = Decimal(x).adjusted() - 2
     return float(Decimal(x).quantize(Decimal(1).scaleb(unit), ROUND_FLOOR))

@@ -1,4 +1,4 @@
-"""The engines of a sweep: each (GPU, layout) compiled once, and those that are evaluated together as one stack."""
+"""The engines of a sweep: compile each (GPU, layout) once, and batch layouts that are evaluated together."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from .space import Pool
 
 
 @dataclass(frozen=True, slots=True)
-class Some:
+class EngineSubset:
     """Engines of a pool on one GPU type.
 
     Attributes
     ----------
-    gpu, layouts : which.
-    first : point of the first batch of each.
+    gpu, layouts : which engines.
+    first : index of the first point of each layout, array (layouts,).
     """
 
     gpu: str
@@ -40,40 +40,40 @@ class Some:
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class LayoutBatch:
     """Layouts on one GPU type that are evaluated at once; every array has one entry a layout.
 
     Attributes
     ----------
-    places : of its layouts among those that were asked for.
+    indices : of its layouts among those requested.
     stages : pipeline stages of each.
     step, memory : of all of them.
-    sharers : GPUs of an engine that hold distinct parts of the cache.
+    sharers : GPUs of an engine that hold distinct parts of the KV cache.
     """
 
-    places: Ints
+    indices: Ints
     stages: Ints
     step: CalibratedStep
     memory: MemoryModel
     sharers: Ints
 
-    def take(self, where: Ints) -> Stack:
-        """Some of its layouts; one that cannot share a stack is all of them."""
-        if len(self.places) == 1:
+    def take(self, indices: Ints) -> LayoutBatch:
+        """The layouts at these indices; a batch of one is returned whole."""
+        if len(self.indices) == 1:
             return self
-        step, memory = self.step.take(where), self.memory.take(where)
-        return Stack(self.places[where], self.stages[where], step, memory, self.sharers[where])
+        step, memory = self.step.take(indices), self.memory.take(indices)
+        return LayoutBatch(self.indices[indices], self.stages[indices], step, memory, self.sharers[indices])
 
 
 @dataclass(frozen=True)
 class Engines:
-    """Compiles each (GPU, layout) once and keeps it.
+    """Compiles each (GPU, layout) once and caches the result.
 
     Attributes
     ----------
-    model, precision, settings : what is served, and how.
+    model, precision, settings : what is served, in which formats, and how the engine is launched.
     kernels : by GPU name.
-    legal_for : whose layouts are designs.
+    legal_for : whether the engine restricts the layouts, or only model and GPU do.
     """
 
     model: ModelSpec
@@ -82,22 +82,34 @@ class Engines:
     settings: EngineSettings = DEFAULT
     legal_for: LegalFor = "engine"
     _compilers: dict[str, Compiler] = field(default_factory=dict, repr=False)
-    _stacks: dict[tuple[str, tuple[Parallelism, ...]], tuple[Stack, ...]] = field(default_factory=dict, repr=False)
+    _layout_batches: dict[tuple[str, tuple[Parallelism, ...]], tuple[LayoutBatch, ...]] = field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def of(
         cls, store: Store, model: ModelSpec, precision: Precision, engine: str, gpus: tuple[str, ...],
         settings: EngineSettings = DEFAULT, legal_for: LegalFor = "engine",
     ) -> Engines:  # fmt: skip
-        """Look up every GPU's kernels."""
+        """Look up the kernels of every GPU.
+
+        Parameters
+        ----------
+        store : where profiles come from.
+        model, precision : what is served, and in which number formats.
+        engine : name of the inference engine.
+        gpus : names of the candidate GPUs.
+        settings : of the engine's launch.
+        legal_for : whether the engine restricts the layouts, or only model and GPU do.
+        """
         return cls(model, precision, {gpu: Kernels.of(store, gpu, engine) for gpu in gpus}, settings, legal_for)
 
     def step(self, gpu: str, layout: Parallelism) -> CalibratedStep:
         """Compiled cost of one step."""
         return self._calibrated(gpu, self._compiler(gpu).step(layout))
 
-    def made(self, gpu: str, layout: Parallelism) -> StepParts:
-        """What a step is made of."""
+    def step_parts(self, gpu: str, layout: Parallelism) -> StepParts:
+        """Operators and grids that a step is composed of."""
         return self._compiler(gpu).step_parts(layout)
 
     def _compiler(self, gpu: str) -> Compiler:
@@ -123,52 +135,52 @@ class Engines:
         kernels = self.kernels[gpu]
         return MemoryModel.of(self.model, self.precision, kernels.engine, layout, kernels.gpu, self.settings)
 
-    def stacks(self, gpu: str, layouts: tuple[Parallelism, ...]) -> tuple[Stack, ...]:
-        """Layouts in one stack, but for those that hide an exchange, each alone; kept for other pools and mixes."""
+    def layout_batches(self, gpu: str, layouts: tuple[Parallelism, ...]) -> tuple[LayoutBatch, ...]:
+        """Group layouts into batches. A layout with MoE overlap gets its own batch. Cached across pools and mixes."""
         key = gpu, layouts
-        if (found := self._stacks.get(key)) is None:
-            made = [self.made(gpu, layout) for layout in layouts]
-            groups = [[place] for place, one in enumerate(made) if one.overlap is not None]
-            if together := [place for place, one in enumerate(made) if one.overlap is None]:
-                groups.append(together)
-            found = tuple(self._stack(gpu, group, [made[place] for place in group]) for group in groups)
-            self._stacks[key] = found
+        if (found := self._layout_batches.get(key)) is None:
+            parts = [self.step_parts(gpu, layout) for layout in layouts]
+            groups = [[index] for index, one in enumerate(parts) if one.overlap is not None]
+            if stackable := [index for index, one in enumerate(parts) if one.overlap is None]:
+                groups.append(stackable)
+            found = tuple(self._layout_batch(gpu, group, [parts[index] for index in group]) for group in groups)
+            self._layout_batches[key] = found
         return found
 
-    def _stack(self, gpu: str, places: list[int], made: list[StepParts]) -> Stack:
-        layouts = Layouts.of([one.layout for one in made])
-        if made[0].overlap is not None:
-            step = self.step(gpu, made[0].layout)
+    def _layout_batch(self, gpu: str, indices: list[int], parts: list[StepParts]) -> LayoutBatch:
+        layouts = Layouts.of([one.layout for one in parts])
+        if parts[0].overlap is not None:
+            step = self.step(gpu, parts[0].layout)
         else:
-            step = self._calibrated(gpu, StepCost.stacked(made, self.settings, self._compiler(gpu).floor(layouts)))
-        return Stack(
-            np.array(places), layouts.pp, step, self.memory(gpu, layouts), sharing_gpus(self.model, layouts)
+            step = self._calibrated(gpu, StepCost.stacked(parts, self.settings, self._compiler(gpu).floor(layouts)))
+        return LayoutBatch(
+            np.array(indices), layouts.pp, step, self.memory(gpu, layouts), sharing_gpus(self.model, layouts)
         )  # fmt: skip
 
     def carry(self) -> None:
-        """Hold every table that a step may ask for, so that a copy works on a machine without the profiles."""
+        """Load every table that a step may need, so that a pickled copy works on a machine without the profiles."""
         for gpu, kernels in self.kernels.items():
             kernels.store.carry(gpu, (kernels.engine.name, *kernels.engine.siblings))
 
     def forget(self) -> None:
-        """Drop what was compiled: what is needed of it has been evaluated, and kernels know their operators."""
-        self._stacks.clear()
+        """Free compiled steps once their points are evaluated; the kernels keep their operators."""
+        self._layout_batches.clear()
         self._compilers.clear()
 
     def layouts(self, pool: Pool) -> Iterator[tuple[str, Parallelism, slice]]:
-        """Every layout of a pool that is legal for the model and the engine on that GPU, and where its points lie."""
+        """Every layout of a pool that is legal for the model and engine on its GPU, with the slice of its points."""
         for gpu, layout, where in pool.engines():
             kernels, redundant = self.kernels[gpu], self.settings.redundant_experts
             runs = self.legal_for == "any" or kernels.engine.cannot_run(layout) is None
             if runs and illegal(layout, self.model, kernels.gpu, redundant) is None:
                 yield gpu, layout, where
 
-    def all_of(self, pool: Pool) -> list[Some]:
+    def all_of(self, pool: Pool) -> list[EngineSubset]:
         """Every legal engine of a pool."""
         found: dict[str, list[tuple[Parallelism, int]]] = {}
         for gpu, layout, where in self.layouts(pool):
             found.setdefault(gpu, []).append((layout, where.start))
         return [
-            Some(gpu, tuple(layout for layout, _ in mine), np.array([first for _, first in mine]))
-            for gpu, mine in found.items()
+            EngineSubset(gpu, tuple(layout for layout, _ in legal), np.array([first for _, first in legal]))
+            for gpu, legal in found.items()
         ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What does a design deploy? A design by its index, or as a row of ``frontier.csv``, as a deployment."""
+"""Turn a design, given by its index or as a row of ``frontier.csv``, into a deployment."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from ..spec.deployment import Deployment, EngineGroup, Pool
 from ..spec.parallelism import Parallelism
 from ..spec.scheduling import DecodeOnly, PromptBatches, Scheduling, mixing_of, read_mixing
 from .frontier_columns import MixPoints
-from .pair_scoring import workers_of
+from .pool_pair import workers_of
 from .space import WIDTHS, DesignSpace
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def of_design(space: DesignSpace, points: MixPoints, index: int) -> Deployment:
+def deployment_of_design(space: DesignSpace, points: MixPoints, index: int) -> Deployment:
     """The deployment of one design.
 
     Parameters
     ----------
-    points : of the mix that it serves, which decide how a colocated engine mixes the phases, and matched counts.
+    points : of the mix that it serves; they decide the scheduler setting of colocated engines, and matched counts.
     """
     serving = str(space.mode(index))
-    places = space.places(serving, [index])
-    first = [int(place[0]) for place in places]
+    axis_indices = space.axis_indices(serving, [index])
+    first = [int(values[0]) for values in axis_indices]
     if serving == "colocated":
-        at, worker = first
+        point, worker = first
         found = points.colocated
         assert found is not None
-        mixing = mixing_of(int(found.mixing_kind[at]), int(found.mixing_size[at]))
+        mixing = mixing_of(int(found.mixing_kind[point]), int(found.mixing_size[point]))
         assert mixing is not None
-        return Deployment(_pool(space.colocated.columns(at), space.decode_workers[worker], mixing))
+        return Deployment(_pool(space.colocated.columns(point), space.decode_workers[worker], mixing))
     if space.ratios is None:
-        p, at_p, d, at_d = first
-        prefill_count, decode_count = space.prefill_workers[at_p], space.decode_workers[at_d]
+        p, worker_p, d, worker_d = first
+        prefill_count, decode_count = space.prefill_workers[worker_p], space.decode_workers[worker_d]
     else:
         assert points.prefill is not None
         assert points.decode is not None
         p, d, _ = first
-        counts = workers_of(space, points.prefill, points.decode, *places)
+        counts = workers_of(space, points.prefill, points.decode, *axis_indices)
         prefill_count, decode_count = int(counts[0][0]), int(counts[1][0])
     prefill = space.prefill.columns(p)
     return Deployment(
@@ -50,13 +50,13 @@ def of_design(space: DesignSpace, points: MixPoints, index: int) -> Deployment:
     )
 
 
-def of_row(row: Mapping[str, Any] | pd.Series[Any]) -> Deployment:
+def deployment_of_row(row: Mapping[str, Any] | pd.Series[Any]) -> Deployment:
     """The deployment of one row of ``frontier.csv``, or of any table with its columns.
 
     Raises
     ------
     InputError
-        A column is missing, or holds nothing that it may hold.
+        A column is missing, or its value is invalid.
     """
     try:
         decode = {name: row[f"decode_{name}"] for name in ("gpu", "batch", *WIDTHS) if f"decode_{name}" in row}
@@ -77,6 +77,6 @@ def of_row(row: Mapping[str, Any] | pd.Series[Any]) -> Deployment:
 
 
 def _pool(engine: Mapping[str, Any], count: Any, scheduling: Scheduling) -> Pool:
-    """A pool of one kind of engine, from the columns of its axes without the pool's name."""
+    """A pool of equal engines, from the columns of its axes without the pool's prefix."""
     layout = Parallelism(**{name: int(engine[name]) for name in WIDTHS if name in engine})
     return Pool((EngineGroup(str(engine["gpu"]), layout, int(count)),), scheduling, int(engine["batch"]))

@@ -1,4 +1,4 @@
-"""A design of a sweep as a simulation: its deployment under one mix, at a rate."""
+"""Turn a design of a sweep into a simulation: its deployment under one mix at a given rate."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ..spec.kv_cache import KvCacheSpec
 from ..spec.scenario import Scenario
 from ..spec.simulation import Simulation
 from ..spec.workload import Mix, PrefixGroups
-from .design_deployment import of_row
+from .design_deployment import deployment_of_row
 
-BLOCK_TABLES = 128
-"""Hashed blocks of a mean prompt: what is cached of it is right to less than one of them."""
+PROMPT_BLOCKS = 128
+"""Hashed blocks of a mean prompt: the cached share is exact to within one of them."""
 Row = Mapping[str, Any]
 """One design under the columns of ``frontier.csv``."""
 
 
 def at_rate(arrivals: Arrivals | None, rate_req_s: float, capacity: int) -> Arrivals:
-    """The scenario's arrivals at another mean rate; Poisson where it has none.
+    """The scenario's arrivals at another mean rate; Poisson where it has none or a trace.
 
     Parameters
     ----------
-    capacity : requests that a closed loop keeps in flight instead.
+    capacity : concurrency of a closed loop, which has no rate.
     """
     match arrivals:
         case None:
@@ -43,19 +43,22 @@ def at_rate(arrivals: Arrivals | None, rate_req_s: float, capacity: int) -> Arri
 
 
 def simulation_of(scenario: Scenario, row: Row, mix: Mix, arrivals: Arrivals, requests: int) -> Simulation:
-    """One design under one kind of request.
+    """The simulation of one design under one mix.
 
     Parameters
     ----------
-    arrivals, requests : when requests come, and how many, whatever the scenario says.
+    scenario : of the sweep.
+    row : the design.
+    mix : request lengths.
+    arrivals, requests : arrival process and number of requests, in place of the scenario's.
     """
     workload = replace(
         scenario.workload, mixes=(mix,), arrivals=arrivals, requests=requests, duration_s=None, sessions=None
     )  # fmt: skip
-    deployment = of_row(row)
+    deployment = deployment_of_row(row)
     if share := workload.prefix_hit_rate:
-        # The share that the sweep takes to be cached: every prompt begins like all others.
-        block_tokens = max(1, mix.isl // BLOCK_TABLES)
+        # The sweep assumes this share to be cached, so every prompt begins with the same prefix.
+        block_tokens = max(1, mix.isl // PROMPT_BLOCKS)
         workload = replace(workload, groups=PrefixGroups(1, share), block_tokens=block_tokens)
         deployment = replace(deployment, kv_cache=KvCacheSpec())
     return Simulation(
@@ -69,7 +72,7 @@ def simulation_of(scenario: Scenario, row: Row, mix: Mix, arrivals: Arrivals, re
         engine=scenario.engine,
         host=None,
         path=scenario.path,
-        where=scenario.where,
+        locations=scenario.locations,
         settings=scenario.settings,
         legal_for=scenario.space.legal_for,
     )

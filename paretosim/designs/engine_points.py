@@ -1,7 +1,7 @@
 """Engine points: every (GPU, layout, batch) of a pool evaluated once per mix, as arrays.
 
-What a pool needs of its partner is only requests a second, so each side is evaluated alone and designs are their
-cross product. A point that breaks a limit (memory, latency target, NIC) is marked, not dropped: counts stay honest.
+Two pools meet only in requests a second, so each is evaluated alone, and designs are their cross product. A point
+that breaks a limit (memory, latency target, NIC) is marked, not dropped, so that designs are counted in full.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from ..analytic.prefill import prefill_rate
 from ..arrays import Floats, Ints
 from ..cost.memory.kv_bandwidth import egress_bytes_per_s, ingress_bytes_per_s, request_kv_bytes
 from ..spec.workload import Mix, Slo
-from .compiled_engines import Engines, Some, Stack
+from .compiled_engines import Engines, EngineSubset, LayoutBatch
 from .space import Pool
 
-ALIKE = 0.01
+SAME_TPOT = 0.01
+"""Scheduler settings whose TPOT differs by less than this share count as equal in TPOT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ class Points:
     measured: Floats
     legal: NDArray[np.bool_]
     fits: NDArray[np.bool_]
-    in_time: NDArray[np.bool_]
-    carried: NDArray[np.bool_]
+    meets_slo: NDArray[np.bool_]
+    fits_nic: NDArray[np.bool_]
     mixing_kind: Ints
     mixing_size: Ints
     evaluations: int
@@ -59,25 +60,24 @@ class Points:
     @property
     def feasible(self) -> NDArray[np.bool_]:
         """Points that may be part of a design."""
-        return self.legal & self.fits & self.in_time & self.carried
+        return self.legal & self.fits & self.meets_slo & self.fits_nic
 
     @classmethod
     def gathered(cls, size: int, parts: Iterable[tuple[Sequence[slice], Points]]) -> Points:
-        """Points of a whole pool from parts, each with the places that its runs of batches go to."""
-        filling, spent = _Filling(size).done(), 0
-        for places, part in parts:
-            to = np.concatenate([np.arange(where.start, where.stop) for where in places] or [np.empty(0, np.int64)])
-            for name in ARRAYS:
-                getattr(filling, name)[to] = getattr(part, name)
-            spent += part.evaluations
-        return replace(filling, evaluations=spent)
+        """Points of a whole pool from parts, each with the slices of the pool that its engines' points fill."""
+        builder = _PointsBuilder(size)
+        for slices, part in parts:
+            to = np.concatenate([np.arange(s.start, s.stop) for s in slices] or [np.empty(0, np.int64)])
+            builder.set(to, **{name: getattr(part, name) for name in ARRAYS})
+            builder.evaluations += part.evaluations
+        return builder.build()
 
 
 ARRAYS = tuple(f.name for f in fields(Points) if f.name != "evaluations")
 
 
-class _Filling:
-    """Points being filled in, layout by layout; what no layout reaches stays illegal."""
+class _PointsBuilder:
+    """Fills in points layout by layout; a point that no legal layout fills stays illegal."""
 
     def __init__(self, size: int):
         empty: list[Any] = [*np.full((6, size), np.nan), *np.zeros((4, size), bool), *np.zeros((2, size), np.int64), 0]
@@ -85,27 +85,27 @@ class _Filling:
         self.evaluations = 0
 
     @classmethod
-    def of(cls, pool: Pool, some: Some | None) -> _Filling:
-        return cls(len(pool) if some is None else len(some.layouts) * len(pool.cpp_chunk) * len(pool.batch))
+    def of(cls, pool: Pool, subset: EngineSubset | None) -> _PointsBuilder:
+        return cls(len(pool) if subset is None else len(subset.layouts) * len(pool.cpp_chunk) * len(pool.batch))
 
-    def put(self, to: Ints, **values: np.ndarray | bool) -> None:
+    def set(self, to: Ints, **values: np.ndarray | bool) -> None:
         for name, value in values.items():
             getattr(self.points, name)[to] = value
 
-    def done(self) -> Points:
+    def build(self) -> Points:
         return replace(self.points, evaluations=self.evaluations)
 
 
 POINTS_AT_ONCE = 1 << 13
-"""Points of all layouts of a stack: enough that NumPy's cost of a call does not count, few enough for the cache."""
+"""Points of one layout batch: enough that NumPy's cost per call does not matter, few enough for the cache."""
 
 
-class _Kind(NamedTuple):
-    """What must be the same to be evaluated together.
+class _BatchKey(NamedTuple):
+    """Key by which engine points are batched.
 
     Attributes
     ----------
-    pieces, smoothing : of engines that pipeline the pieces of a prompt; 0 for the others.
+    pieces, smoothing : chunk length [token] and smoothing of engines that pipeline the chunks of a prompt; else 0.
     """
 
     gpu: str
@@ -113,57 +113,69 @@ class _Kind(NamedTuple):
     smoothing: float = 0.0
 
 
-def _together(
-    engines: Engines, pool: Pool, some: Some | None, kinds: Callable[[str, Ints], Iterable[tuple[_Kind, int, Ints]]]
-) -> Iterator[tuple[_Kind, Stack, Ints]]:
-    """Stacks of engines of a pool (all of them if not told which), and where their points go, (batches, layouts).
+def _layout_batches(
+    engines: Engines,
+    pool: Pool,
+    subset: EngineSubset | None,
+    keys: Callable[[str, Ints], Iterable[tuple[_BatchKey, int, Ints]]],
+) -> Iterator[tuple[_BatchKey, LayoutBatch, Ints]]:
+    """Layouts of a pool that are evaluated at once, their key, and the indices of their points, (batches, layouts).
 
     Parameters
     ----------
-    kinds : of layouts of a GPU with so many stages: each kind, the place of its chunk on that axis, and which have it.
+    subset : engines to evaluate; None evaluates every legal engine of the pool.
+    keys : given a GPU and the stage count of each layout, yields (key, index on the chunk axis, layout indices).
     """
     batches = np.arange(len(pool.batch))[:, None]
-    for mine in engines.all_of(pool) if some is None else [some]:
-        for stack in engines.stacks(mine.gpu, mine.layouts):
-            for kind, chunk, of_it in kinds(mine.gpu, stack.stages):
-                # Chunks that are smoothed follow from the layout's own times.
-                most = 1 if kind.smoothing else max(1, POINTS_AT_ONCE // len(batches))
-                for start in range(0, len(of_it), most):
-                    part = stack.take(of_it[start : start + most])
-                    yield kind, part, mine.first[part.places] + chunk * len(batches) + batches
+    for engine_set in engines.all_of(pool) if subset is None else [subset]:
+        for layouts in engines.layout_batches(engine_set.gpu, engine_set.layouts):
+            for key, chunk, indices in keys(engine_set.gpu, layouts.stages):
+                # Smoothed chunks depend on the times of one layout, so such layouts cannot share an evaluation.
+                most = 1 if key.smoothing else max(1, POINTS_AT_ONCE // len(batches))
+                for start in range(0, len(indices), most):
+                    part = layouts.take(indices[start : start + most])
+                    yield key, part, engine_set.first[part.indices] + chunk * len(batches) + batches
 
 
 def prefill_points(
     engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo, smoothing: float = 0.0,
-    some: Some | None = None,
+    subset: EngineSubset | None = None,
 ) -> Points:  # fmt: skip
-    """Evaluate a prefill pool, or only some engines of it, whose points then lie one after the other.
+    """Evaluate a prefill pool.
 
-    `smoothing` shapes the chunks of engines that pipeline them.
+    Parameters
+    ----------
+    engines : compiles the steps.
+    pool : axes of the points.
+    mix : request lengths.
+    prefix_hit_rate : share of a prompt that is cached.
+    slo : latency targets.
+    smoothing : of chunks that pipeline stages share (`paretosim.analytic.chunked_pipeline.chunk_bounds`).
+    subset : evaluates only these engines; their points then follow one another.
     """
-    filling, batch = _Filling.of(pool, some), np.array(pool.batch, dtype=np.float64)[:, None]
+    builder, batch = _PointsBuilder.of(pool, subset), np.array(pool.batch, dtype=np.float64)[:, None]
     prefix = mix.isl * prefix_hit_rate
     request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
 
-    def kinds(gpu: str, stages: Ints) -> Iterator[tuple[_Kind, int, Ints]]:
+    def keys(gpu: str, stages: Ints) -> Iterator[tuple[_BatchKey, int, Ints]]:
         budget, fresh = engines.kernels[gpu].engine.token_budget, mix.isl - prefix
-        yield _Kind(gpu), 0, np.flatnonzero(stages == 1)
+        yield _BatchKey(gpu), 0, np.flatnonzero(stages == 1)
         for pp in np.unique(stages[stages > 1]).tolist():
-            for place, chunk in enumerate(pool.cpp_chunk):
-                # Stages pipeline the pieces of a prompt beyond the budget whether or not a chunk is asked for.
+            for index, chunk in enumerate(pool.cpp_chunk):
+                # Stages pipeline the pieces of a prompt longer than the token budget even without an explicit chunk.
                 pieces = chunk or (budget if fresh > budget else 0)
-                yield _Kind(gpu, pieces, smoothing if chunk else 0.0), place, np.flatnonzero(stages == pp)
+                yield _BatchKey(gpu, pieces, smoothing if chunk else 0.0), index, np.flatnonzero(stages == pp)
 
-    for kind, stack, to in _together(engines, pool, some, kinds):
-        kernels, memory, step = engines.kernels[kind.gpu], stack.memory, stack.step
+    for key, layouts, to in _layout_batches(engines, pool, subset, keys):
+        kernels, memory, step = engines.kernels[key.gpu], layouts.memory, layouts.step
         rate = (
-            chunked_rate(step, batch, mix.isl, prefix, kind.pieces, kind.smoothing)
-            if kind.pieces
+            chunked_rate(step, batch, mix.isl, prefix, key.pieces, key.smoothing)
+            if key.pieces
             else prefill_rate(step, batch, mix.isl, prefix, kernels.engine.token_budget)
         )
-        out = egress_bytes_per_s(request, batch, batch / rate.rate_req_s, stack.sharers)
-        in_prefill = np.maximum(rate.step_tokens, mix.isl)  # whole prompts, or a part of one
-        filling.put(
+        out = egress_bytes_per_s(request, batch, batch / rate.rate_req_s, layouts.sharers)
+        in_prefill = np.maximum(rate.step_tokens, mix.isl)  # whole prompts, or a chunk of one
+        builder.set(
             to,
             legal=True,
             rate_req_s=rate.rate_req_s,
@@ -172,24 +184,24 @@ def prefill_points(
             kv_bytes_per_s=out,
             measured=rate.measured,
             fits=memory.fits(rate.step_tokens, batch, mix.isl, in_prefill),
-            in_time=rate.ttft_s <= slo.ttft_s,
-            carried=out <= kernels.gpu.nic_bytes_per_s,
+            meets_slo=rate.ttft_s <= slo.ttft_s,
+            fits_nic=out <= kernels.gpu.nic_bytes_per_s,
         )
-        filling.evaluations += to.size
-    return filling.done()
+        builder.evaluations += to.size
+    return builder.build()
 
 
-def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo, some: Some | None = None) -> Points:
-    """Evaluate a decode pool, or only some engines of it."""
-    filling, batch = _Filling.of(pool, some), np.array(pool.batch, dtype=np.float64)[:, None]
+def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo, subset: EngineSubset | None = None) -> Points:
+    """Evaluate a decode pool. See `prefill_points` for the arguments."""
+    builder, batch = _PointsBuilder.of(pool, subset), np.array(pool.batch, dtype=np.float64)[:, None]
     request = request_kv_bytes(engines.model, engines.precision, mix.isl, engines.settings)
-    for kind, stack, to in _together(engines, pool, some, _alike):
-        memory, step = stack.memory, stack.step
+    for key, layouts, to in _layout_batches(engines, pool, subset, _one_key):
+        memory, step = layouts.memory, layouts.step
         rate = decode_rate(step, batch, mix.isl, mix.osl)
         held = memory.reserved_tokens(mix.isl, mix.osl)
         step_tokens = np.ceil(batch / (step.layout.pp * step.layout.attn_dp)) * engines.settings.queries
-        into = ingress_bytes_per_s(request, batch, rate.tpot_s, mix.osl, stack.sharers)
-        filling.put(
+        into = ingress_bytes_per_s(request, batch, rate.tpot_s, mix.osl, layouts.sharers)
+        builder.set(
             to,
             legal=True,
             rate_req_s=rate.rate_req_s,
@@ -198,51 +210,49 @@ def decode_points(engines: Engines, pool: Pool, mix: Mix, slo: Slo, some: Some |
             kv_bytes_per_s=into,
             measured=rate.measured,
             fits=memory.fits(step_tokens, batch, held),
-            in_time=rate.tpot_s <= slo.tpot_s,
-            carried=into <= engines.kernels[kind.gpu].gpu.nic_bytes_per_s,
+            meets_slo=rate.tpot_s <= slo.tpot_s,
+            fits_nic=into <= engines.kernels[key.gpu].gpu.nic_bytes_per_s,
         )
-        filling.evaluations += to.size
-    return filling.done()
+        builder.evaluations += to.size
+    return builder.build()
 
 
-def _alike(gpu: str, stages: Ints) -> Iterator[tuple[_Kind, int, Ints]]:
-    """Engines that differ in nothing but their layout."""
-    yield _Kind(gpu), 0, np.arange(len(stages))
+def _one_key(gpu: str, stages: Ints) -> Iterator[tuple[_BatchKey, int, Ints]]:
+    """One key for all layouts, which then share one evaluation."""
+    yield _BatchKey(gpu), 0, np.arange(len(stages))
 
 
 def colocated_points(
-    engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo, some: Some | None = None
+    engines: Engines, pool: Pool, mix: Mix, prefix_hit_rate: float, slo: Slo, subset: EngineSubset | None = None
 ) -> Points:
-    """Evaluate a colocated pool, or only some engines of it.
+    """Evaluate a colocated pool, each point at the scheduler setting of lowest TPOT that meets every limit.
 
-    Each point takes the setting with the lowest TPOT that meets every limit.
-
-    Of settings whose TPOT is the same within `ALIKE` the one with the lowest TTFT is taken: nobody waits seconds for
-    the first token to save a thousandth of the others.
+    Among settings whose TPOT is equal within `SAME_TPOT` the lowest TTFT wins: seconds of waiting for the first token
+    are not worth a thousandth off the others. See `prefill_points` for the arguments.
     """
-    filling, batch = _Filling.of(pool, some), np.array(pool.batch, dtype=np.float64)[:, None]
-    for kind, stack, to in _together(engines, pool, some, _alike):
-        memory, step = stack.memory, stack.step
-        budget = engines.kernels[kind.gpu].engine.token_budget
+    builder, batch = _PointsBuilder.of(pool, subset), np.array(pool.batch, dtype=np.float64)[:, None]
+    for key, layouts, to in _layout_batches(engines, pool, subset, _one_key):
+        memory, step = layouts.memory, layouts.step
+        budget = engines.kernels[key.gpu].engine.token_budget
         rate = colocated_rate(step, batch, mix.isl, mix.osl, mix.isl * prefix_hit_rate, budget)
         held = memory.reserved_tokens(mix.isl, mix.osl)
-        # Prompts in prefill hold their cache beside the running batch.
+        # Prompts in prefill hold KV cache in addition to the running batch.
         sequences = batch[:, None] + rate.prompts * mix.isl / held
         in_prefill = np.ceil(rate.prompts / step.layout.attn_dp) * mix.isl
         fits = memory.fits(rate.step_tokens, sequences, held, in_prefill)
-        in_time = (rate.ttft_s <= slo.ttft_s) & (rate.tpot_s <= slo.tpot_s)
-        allowed = fits & in_time & np.isfinite(rate.ttft_s)
-        # Where no setting is allowed, the one that breaks the fewest limits speaks for the point.
+        meets_slo = (rate.ttft_s <= slo.ttft_s) & (rate.tpot_s <= slo.tpot_s)
+        allowed = fits & meets_slo & np.isfinite(rate.ttft_s)
+        # Where no setting is allowed, the point reports the one that breaks the fewest limits.
         penalty = 1e6 * ~allowed + 1e3 * ~fits
         tpot = rate.tpot_s + penalty
-        about_best = tpot <= (1 + ALIKE) * tpot.min(axis=1, keepdims=True)
+        about_best = tpot <= (1 + SAME_TPOT) * tpot.min(axis=1, keepdims=True)
         best = np.where(about_best, rate.ttft_s, np.inf).argmin(axis=1)[:, None]
         used = memory.used_bytes(rate.step_tokens, sequences, held, in_prefill)
 
         def at_best(values: np.ndarray, best: np.ndarray = best) -> np.ndarray:
             return np.take_along_axis(values, best, axis=1)[:, 0]
 
-        filling.put(
+        builder.set(
             to,
             legal=True,
             rate_req_s=at_best(rate.rate_req_s),
@@ -251,10 +261,10 @@ def colocated_points(
             memory_bytes=at_best(used),
             measured=at_best(rate.measured),
             fits=at_best(fits),
-            in_time=at_best(in_time & np.isfinite(rate.ttft_s)),
-            carried=True,
+            meets_slo=at_best(meets_slo & np.isfinite(rate.ttft_s)),
+            fits_nic=True,
             mixing_kind=rate.kind[best[:, 0]],
             mixing_size=np.take_along_axis(rate.size, best[:, 0], axis=0),
         )
-        filling.evaluations += rate.tpot_s.size
-    return filling.done()
+        builder.evaluations += rate.tpot_s.size
+    return builder.build()

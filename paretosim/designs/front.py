@@ -1,4 +1,4 @@
-"""The set of designs that no other design beats: two objectives, streaming, mergeable in any order."""
+"""Pareto front of two objectives: streaming, mergeable in any order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Front:
     Attributes
     ----------
     x, y : objectives (interactivity, throughput), by descending x and so ascending y.
-    index : which design each point is; of designs with equal objectives, the lowest.
+    index : design of each point; the lowest among designs of equal objectives.
 
     ``front(A + B) == front(A) | front(B)``, so chunks, processes and files merge in any order.
     """
@@ -33,7 +33,13 @@ class Front:
 
     @classmethod
     def of(cls, x: ArrayLike, y: ArrayLike, index: ArrayLike) -> Front:
-        """Front of a set of points, in any order; points with a NaN or infinite objective are an error."""
+        """Front of a set of points, in any order.
+
+        Raises
+        ------
+        ValueError
+            An objective is NaN or infinite.
+        """
         x, y, index = np.asarray(x, np.float64), np.asarray(y, np.float64), np.asarray(index, np.int64)
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             raise ValueError("an objective that is not finite")
@@ -61,10 +67,10 @@ class Front:
 
 
 def comparable(values: Floats) -> Floats:
-    """Positive values without their last 12 bits, so that designs which differ by rounding only are equal.
+    """Round positive values to drop their last 12 bits, so that designs which differ by rounding only are equal.
 
-    Three times as many engines of both pools serve the same per GPU; without this the last bit, not the lowest
-    index, would choose between them. Rounding each value on its own keeps merging independent of order.
+    Tripling the engines of both pools leaves throughput per GPU unchanged; without this the last bit, not the lowest
+    index, would choose between such designs. Rounding each value separately keeps merging independent of order.
     """
     bits = np.ascontiguousarray(values).view(np.int64)
     return ((bits + (1 << 11)) & ~np.int64((1 << 12) - 1)).view(np.float64)

@@ -1,4 +1,4 @@
-"""The set of designs that no other design beats in three objectives or more; mergeable like the front of two."""
+"""Pareto set of any number of objectives; mergeable in any order, like the front of two."""
 
 from __future__ import annotations
 
@@ -13,26 +13,32 @@ PIVOTS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class FrontOfMany:
-    """Pareto front, every objective maximised.
+class ParetoSet:
+    """Non-dominated designs, every objective maximised.
 
     Attributes
     ----------
-    values : objectives, shape (designs, objectives), by descending first, then second, ... objective.
-    index : which design each row is; of designs with equal objectives, the lowest.
+    values : objectives, shape (designs, objectives), sorted by descending first, then second, ... objective.
+    index : design of each row; the lowest among designs of equal objectives.
     """
 
     values: Floats
     index: NDArray[np.int64]
 
     @classmethod
-    def empty(cls, objectives: int) -> FrontOfMany:
+    def empty(cls, objectives: int) -> ParetoSet:
         """The front of no designs."""
         return cls(np.empty((0, objectives)), np.empty(0, np.int64))
 
     @classmethod
-    def of(cls, values: ArrayLike, index: ArrayLike) -> FrontOfMany:
-        """Front of a set of points, in any order; an objective that is not finite is an error."""
+    def of(cls, values: ArrayLike, index: ArrayLike) -> ParetoSet:
+        """Pareto set of points in any order.
+
+        Raises
+        ------
+        ValueError
+            An objective is NaN or infinite.
+        """
         from moocore import is_nondominated
 
         points, design = np.asarray(values, np.float64), np.asarray(index, np.int64)
@@ -45,18 +51,18 @@ class FrontOfMany:
         order = order[np.lexsort((design[order], *(-column for column in points[order].T[::-1])))]
         return cls(points[order], design[order])
 
-    def __or__(self, other: FrontOfMany) -> FrontOfMany:
+    def __or__(self, other: ParetoSet) -> ParetoSet:
         """Front of both sets together."""
         rows = other.beyond(self)
-        return FrontOfMany.of(
+        return ParetoSet.of(
             np.concatenate([self.values, other.values[rows]]), np.concatenate([self.index, other.index[rows]])
         )
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def beyond(self, strong: FrontOfMany) -> NDArray[np.bool_]:
-        """Rows that the best few of another front do not beat: a cheap sieve before the exact test."""
+    def beyond(self, strong: ParetoSet) -> NDArray[np.bool_]:
+        """Rows that the best few of another set do not dominate: a cheap filter before the exact test."""
         keep = np.ones(len(self), bool)
         if not len(strong):
             return keep

@@ -1,4 +1,4 @@
-"""How sure is each row of a frontier? Bands beside its numbers, and how many designs they cannot tell apart."""
+"""Error bands of a frontier's rows, and how many designs each band cannot tell apart."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ COLUMNS = (*(f"{of}_{end}" for of in (X, Y, "tpot_s", "ttft_s") for end in ("lo"
 def with_bands(
     table: Columns, bands: Bands, engine: str, deployments: Mapping[str, str] = MappingProxyType({})
 ) -> Columns:
-    """The table with `COLUMNS`, none of them where there are no bands.
+    """Add `COLUMNS` to a table of designs; without bands the table is returned unchanged.
 
-    Two designs are alike if their bands overlap in interactivity and in throughput: measured, either may turn out
-    the better one. Errors of designs of one engine go together, so this says rather too often that it does not know.
+    Two designs are alike if their bands overlap in interactivity and in throughput: measured, either may be the better
+    one. Errors of designs of one engine are correlated, so too many designs count as alike rather than too few.
 
     Parameters
     ----------
     table : rows under the columns of `paretosim.designs.frontier_columns.COLUMNS`, and ``pareto``.
-    engine : whose bands.
-    deployments : by GPU, the name under which rows of one's own may narrow the bands.
+    bands : fitted on measured rows.
+    engine : whose bands to use.
+    deployments : by GPU, the deployment name under which a user's own rows may narrow the bands.
 
     Notes
     -----
-    TTFT of a sweep is a prefill without a queue: its band is that of deployments with as many requests in flight as it
-    batches prompts, one where decoding engines prefill. What waits in front of it is for the simulator.
+    TTFT of a sweep excludes queueing. Its band is that of deployments whose requests in flight equal the prefill batch
+    (1 for colocated engines). Queueing is the simulator's part.
     """
     if not bands.factors:
         return table
@@ -55,14 +56,14 @@ def with_bands(
 
 
 def _alike(table: Columns) -> Ints:
-    """Of each row: designs of its mix's front, itself apart, that the bands do not tell from it."""
+    """Per row, how many other designs of its mix's front have bands that overlap its own."""
     found = np.zeros(len(table["mix"]), dtype=np.int64)
     for mix in dict.fromkeys(table["mix"]):
-        mine = table["mix"] == mix
-        front = mine & table["pareto"]
-        together = np.ones((int(mine.sum()), int(front.sum())), dtype=bool)
+        rows = table["mix"] == mix
+        front = rows & table["pareto"]
+        overlap = np.ones((int(rows.sum()), int(front.sum())), dtype=bool)
         for name in (X, Y):
             low, high = (table[f"{name}_{end}"] for end in ("lo", "hi"))
-            together &= (low[mine, None] <= high[None, front]) & (high[mine, None] >= low[None, front])
-        found[mine] = together.sum(axis=1) - front[mine]
+            overlap &= (low[rows, None] <= high[None, front]) & (high[rows, None] >= low[None, front])
+        found[rows] = overlap.sum(axis=1) - front[rows]
     return found

@@ -1,4 +1,4 @@
-"""Designs as rows: every column of frontier.csv for an array of design indices."""
+"""Compute every column of frontier.csv for an array of design indices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..spec.hardware import GpuSpec
 from ..spec.scheduling import texts_of
 from ..units import GB, GIB
 from .engine_points import Points
-from .pair_scoring import workers_of
+from .pool_pair import workers_of
 from .space import DesignSpace, Pool
 
 if TYPE_CHECKING:
@@ -33,17 +33,17 @@ OF_PREFILL = ("cp", "cpp_chunk")
 WHOLE = (
     *(f"{pool}_{name}" for pool in ("prefill", "decode") for name in ("workers", *OF_ENGINE[1:])),
     *(f"prefill_{name}" for name in OF_PREFILL),
-)  # columns that hold whole numbers or nothing
+)  # integer columns, empty where a design lacks the pool
 
 
 @dataclass(frozen=True, slots=True)
 class MixPoints:
-    """Everything evaluated under one mix.
+    """All engine points of one mix.
 
     Attributes
     ----------
     label : the mix's name in tables and pictures.
-    isl, osl : lengths [token]; means over the requests for a blend of mixes, which a table shows in whole tokens.
+    isl, osl : lengths [token]; of a blend, means over its requests, which a table shows in whole tokens.
     colocated, prefill, decode : engine points; None where the scenario has no such serving mode.
     """
 
@@ -61,7 +61,20 @@ class MixPoints:
 
 
 def describe(space: DesignSpace, points: MixPoints, gpus: Mapping[str, GpuSpec], index: Ints) -> Columns:
-    """One row per design, in the order of `index`, under the names of `COLUMNS`; NaN where a design has nothing."""
+    """One row per design, in the order of `index`, under the names of `COLUMNS`.
+
+    Parameters
+    ----------
+    space : maps an index to a design and back.
+    points : of the mix that the designs serve.
+    gpus : specifications by name.
+    index : designs, array (n,).
+
+    Returns
+    -------
+    columns
+        Arrays (n,); NaN in columns that a design does not have.
+    """
     mode, found = space.mode(index), {"design_id": index}
     for serving, rows_of in (("colocated", _colocated), ("disaggregated", _disaggregated)):
         chosen = np.flatnonzero(mode == serving)
@@ -79,35 +92,35 @@ def describe(space: DesignSpace, points: MixPoints, gpus: Mapping[str, GpuSpec],
 
 
 def framed(columns: Columns) -> pd.DataFrame:
-    """Columns as a frame, numbers that are whole or missing as such."""
+    """Columns as a frame, with nullable integers."""
     import pandas as pd
 
     return pd.DataFrame(columns).astype({name: "Int64" for name in WHOLE if name in columns})
 
 
 def taken(columns: Columns, rows: np.ndarray) -> Columns:
-    """Some rows, in the order asked for."""
+    """The given rows of every column."""
     return {name: values[rows] for name, values in columns.items()}
 
 
 def _colocated(
     space: DesignSpace, points: MixPoints, gpus: Mapping[str, GpuSpec], index: Ints
 ) -> dict[str, np.ndarray]:
-    at, worker = space.places("colocated", index)
+    point, worker = space.axis_indices("colocated", index)
     found = points.colocated
     assert found is not None
-    engine = space.colocated.columns(at)
+    engine = space.colocated.columns(point)
     workers = np.array(space.decode_workers, np.int64)[worker]
-    count = workers * space.colocated.engine_gpus()[at]
-    rate = found.rate_req_s[at] * workers
+    count = workers * space.colocated.engine_gpus()[point]
+    rate = found.rate_req_s[point] * workers
     return {
-        **delivered(found.ttft_s[at], found.tpot_s[at], rate, points.osl, count),
-        **_pool("decode", space.colocated, at, workers),
-        "scheduler": texts_of(found.mixing_kind[at], found.mixing_size[at]),
-        "memory_gib_per_gpu_decode": found.memory_bytes[at] / GIB,
+        **delivered(found.ttft_s[point], found.tpot_s[point], rate, points.osl, count),
+        **_pool("decode", space.colocated, point, workers),
+        "scheduler": texts_of(found.mixing_kind[point], found.mixing_size[point]),
+        "memory_gib_per_gpu_decode": found.memory_bytes[point] / GIB,
         "usd_per_mtok": _usd_per_mtok(_fact(gpus, engine["gpu"], "usd_per_hour") * count, rate, points.osl),
         "watts_per_gpu": _fact(gpus, engine["gpu"], "tdp_w"),
-        "measured_share": found.measured[at],
+        "measured_share": found.measured[point],
     }
 
 
@@ -116,13 +129,13 @@ def _disaggregated(
 ) -> dict[str, np.ndarray]:
     prefill, decode = points.prefill, points.decode
     assert prefill is not None and decode is not None
-    places = space.places("disaggregated", index)
+    axis_indices = space.axis_indices("disaggregated", index)
     if space.ratios is None:
-        p, at_p, d, at_d = places
-        workers_p = np.array(space.prefill_workers, np.int64)[at_p]
-        workers_d = np.array(space.decode_workers, np.int64)[at_d]
+        p, worker_p, d, worker_d = axis_indices
+        workers_p = np.array(space.prefill_workers, np.int64)[worker_p]
+        workers_d = np.array(space.decode_workers, np.int64)[worker_d]
     else:
-        p, d, ratio = places
+        p, d, ratio = axis_indices
         workers_p, workers_d = workers_of(space, prefill, decode, p, d, ratio)
     engine_p, engine_d = space.prefill.columns(p), space.decode.columns(d)
     gpus_p, gpus_d = workers_p * space.prefill.engine_gpus()[p], workers_d * space.decode.engine_gpus()[d]
@@ -148,7 +161,7 @@ def _disaggregated(
 
 
 def delivered(ttft_s: Floats, tpot_s: Floats, rate: Floats, osl: float, gpus: Ints) -> Columns:
-    """What designs deliver, and on how many GPUs.
+    """Latency, throughput and GPU columns of designs.
 
     Parameters
     ----------

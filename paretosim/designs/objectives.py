@@ -1,4 +1,4 @@
-"""What is a design to be good at? Two objectives by default, up to five; and the front under any choice of them."""
+"""The objectives of a sweep, two by default and up to five, and the front under any choice of them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ..arrays import Floats
 from ..spec.hardware import GpuSpec
 from ..spec.scenario import PLAIN
 from .front import Front, comparable
-from .front_nd import FrontOfMany
+from .front_nd import ParetoSet
 
-AnyFront = Front | FrontOfMany
+AnyFront = Front | ParetoSet
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """What designs deliver, one entry each.
+class ObjectiveValues:
+    """What designs deliver, one entry per design.
 
     Attributes
     ----------
     throughput : output tokens a second and GPU, already `comparable`.
-    interactivity : tokens a second a user sees.
+    interactivity : output tokens a second per user.
     ttft_s : time to first token.
     rate_tok_s : output tokens a second of the whole deployment.
-    usd_per_hour, watts : of the whole deployment; not looked up where neither is an objective.
+    usd_per_hour, watts : of the whole deployment; zero where neither is an objective.
     """
 
     throughput: Floats
@@ -40,8 +40,8 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class Goal:
-    """The objectives of a sweep, all turned so that more is better.
+class Objectives:
+    """The objectives of a sweep, signed so that more is better.
 
     Attributes
     ----------
@@ -54,62 +54,62 @@ class Goal:
     watts: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, names: tuple[str, ...], gpus: Mapping[str, GpuSpec]) -> Goal:
-        """With the facts of the candidate GPUs."""
+    def of(cls, names: tuple[str, ...], gpus: Mapping[str, GpuSpec]) -> Objectives:
+        """Objectives with the price and power of the candidate GPUs."""
         return cls(
             names, {n: float(g.usd_per_hour) for n, g in gpus.items()}, {n: float(g.tdp_w) for n, g in gpus.items()}
         )
 
     @property
     def plain(self) -> bool:
-        """Whether it is throughput against interactivity, which has a faster way."""
+        """Whether they are throughput and interactivity, for which scoring is faster."""
         return self.names == PLAIN
 
     @property
-    def costs(self) -> bool:
-        """Whether what the GPUs cost or draw is an objective."""
+    def needs_gpu_facts(self) -> bool:
+        """Whether the price or the power of the GPUs is part of an objective."""
         return "cost" in self.names or "power" in self.names
 
     @property
-    def waits(self) -> bool:
+    def includes_ttft(self) -> bool:
         """Whether the time to first token is an objective."""
         return "ttft" in self.names
 
-    def values(self, reached: Reached) -> Floats:
+    def values(self, delivered: ObjectiveValues) -> Floats:
         """Objectives as columns, shape (designs, objectives)."""
-        return np.stack(np.broadcast_arrays(*(self._objective(name, reached) for name in self.names)), axis=-1)
+        return np.stack(np.broadcast_arrays(*(self._objective(name, delivered) for name in self.names)), axis=-1)
 
-    def equal(self, reached: Reached, wanted: Floats) -> NDArray[np.bool_]:
-        """Where all objectives are exactly these."""
-        same = (self._objective(name, reached) == value for name, value in zip(self.names, wanted, strict=True))
+    def equal(self, delivered: ObjectiveValues, wanted: Floats) -> NDArray[np.bool_]:
+        """Where all objectives equal `wanted` exactly."""
+        same = (self._objective(name, delivered) == value for name, value in zip(self.names, wanted, strict=True))
         return reduce(np.logical_and, same)
 
     @staticmethod
-    def _objective(name: str, reached: Reached) -> Floats:
+    def _objective(name: str, delivered: ObjectiveValues) -> Floats:
         """Cost and power of a token are monotone in the rate for given GPUs, and rounded like throughput."""
         match name:
             case "throughput":
-                return reached.throughput
+                return delivered.throughput
             case "interactivity":
-                return reached.interactivity
+                return delivered.interactivity
             case "ttft":
-                return -reached.ttft_s
+                return -delivered.ttft_s
             case "cost":
-                return -comparable(reached.usd_per_hour / reached.rate_tok_s)
+                return -comparable(delivered.usd_per_hour / delivered.rate_tok_s)
             case "power":
-                return -comparable(reached.watts / reached.rate_tok_s)
+                return -comparable(delivered.watts / delivered.rate_tok_s)
             case _:
                 raise AssertionError(f"{name} is no objective")
 
     def empty(self) -> AnyFront:
         """The front of no designs."""
-        return Front.empty() if self.plain else FrontOfMany.empty(len(self.names))
+        return Front.empty() if self.plain else ParetoSet.empty(len(self.names))
 
-    def front(self, reached: Reached, index: ArrayLike) -> AnyFront:
+    def front(self, delivered: ObjectiveValues, index: ArrayLike) -> AnyFront:
         """Front of designs, in any order."""
         if self.plain:
-            return Front.of(reached.interactivity, reached.throughput, index)
-        return FrontOfMany.of(self.values(reached), index)
+            return Front.of(delivered.interactivity, delivered.throughput, index)
+        return ParetoSet.of(self.values(delivered), index)
 
     def matrix(self, front: AnyFront) -> Floats:
         """Objectives of a front's designs, as `values` gives them."""
@@ -119,6 +119,6 @@ class Goal:
         """Front of both sets together."""
         if isinstance(one, Front) and isinstance(other, Front):
             return one | other
-        assert isinstance(one, FrontOfMany)
-        assert isinstance(other, FrontOfMany)
+        assert isinstance(one, ParetoSet)
+        assert isinstance(other, ParetoSet)
         return one | other

@@ -1,4 +1,4 @@
-"""A sweep from scenario to result: check, evaluate the points, score the designs, describe the fronts."""
+"""Run a sweep from scenario to result: check, evaluate the points, score the designs, describe the fronts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from ..execution.task import ProgressCallback
 from ..measured.conformal_bands import shipped_bands
 from ..profiles.store import Store
 from ..spec.hardware import GpuSpec
+from ..spec.loading import load_scenario
 from ..spec.model import deployment_name
-from ..spec.scenario import Scenario, load_scenario
+from ..spec.scenario import Scenario
 from ..spec.served_formats import decided, formats_text
 from .blend import BLEND, blended
 from .compiled_engines import Engines
 from .frontier_bands import with_bands
 from .frontier_columns import MixPoints, describe, framed, taken
-from .objectives import AnyFront, Goal
-from .pair_scoring import Scored
+from .objectives import AnyFront, Objectives
+from .pair_scoring import ScoreResult
 from .space import DesignSpace
 from .summary import Stopwatch, rests_on, summary, unreachable
 from .sweep_checks import check_formats, check_memory, check_names
-from .sweep_tasks import DESIGNS_A_TASK, Evaluate, Score, SomeDesigns
+from .sweep_tasks import DESIGNS_A_TASK, Evaluate, Score, ScoreTask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,12 +46,12 @@ ENGINE_S, DESIGN_S = 5e-4, 1e-8
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep found.
+    """The outcome of a sweep.
 
     Attributes
     ----------
     scenario, scenario_id : the question, and the hash of everything that decides the answer.
-    space : index to design and back.
+    space : maps an index to a design and back.
     points : engine points by mix label; the blend of several mixes is `blend.BLEND`.
     gpus : candidates, at the scenario's prices.
     table : one row a design on the front of its (mix, serving, GPU pair); ``pareto`` marks those on the mix's front.
@@ -72,7 +73,7 @@ class SweepResult:
 
     @property
     def frontier(self) -> pd.DataFrame:
-        """Designs that no other design of their mix beats, by falling interactivity."""
+        """Pareto-optimal designs of each mix, by falling interactivity."""
         return framed(self.front_table)
 
     @property
@@ -93,13 +94,13 @@ class SweepResult:
 
 
 @dataclass(frozen=True, slots=True)
-class How(ExecutionOptions):
-    """How a sweep is run; none of it changes the answer.
+class SweepOptions(ExecutionOptions):
+    """How a sweep is run; no option changes the answer.
 
     Attributes
     ----------
-    prune : leave out what provably is not on a front before pairing the pools.
-    designs_a_task : designs that one task scores at most when nothing is pruned.
+    prune : drop pool candidates that provably cannot be on a front.
+    designs_a_task : designs that one task scores at most without pruning.
     """
 
     prune: bool = True
@@ -109,7 +110,7 @@ class How(ExecutionOptions):
 def sweep(
     scenario: Scenario | str | Path,
     store: Store | None = None,
-    how: How | None = None,
+    options: SweepOptions | None = None,
     progress: ProgressCallback | None = None,
 ) -> SweepResult:
     """Score every design of a scenario and extract the fronts.
@@ -118,8 +119,8 @@ def sweep(
     ----------
     scenario : a loaded scenario, or its file.
     store : where profiles come from; default `Store()`.
-    how : who runs it; default `How()`.
-    progress : told about each finished task.
+    options : executor, checkpoint and pruning; default `SweepOptions()`.
+    progress : called with (done, total, what) after each task.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def sweep(
     ParetosimError
         Workers were lost again and again.
     """
-    watch, how = Stopwatch(), how or How()
+    watch, options = Stopwatch(), options or SweepOptions()
     scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     store = store or Store()
     model = check_names(scenario, store)
@@ -145,7 +146,8 @@ def sweep(
     gpus = _priced(engines, scenario)
     evaluate = Evaluate(engines, space, mixes, scenario.workload.prefix_hit_rate, scenario.slo)
     to_evaluate = evaluate.tasks()
-    with open_executor(how, scenario_id, _seconds(space, to_evaluate, len(mixes), how.prune), progress) as executor:
+    cpu_s = _cpu_seconds(space, to_evaluate, len(mixes), options.prune)
+    with open_executor(options, scenario_id, cpu_s, progress) as executor:
         if executor.name == "ray":
             engines.carry()
         evaluated = executor.run(evaluate, to_evaluate, "evaluating engines")
@@ -154,15 +156,15 @@ def sweep(
         points = evaluate.gathered(to_evaluate, evaluated, [mix.label for mix in mixes])
         if len(mixes) > 1:
             points[BLEND] = blended(mixes, list(points.values()))
-        score = Score(space, points, Goal.of(scenario.objectives, gpus), how.prune)
-        to_score = score.tasks(how.designs_a_task)
-        # What was pruned does not count as scored in full, nor the other way round.
-        what = "scoring designs" if how.prune else "scoring all designs"
+        score = Score(space, points, Objectives.of(scenario.objectives, gpus), options.prune)
+        to_score = score.tasks(options.designs_a_task)
+        # The two labels keep pruned and unpruned tasks apart in a checkpoint.
+        what = "scoring designs" if options.prune else "scoring all designs"
         scored = executor.run(score, to_score, what)
         fronts, counts = _merged(score, to_score, scored)
         _check_found(scenario, space, points, counts)
         deployments = {gpu: deployment_name(gpu, model, scenario.precision) for gpu in gpus}
-        table = _table(space, points, gpus, score.goal, fronts)
+        table = _table(space, points, gpus, score.objectives, fronts)
         table = with_bands(table, shipped_bands(store), scenario.engine, deployments)
     found = summary(
         scenario, scenario_id, executor.name, counts, points, table, executor.usage, rests_on(store, evaluated)
@@ -177,32 +179,34 @@ def identify(scenario: Scenario, engines: Engines, store: Store) -> str:
     facts.append(repr(shipped_bands(store)))
     for name in sorted(engines.kernels):
         kernels = engines.kernels[name]
-        # A GPU without tables of its own answers with another one's.
+        # A GPU without measured tables uses those of another one.
         for of in (kernels, kernels.basis) if kernels.basis else (kernels,):
             facts += [repr(of.gpu), repr(of.engine)]
             facts += store.fingerprint(of.gpu.name, (of.engine.name, *of.engine.siblings))
     return hashlib.sha256("\n".join([*facts, __version__]).encode()).hexdigest()[:12]
 
 
-def _seconds(space: DesignSpace, tasks: list[Any], mixes: int, prune: bool) -> float:
-    """Roughly how many CPU seconds the sweep takes."""
+def _cpu_seconds(space: DesignSpace, tasks: list[Any], mixes: int, prune: bool) -> float:
+    """Rough estimate of the CPU seconds of a sweep."""
     engines = sum(len(task.layouts) for task in tasks) * mixes
     return ENGINE_S * engines + (0 if prune else DESIGN_S * len(space) * mixes)
 
 
 def _priced(engines: Engines, scenario: Scenario) -> dict[str, GpuSpec]:
-    """GPUs with the scenario's own prices."""
+    """Specifications of the GPUs, at the scenario's prices."""
     prices = scenario.usd_per_gpu_hour
     specs = {name: kernels.gpu for name, kernels in engines.kernels.items()}
     return {n: replace(g, usd_per_hour=prices.get(n, g.usd_per_hour)) for n, g in specs.items()}
 
 
-def _merged(score: Score, tasks: list[SomeDesigns], scored: list[Scored]) -> tuple[Groups, dict[str, tuple[int, int]]]:
+def _merged(
+    score: Score, tasks: list[ScoreTask], scored: list[ScoreResult]
+) -> tuple[Groups, dict[str, tuple[int, int]]]:
     """The front of each group, and (designs, feasible designs) of each mix."""
     fronts: Groups = {}
     counts = dict.fromkeys(score.points, (0, 0))
     for task, one in zip(tasks, scored, strict=True):
-        fronts[task.group] = score.goal.merged(fronts.get(task.group, score.goal.empty()), one.front)
+        fronts[task.group] = score.objectives.merged(fronts.get(task.group, score.objectives.empty()), one.front)
         designs, feasible = counts[task.mix]
         counts[task.mix] = designs + one.designs, feasible + one.feasible
     return fronts, counts
@@ -220,20 +224,24 @@ def _check_found(
 
 
 def _table(
-    space: DesignSpace, points: Mapping[str, MixPoints], gpus: Mapping[str, GpuSpec], goal: Goal, fronts: Groups
+    space: DesignSpace,
+    points: Mapping[str, MixPoints],
+    gpus: Mapping[str, GpuSpec],
+    objectives: Objectives,
+    fronts: Groups,
 ) -> Columns:
-    parts, places = [], []
-    for place, mix in enumerate(points):
-        mine = [front for (of, *_), front in fronts.items() if of == mix]
-        overall = goal.empty()
-        for front in mine:
-            overall = goal.merged(overall, front)
-        index = np.concatenate([front.index for front in mine])
+    parts, mix_indices = [], []
+    for i, mix in enumerate(points):
+        of_mix = [front for (name, *_), front in fronts.items() if name == mix]
+        overall = objectives.empty()
+        for front in of_mix:
+            overall = objectives.merged(overall, front)
+        index = np.concatenate([front.index for front in of_mix])
         if len(index):  # a mix may be out of reach
             part = describe(space, points[mix], gpus, index)
             parts.append(part | {"pareto": np.isin(index, overall.index)})
-            places.append(np.full(len(index), place))
+            mix_indices.append(np.full(len(index), i))
     table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     # Mixes in the scenario's order, then each mix's own front first, by falling interactivity.
-    order = np.lexsort((-table["interactivity_tok_s_user"], ~table["pareto"], np.concatenate(places)))
+    order = np.lexsort((-table["interactivity_tok_s_user"], ~table["pareto"], np.concatenate(mix_indices)))
     return taken(table, order)

@@ -1,8 +1,8 @@
-"""The design space: an integer is a design, and back.
+"""The design space: maps an integer to a design, and back.
 
-A design is a deployment that says everything: serving mode, GPU, layout, batch and number of engines of each
-pool. Its index is mixed-radix over ordered axes, colocated designs first where the scenario names them first.
-The index does not depend on the mix: one deployment serves them all.
+A design fixes the whole deployment: serving mode, and GPU, layout, batch and number of engines of each pool. Its index
+is mixed-radix over ordered axes; serving modes follow each other in the scenario's order. The index does not depend on
+the mix, because one deployment serves all mixes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ..spec.parallelism import Parallelism
 from ..spec.scenario import Hardware, Space
 
 WIDTHS = ("tp", "pp", "cp", "attn_dp", "moe_ep")  # axes of a layout
-AXES = (*WIDTHS, "cpp_chunk", "batch")  # of a pool, beside its GPUs; the batch varies fastest
-MATCHED = (0.0,)  # one place on the ratio axis: whatever balances the pair
+AXES = (*WIDTHS, "cpp_chunk", "batch")  # of a pool, after its GPU axis; the batch varies fastest
+MATCHED = (0.0,)  # a ratio axis of one entry: the worker counts that balance the two rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Pool:
         return prod(self.radices)
 
     def engines(self) -> Iterator[tuple[str, Parallelism, slice]]:
-        """GPU, layout and the points of all its chunks and batches, in the order of the index."""
+        """GPU, layout, and the slice of points of all its chunks and batches, in the order of the index."""
         combinations = product(self.gpus, *(getattr(self, name) for name in WIDTHS))
         for i, (gpu, *widths) in enumerate(combinations):
             layout = Parallelism(**dict(zip(WIDTHS, widths, strict=True)))
@@ -59,11 +59,11 @@ class Pool:
             yield gpu, layout, slice(i * size, (i + 1) * size)
 
     def columns(self, points: ArrayLike) -> dict[str, np.ndarray]:
-        """Values of each axis for an array of points, and the width of an expert's cut that follows from them."""
-        gpu, *places = np.unravel_index(np.asarray(points, np.int64), self.radices)
+        """Values of each axis for an array of points, and the MoE tensor-parallel width that follows from them."""
+        gpu, *indices = np.unravel_index(np.asarray(points, np.int64), self.radices)
         named: dict[str, np.ndarray] = {"gpu": np.array(self.gpus, dtype=object)[gpu]}
-        for name, at in zip(AXES, places, strict=True):
-            named[name] = np.array(getattr(self, name), np.int64)[at]
+        for name, index in zip(AXES, indices, strict=True):
+            named[name] = np.array(getattr(self, name), np.int64)[index]
         named["cpp_chunk"] = np.where(named["pp"] > 1, named["cpp_chunk"], 0)
         return named | {"moe_tp": named["tp"] * named["cp"] * named["attn_dp"] // named["moe_ep"]}
 
@@ -81,10 +81,10 @@ class DesignSpace:
     ----------
     serving : modes in the scenario's order; it orders the index.
     colocated, prefill, decode : engine points of each kind of pool.
-    prefill_workers, decode_workers : engines of each pool; a colocated deployment takes `decode_workers`. Empty for
-        both pools of a disaggregated one when `ratios` decide.
-    ratios : prefill GPUs / decode GPUs, `MATCHED`, or None when the workers are given.
-    max_gpus : GPUs of one deployment at most.
+    prefill_workers, decode_workers : worker counts of each pool; a colocated deployment takes `decode_workers`.
+        Disaggregated deployments ignore both where `ratios` is given.
+    ratios : prefill GPUs / decode GPUs, `MATCHED`, or None where worker counts are given.
+    max_gpus : upper limit of GPUs of one deployment.
     cpp_smoothing : see `paretosim.spec.scenario.Space`.
     """
 
@@ -100,7 +100,7 @@ class DesignSpace:
 
     @classmethod
     def of(cls, space: Space, hardware: Hardware) -> DesignSpace:
-        """From a scenario."""
+        """The space that a scenario describes."""
         ratios = MATCHED if space.ctx_gen_ratio == "matched" else space.ctx_gen_ratio
         axes = (space.tp, space.pp, space.batch, space.attn_dp, space.moe_ep)
         return cls(
@@ -117,12 +117,12 @@ class DesignSpace:
 
     @property
     def colocated_radices(self) -> tuple[int, int]:
-        """Engine point, workers."""
+        """Lengths of the axes: point, worker count."""
         return len(self.colocated), len(self.decode_workers)
 
     @property
     def disaggregated_radices(self) -> tuple[int, ...]:
-        """Prefill point, its workers, decode point, its workers; or both points and the ratio."""
+        """Lengths of the axes: prefill point and workers, decode point and workers; or both points and the ratio."""
         if self.ratios is not None:
             return len(self.prefill), len(self.decode), len(self.ratios)
         return len(self.prefill), len(self.prefill_workers), len(self.decode), len(self.decode_workers)
@@ -139,22 +139,28 @@ class DesignSpace:
         return prod(self.colocated_radices if serving == "colocated" else self.disaggregated_radices)
 
     def mode(self, index: ArrayLike) -> np.ndarray:
-        """Serving mode of each design."""
+        """Serving mode of each design.
+
+        Raises
+        ------
+        IndexError
+            An index is outside the space.
+        """
         index = np.asarray(index, np.int64)
         if (index < 0).any() or (index >= len(self)).any():
             raise IndexError(f"a design index outside 0..{len(self) - 1}")
         starts = [self.offset(mode) for mode in self.serving]
         return np.array(self.serving, dtype=object)[np.searchsorted(starts, index, side="right") - 1]
 
-    def places(self, serving: str, index: ArrayLike) -> tuple[np.ndarray, ...]:
-        """Positions on the axes of designs of one mode: the inverse of `index`."""
+    def axis_indices(self, serving: str, index: ArrayLike) -> tuple[np.ndarray, ...]:
+        """Indices on the axes of designs of one serving mode: the inverse of `index`."""
         radices = self.colocated_radices if serving == "colocated" else self.disaggregated_radices
         return np.unravel_index(np.asarray(index, np.int64) - self.offset(serving), radices)
 
-    def index(self, serving: str, *places: ArrayLike) -> Ints:
-        """Index of designs of one mode from positions on its axes, broadcast against each other."""
+    def index(self, serving: str, *axis_indices: ArrayLike) -> Ints:
+        """Index of designs of one serving mode from indices on its axes, broadcast against each other."""
         radices = self.colocated_radices if serving == "colocated" else self.disaggregated_radices
-        at = np.zeros((), np.int64)
-        for radix, place in zip(radices, places, strict=True):
-            at = at * radix + np.asarray(place, np.int64)
-        return at + self.offset(serving)
+        index = np.zeros((), np.int64)
+        for radix, axis_index in zip(radices, axis_indices, strict=True):
+            index = index * radix + np.asarray(axis_index, np.int64)
+        return index + self.offset(serving)

@@ -1,4 +1,4 @@
-"""What ``summary.json`` holds: honest counts, what the run took, what the answer rests on."""
+"""Assemble ``summary.json``: design counts, the cost of the run, and the tables that the answer rests on."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from .sweep_tasks import Evaluated
 
 @dataclass(frozen=True, slots=True)
 class Stopwatch:
-    """Started when made."""
+    """Measures wall and CPU seconds since its creation."""
 
     wall: float = field(default_factory=time.perf_counter)
     cpu: float = field(default_factory=time.process_time)
 
     def read(self, usage: WorkerUsage) -> dict[str, float]:
-        """Wall and CPU seconds and peak memory, those of other processes included.
+        """Wall and CPU seconds and peak memory, worker processes included.
 
-        Memory adds up the peaks of all processes; pages that they share are counted in each.
+        Memory is the sum of the peaks of all processes; shared pages are counted once per process.
         """
         return {
             "wall_s": round(time.perf_counter() - self.wall, 3),
@@ -41,7 +41,7 @@ class Stopwatch:
 
 
 def rests_on(store: Store, answers: Sequence[Evaluated]) -> dict[str, Any]:
-    """Tables behind the engine points, and what was mended in them."""
+    """Tables behind the engine points, and their repairs."""
     profiles = []
     for used in sorted({name for answer in answers for name in answer.used}):
         p = store.provenance(*used.split())
@@ -61,11 +61,17 @@ def summary(
     usage: WorkerUsage,
     profiles: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Everything but the seconds.
+    """All entries except the times and the formats.
 
     Parameters
     ----------
-    counts : (designs, feasible designs) by mix; the blend's are the same deployments again and are not added up.
+    scenario, scenario_id : the question, and its hash.
+    executor : name of the one that ran the sweep.
+    counts : (designs, feasible designs) by mix; the blend has the same deployments again, so it is left out of sums.
+    points : engine points by mix.
+    fronts : table of all fronts.
+    usage : of the workers.
+    profiles : from `rests_on`.
     """
     alone = {mix: count for mix, count in counts.items() if mix != BLEND}
     frontier = fronts["pareto"] & (fronts["mix"] != BLEND)
@@ -92,12 +98,12 @@ def summary(
 
 
 def unreachable(points: Mapping[str, MixPoints], counts: Mapping[str, tuple[int, int]]) -> dict[str, str]:
-    """Mixes without a feasible design, and why."""
+    """Why, for each mix without a feasible design."""
     return {mix: _why_none(points[mix]) for mix, (_, feasible) in counts.items() if not feasible}
 
 
 def _weighted_gain(scenario: Scenario, fronts: Columns) -> float | None:
-    """Disaggregation's best gain over colocated, the geometric mean over the mixes by their weight."""
+    """Weighted geometric mean over the mixes of the best gain of disaggregated over colocated serving."""
     logs, weights = [], []
     for mix in scenario.workload.mixes:
         both = (mode_rows(fronts, mix.label, mode)[0] for mode in ("colocated", "disaggregated"))
@@ -108,7 +114,7 @@ def _weighted_gain(scenario: Scenario, fronts: Columns) -> float | None:
 
 
 def _why_none(found: MixPoints) -> str:
-    """Why a mix has no feasible design: what its best engines reach."""
+    """Why a mix has no feasible design: the memory or the best latencies of its engines."""
     pools = [p for p in (found.colocated, found.prefill, found.decode) if p is not None]
     fits = [p.legal & p.fits for p in pools]
     if not any(f.any() for f in fits):

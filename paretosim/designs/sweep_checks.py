@@ -1,4 +1,4 @@
-"""What can be wrong with a scenario beyond its grammar: names, layouts and memory, checked before any scoring."""
+"""Check a scenario beyond its schema before anything is scored: names, layouts, formats and memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .space import DesignSpace
 
 
 def check_names(scenario: Scenario, store: Store) -> ModelSpec:
-    """The model, once every name of the scenario is known and every layout divides it.
+    """Check the names and the axes of a scenario, and load its model.
 
     Raises
     ------
@@ -36,8 +36,9 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
         if gpu not in known:
             message = f"no GPU {gpu!r}{did_you_mean(gpu, known)}; known: {', '.join(known)}"
             problems.append(scenario.problem(("hardware",), message))
-    if scenario.engine not in store.engine_names():
-        names = store.engine_names()
+    names = store.engine_names()
+    engine = store.engine(scenario.engine) if scenario.engine in names else None
+    if engine is None:
         message = f"no engine {scenario.engine!r}{did_you_mean(scenario.engine, names)}; known: {', '.join(names)}"
         problems.append(scenario.problem(("engine",), message))
     problems += _mix_problems(scenario)
@@ -45,13 +46,12 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
     try:
         model = load_model(scenario.model, scenario.folder)
     except InputError as error:
-        problems += [p if p.where else scenario.problem(("model",), p.message) for p in error.problems]
-    if model is not None and scenario.engine in store.engine_names():
+        problems += [p if p.location else scenario.problem(("model",), p.message) for p in error.problems]
+    if model is not None and engine is not None:
         if (wrong := wrong_word(scenario.precision, model)) is not None:
             problems.append(scenario.problem(("precision",), wrong))
-        served_by = store.engine(scenario.engine)
         try:
-            check_lanes(model, decided(scenario.precision, model, served_by.kv_cache), served_by)
+            check_lanes(model, decided(scenario.precision, model, engine.kv_cache), engine)
         except InputError as error:
             problems += [scenario.problem(("precision",), p.message) for p in error.problems]
     if model is not None:
@@ -59,7 +59,6 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
             for width in getattr(scenario.space, axis):
                 if (reason := why(width, model)) is not None:
                     problems.append(scenario.problem(("space", axis), reason))
-        engine = store.engine(scenario.engine) if scenario.engine in store.engine_names() else None
         problems += _too_long(scenario, model)
         problems += _useless_widths(scenario, model, engine)
         problems += [scenario.problem(key, why) for key, why in unused_settings(scenario.settings, model)]
@@ -87,14 +86,14 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
 
 
 def _too_long(scenario: Scenario, model: ModelSpec) -> Iterator[Problem]:
-    """Mixes whose mean request is longer than the model's context."""
+    """Problems of mixes whose mean request exceeds the model's context."""
     for index, mix in enumerate(scenario.workload.mixes):
         if (why := too_long(model, mix.isl + mix.osl, scenario.max_context)) is not None:
             yield scenario.problem(("workload", "mixes", index), why)
 
 
 def _useless_widths(scenario: Scenario, model: ModelSpec, engine: EngineSpec | None) -> Iterator[Problem]:
-    """Widths of attention data parallelism and of expert spreading that no layout of the space can take."""
+    """Problems of attention-DP and EP widths that no layout of the space can have."""
     space = scenario.space
     redundant = scenario.settings.redundant_experts
     reasons = {layout: illegal_experts(layout, model, redundant) for layout in _layouts(scenario)}
@@ -108,7 +107,7 @@ def _useless_widths(scenario: Scenario, model: ModelSpec, engine: EngineSpec | N
 
 
 def _layouts(scenario: Scenario) -> list[Parallelism]:
-    """Layouts of one stage that the space's axes make."""
+    """Every single-stage layout of the space's axes."""
     space = scenario.space
     return [
         Parallelism(tp, cp=cp, attn_dp=dp, moe_ep=ep)
@@ -117,12 +116,12 @@ def _layouts(scenario: Scenario) -> list[Parallelism]:
 
 
 def check_formats(scenario: Scenario, engines: Engines) -> None:
-    """Every GPU must have kernels for the precision.
+    """Check that every GPU has kernels for the precision.
 
     Raises
     ------
     InputError
-        Names each GPU that has none, and the formats it has.
+        A GPU has none; names the formats that it has.
     """
     problems = [
         scenario.problem(("precision",), why)
@@ -134,7 +133,7 @@ def check_formats(scenario: Scenario, engines: Engines) -> None:
 
 
 def _mix_problems(scenario: Scenario) -> Iterator[Problem]:
-    """A sweep computes with typical lengths, and has a name for all mixes together."""
+    """Problems of the mixes: none is given, or one has the name of the blend."""
     mixes = scenario.workload.mixes
     if not mixes:
         yield scenario.problem(
@@ -147,12 +146,12 @@ def _mix_problems(scenario: Scenario) -> Iterator[Problem]:
 
 
 def check_memory(scenario: Scenario, engines: Engines, space: DesignSpace) -> None:
-    """At least one layout must hold the weights and one request of each mix.
+    """Check that at least one layout holds the weights and one request of each mix.
 
     Raises
     ------
     InputError
-        None does; names the roomiest layout and what it lacks. Or no layout is within ``max_gpus``.
+        None does (names the roomiest layout and what it lacks), or every layout exceeds ``max_gpus``.
     """
     found = {(gpu, lay) for pool in (space.colocated, space.prefill, space.decode)
              for gpu, lay, _ in engines.layouts(pool)}  # fmt: skip
@@ -183,7 +182,7 @@ def check_memory(scenario: Scenario, engines: Engines, space: DesignSpace) -> No
 
 
 def _roomiest(engines: Engines, gpu: str, layouts: list[Parallelism], tokens: int) -> tuple[float, str, Parallelism]:
-    """Of some layouts the one with the most room beside one request [byte], and how much that is."""
+    """Memory left after one request [byte] in the layout that leaves the most, its GPU, and that layout."""
     memory = engines.memory(gpu, Layouts.of(layouts))
     budget = min(engines.kernels[gpu].engine.token_budget, tokens)
     room = memory.kv_capacity_bytes(budget, 1) - memory.kv_bytes(tokens)

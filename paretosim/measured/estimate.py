@@ -20,7 +20,7 @@ from ..spec.model import ModelSpec, deployment_name, load_model, served_format
 from ..spec.parallelism import LegalFor, Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
 from ..spec.precision import CACHE_FORMATS, FORMATS, Precision, format_word
 from ..spec.served_formats import decided, formats_text, wrong_word
-from ..spec.settings import LOADS, EngineSettings
+from ..spec.settings import EXPERT_LOADS, EngineSettings
 from .conformal_bands import shipped_bands
 
 
@@ -91,7 +91,7 @@ class Question:
         """How the engine is run."""
         load = self.expert_load or ""
         return EngineSettings(
-            expert_load=load if load in ("", *LOADS) else tuple(float(share) for share in load.split(",")),
+            expert_load=load if load in ("", *EXPERT_LOADS) else tuple(float(share) for share in load.split(",")),
             redundant_experts=self.redundant_experts,
             two_batch_overlap=self.two_batch_overlap,
             cache_expanded_latents=self.cache_expanded,
@@ -238,13 +238,13 @@ def _value_problems(question: Question, layout: Parallelism) -> list[Problem]:
     if question.moe_tp and question.moe_tp * layout.moe_ep != layout.width:
         words = f"{question.moe_tp} x EP {layout.moe_ep} must be the {layout.width} GPUs of a stage (TP x CP x DP)"
         problems.append(Problem("moe_tp", words))
-    if question.expert_load and question.expert_load not in LOADS:
+    if question.expert_load and question.expert_load not in EXPERT_LOADS:
         try:
             shares = [float(share) for share in question.expert_load.split(",")]
         except ValueError:
             shares = []
         if not shares or min(shares) < 0 or not 0 < sum(shares) < inf:
-            words = f"must be one of {', '.join(LOADS)}, or shares such as 3,1,1,1, not {question.expert_load!r}"
+            words = f"must be one of {', '.join(EXPERT_LOADS)}, or shares such as 3,1,1,1, not {question.expert_load!r}"
             problems.append(Problem("expert_load", words))
     if question.redundant_experts < 0:
         problems.append(Problem("redundant_experts", f"must be at least 0, not {question.redundant_experts}"))

@@ -17,7 +17,7 @@ from ..spec.precision import Precision
 from ..spec.simulation import Simulation
 from ..spec.transfer import TransferSpec
 from ..spec.workload import Mix, Slo, Workload
-from ..spec.yaml_marks import Where
+from ..spec.yaml_marks import KeyLocations
 from .launch_settings import Launch
 from .rows import Engines, Row
 
@@ -85,6 +85,6 @@ def simulation_of(
     return Simulation(
         name=f"row {row.place}", deployment=deployment_of(row, model, engine, launch), workload=workload, slo=Slo(),
         step_time=None, model=row.model,
-        precision=precision_of(row, launch), engine=row.engine, host=host, path=Path(), where=Where("", {}),
+        precision=precision_of(row, launch), engine=row.engine, host=host, path=Path(), locations=KeyLocations("", {}),
         settings=launch.settings,
     )  # fmt: skip

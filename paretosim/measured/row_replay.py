@@ -13,7 +13,7 @@ from ..profiles.store import Store
 from ..sim.arrivals import requests_of
 from ..sim.build import Builder
 from ..sim.metrics import Latencies
-from ..sim.run import seen_by_client
+from ..sim.run import with_client_lag
 from ..sim.sources import Sources
 from ..spec.calibration import lane_of_deployment
 from ..spec.deployment import Pool
@@ -91,7 +91,7 @@ class Replayer:
             launches = builder.launches(group)
         if not np.isfinite(outcome.log.column("finish_s")).any():
             raise InputError("no request of the row fits the memory of its engines")
-        outcome = seen_by_client(outcome, builder.calibration.client_lag_s)
+        outcome = with_client_lag(outcome, builder.calibration.client_lag_s)
         seen = Latencies.of(outcome)
         tokens = requests.osl[seen.request].sum()
         gpus = simulation.deployment.gpus

@@ -15,7 +15,7 @@ from ..atomic_write import written_together
 from ..sim.cluster import LOSSES
 from ..sim.run import SimulationResult
 from ..sim.timeseries import series
-from ..sim.utilization import links_of
+from ..sim.utilization import link_rows
 from ..spec.workload import Slo
 from .simulation_figure import draw_simulation
 from .timeline import write_timeline
@@ -100,7 +100,7 @@ def links_frame(result: SimulationResult) -> pd.DataFrame:
     """What each engine's cards carried in each direction, under the columns of ``links.csv``."""
     import pandas as pd
 
-    return pd.DataFrame(links_of(result.outcome, result.pools))
+    return pd.DataFrame(link_rows(result.outcome, result.pools))
 
 
 def write_simulation(result: SimulationResult, out: Path, timeline: bool = False) -> dict[str, Path]:

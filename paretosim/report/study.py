@@ -7,8 +7,9 @@ from pathlib import Path
 
 from .._version import __version__
 from ..atomic_write import written_together
+from ..studies.loading import load_study, shipped
 from ..studies.run import Finding, StudyResult
-from ..studies.study import Expectation, Study, load_study, shipped
+from ..studies.study import Expectation, Study
 from .figures import draw_frontiers
 
 WIDTH = 118

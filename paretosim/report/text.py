@@ -10,7 +10,7 @@ import numpy as np
 
 from ..designs.blend import BLEND
 from ..designs.compare import as_printed, best_gain, gain_at, levels, mode_rows, worth_comparing
-from ..designs.design_deployment import of_row
+from ..designs.design_deployment import deployment_of_row
 from ..designs.front import Front
 from ..designs.run import SweepResult
 
@@ -114,7 +114,7 @@ def _gain_words(fronts: Mapping[str, Front], x: float) -> str:
 def _design_lines(row: Mapping[str, Any]) -> list[str]:
     """The deployment, its decode pool on a line of its own where both do not fit."""
     indent = " " * 9
-    design = f"{indent}{row['serving']}  {of_row(row)}"
+    design = f"{indent}{row['serving']}  {deployment_of_row(row)}"
     if row["serving"] == "disaggregated":
         design += f"  ctx:gen {row['ctx_gen_ratio']:.2f}"
     if len(design) <= COLUMNS:

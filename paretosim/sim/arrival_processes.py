@@ -1,4 +1,4 @@
-"""Draws arrival times: the first so many, or all of a span.
+"""Draws arrival times: a given number of them, or all of a time span.
 
 Every process reads its stream in order, so that a longer run begins like a shorter one.
 """
@@ -24,14 +24,20 @@ def arrival_times(process: OpenLoop, seed: int, requests: int | None, duration_s
 
     Parameters
     ----------
-    process : what arrives how.
-    seed : of the run.
-    requests : how many; None is as many as arrive before `duration_s`.
-    duration_s : end of the span, itself outside [s]; read only without `requests`.
+    process : the arrival process.
+    seed : seed of the run.
+    requests : number of arrivals; None means all before `duration_s`.
+    duration_s : end of the span, exclusive [s]; read only without `requests`.
+
+    Returns
+    -------
+    Floats
+        Shape (requests,).
     """
     found: list[Floats] = []
-    have = 0
-    for chunk in _times(process, seed):
+    have, chunks = 0, _times(process, seed)
+    while True:  # arrivals never end
+        chunk = next(chunks)
         found.append(chunk)
         have += len(chunk)
         if requests is not None and have >= requests:
@@ -39,11 +45,10 @@ def arrival_times(process: OpenLoop, seed: int, requests: int | None, duration_s
         if requests is None and len(chunk) and chunk[-1] >= duration_s:
             times = np.concatenate(found)
             return times[: np.searchsorted(times, duration_s)]
-    raise AssertionError("arrivals never end")
 
 
 def _times(process: OpenLoop, seed: int) -> Iterator[Floats]:
-    """All arrival times, chunk after chunk."""
+    """All arrival times without end, in chunks."""
     rng = stream(seed, "arrivals")
     match process:
         case Constant():
@@ -75,9 +80,9 @@ def _unit_poisson(rng: np.random.Generator) -> Iterator[Floats]:
 
 
 def _mmpp(process: Mmpp, rng: np.random.Generator, states: np.random.Generator) -> Iterator[Floats]:
-    """A Poisson process of rate 1, on a clock that runs as fast as the state says (Cinlar's time change)."""
+    """A Poisson process of rate 1 on a clock whose speed is the rate of the present state (Cinlar's time change)."""
     dwell, rates = np.array(process.dwell_s), np.array(process.rates_req_s)
-    # A memoryless stay entered at the share of time each state takes is the process long after its beginning.
+    # Start in steady state: draw the state by its share of time; stays are memoryless.
     state = int(np.searchsorted(np.cumsum(dwell), states.random() * dwell.sum(), side="right")) % len(dwell)
     seconds, units = np.zeros(1), np.zeros(1)
     for arrivals in _unit_poisson(rng):
@@ -94,7 +99,7 @@ def _mmpp(process: Mmpp, rng: np.random.Generator, states: np.random.Generator) 
 
 
 def _diurnal(process: Diurnal, rng: np.random.Generator, thinning: np.random.Generator) -> Iterator[Floats]:
-    """Arrivals at the peak's rate, each kept with the share of the peak that its time has (Lewis and Shedler 1979)."""
+    """Arrivals at the peak rate, each kept with probability rate over peak rate (Lewis and Shedler 1979)."""
     peak = 1 + process.amplitude
     for units in _unit_poisson(rng):
         times = units / (peak * process.rate_req_s)

@@ -1,4 +1,4 @@
-"""From a workload to the requests of a run: when each comes, how long it is, and what it waits for."""
+"""Generates the requests of a run from a workload: arrival times, lengths, and dependencies between turns."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from .traces import MOONCAKE_BLOCK_TOKENS, read_trace
 def requests_of(workload: Workload, seed: int, folder: Path) -> Requests:
     """Every request of a run.
 
-    Each component draws from a stream of its own, so that other arrivals keep the lengths, other lengths the
-    arrivals, and a longer run begins like a shorter one.
+    Each component draws from its own random stream, so that changing the arrivals keeps the lengths and vice versa, and
+    a longer run begins like a shorter one.
 
     Parameters
     ----------
     workload : what the users send.
-    seed : of everything random, 0 or more; `workload.seed` unless the caller was told another.
-    folder : what the path of a trace is relative to.
+    seed : seed of every random draw, 0 or more.
+    folder : folder to which the path of a trace is relative.
 
     Raises
     ------
     InputError
-        No arrivals are given, or no end of them, none falls into the span or window asked for, or the trace is wrong.
+        The workload has no arrivals or no end of them, no request arrives in the time span, or the trace is invalid.
     """
     if workload.arrivals is None:
         message = "is required to simulate: say when requests come, for example {kind: poisson, rate_req_s: 10}"
@@ -54,7 +54,7 @@ def requests_of(workload: Workload, seed: int, folder: Path) -> Requests:
 
 
 def hashed_tokens(workload: Workload) -> int:
-    """Tokens of a hashed block of the prompts that `requests_of` makes, 0 if it does not hash them."""
+    """Tokens per hashed block of the prompts of a workload, 0 if its prompts are not hashed."""
     if isinstance(workload.arrivals, Trace):
         return MOONCAKE_BLOCK_TOKENS if workload.arrivals.format == "mooncake" else 0
     grows = workload.sessions is not None and workload.sessions.grows
@@ -99,7 +99,7 @@ def _generated(workload: Workload, seed: int) -> Requests:
 
 
 def _starts(workload: Workload, seed: int) -> tuple[Floats, Ints]:
-    """When each session begins (NaN in a closed loop) and its turns; one turn each where there are no sessions."""
+    """When each session begins (NaN in a closed loop), and its turns; without sessions, one turn each."""
     process, wanted = workload.arrivals, workload.requests
     assert process is not None and not isinstance(process, Trace)
 
@@ -131,9 +131,9 @@ def _mixes(mixes: tuple[Mix, ...], seed: int, sessions: int) -> Ints:
 def _lengths(mixes: tuple[Mix, ...], kind: Ints, seed: int) -> tuple[Ints, Ints]:
     isl, osl = np.empty(len(kind), np.int64), np.empty(len(kind), np.int64)
     for k, mix in enumerate(mixes):
-        mine = np.flatnonzero(kind == k)
-        isl[mine] = draw(mix.prompt, stream(seed, f"mixes.{k}.isl"), len(mine))
-        osl[mine] = draw(mix.answer, stream(seed, f"mixes.{k}.osl"), len(mine))
+        rows = np.flatnonzero(kind == k)
+        isl[rows] = draw(mix.prompt, stream(seed, f"mixes.{k}.isl"), len(rows))
+        osl[rows] = draw(mix.answer, stream(seed, f"mixes.{k}.osl"), len(rows))
     return isl, osl
 
 
@@ -147,7 +147,7 @@ def _pauses(sessions: Sessions | None, seed: int, later: np.ndarray) -> Floats:
 
 
 def _grown(new: Ints, osl: Ints, first: Ints, session: Ints) -> Ints:
-    """Prompts of which each is the prompt and the answer before it, and then the new tokens."""
+    """Prompt lengths where each turn repeats the prompt and the answer of the turn before."""
     until = np.cumsum(new + osl)
     before = until[first] - (new + osl)[first]
     return until - osl - before[session]
@@ -160,11 +160,11 @@ def _replayed(trace: Trace, seed: int, folder: Path) -> Requests:
     jitter_s = trace.jitter_s * stream(seed, "arrivals.jitter").random(len(window))
     arrival_s = (recorded.time_s[window] - trace.from_s + jitter_s) / trace.rate_scale
     order = np.argsort(arrival_s, kind="stable")
-    at = window[order]
-    requests = Requests.of(arrival_s[order], recorded.isl[at], recorded.osl[at])
+    rows = window[order]
+    requests = Requests.of(arrival_s[order], recorded.isl[rows], recorded.osl[rows])
     if not recorded.blocks:
         return requests
-    blocks = [recorded.blocks[i] for i in at]
+    blocks = [recorded.blocks[i] for i in rows]
     starts = np.concatenate(([0], np.cumsum([len(ids) for ids in blocks]))).astype(np.int64)
     ids = np.fromiter((block for ids in blocks for block in ids), np.int64, int(starts[-1]))
     return replace(requests, block_tokens=MOONCAKE_BLOCK_TOKENS, hash_starts=starts, hash_ids=ids)

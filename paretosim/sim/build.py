@@ -1,4 +1,4 @@
-"""From a description to a cluster that runs: engines with their costs, memory and policies."""
+"""Builds a cluster from a simulation: engines with their step times, memory and policies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .clock import Clock
 from .cluster import Cluster, Stage
 from .controllers import CONTROLLERS
 from .engine import Engine
-from .engine_base import Intake
+from .engine_base import EngineBase
 from .fabric import Fabric
 from .kvcache import caches
 from .memory import KvMemory
@@ -64,7 +64,7 @@ class Builder:
 
     @property
     def precision(self) -> Precision:
-        """Number formats, those decided that the simulation leaves open."""
+        """Number formats, with the engine's defaults for those that the simulation leaves open."""
         return self.sources.precision(self.simulation)
 
     def cluster(self, requests: Requests, seed: int) -> Cluster:
@@ -72,69 +72,68 @@ class Builder:
 
         Parameters
         ----------
-        seed : of the cluster's own random choices, a stream for each router.
+        requests : what the cluster serves.
+        seed : seed of routers and controllers; each draws from its own stream.
         """
         spec, clock = self.simulation.deployment, Clock()
         cluster = Cluster(clock, requests, spec.first_token_after)
         kinds: dict[int, EngineGroup] = {}
-        for place, (_, pool) in enumerate(spec.pools()):
-            engines: list[Intake] = []
+        for index, (_, pool) in enumerate(spec.pools()):
+            engines: list[EngineBase] = []
             for group in pool.engines:
                 for _ in range(group.count):
                     engines.append(self._engine(len(kinds), cluster, pool, group, requests, pool is spec.decode))
                     kinds[len(kinds)] = group
             router = make("router", pool.router, ROUTERS, self.allow_plugins)
-            router.seeded(stream(seed, f"router {place}"))
+            router.seeded(stream(seed, f"router {index}"))
             cluster.add_stage(Stage(engines, router))
         self._give_caches(cluster, requests, kinds)
         if spec.prefill is not None:
             self._connect(cluster, requests, kinds)
-        for place, policy in enumerate(spec.controllers):
+        for index, policy in enumerate(spec.controllers):
             controller = make("controller", policy, CONTROLLERS, self.allow_plugins)
-            controller.start(cluster, stream(seed, f"controller {place}"))
+            controller.start(cluster, stream(seed, f"controller {index}"))
         return cluster
 
     def _give_caches(self, cluster: Cluster, requests: Requests, kinds: Mapping[int, EngineGroup]) -> None:
-        """Caches for the engines that compute prompts, where prompts are hashed."""
-        kept = self.simulation.deployment.kv_cache
-        if kept is None or not kept.prefix_caching or not requests.block_tokens:
+        """Give a prefix cache to each engine that computes prompts, if prompts are hashed."""
+        spec = self.simulation.deployment.kv_cache
+        if spec is None or not spec.prefix_caching or not requests.block_tokens:
             return
         engines = cluster.stages[0].engines
-        merged = max(1, kept.block_tokens // requests.block_tokens)
+        merged = max(1, spec.block_tokens // requests.block_tokens)
         block_bytes = 0.0
         if self.simulation.step_time is None:
             layout = kinds[engines[0].number].layout
             size = merged * requests.block_tokens
             block_bytes = self._token_bytes(kinds[engines[0].number], requests) * size * layout.gpus
         for engine, blocks in zip(
-            engines, caches(kept, len(engines), block_bytes or 1.0, allow_plugins=self.allow_plugins), strict=True
+            engines, caches(spec, len(engines), block_bytes or 1.0, allow_plugins=self.allow_plugins), strict=True
         ):
             engine.cache = PromptCache(blocks, requests, engine.memory, merged)
 
     def _connect(self, cluster: Cluster, requests: Requests, kinds: Mapping[int, EngineGroup]) -> None:
-        """The network between the pools, unless the hand-over takes no time."""
+        """Connect the pools by a network, unless KV transfers take no time."""
         spec, formula = self.simulation.deployment.transfer, self.simulation.step_time is not None
         if (spec is None and formula) or (spec is not None and spec.mode == "none"):
             return
         spec = spec or TransferSpec()
         fabric = Fabric(cluster.clock)
-        cluster.fabric = fabric
         nics: dict[int, NicSpec] = {}
+        endpoints: dict[int, int] = {}
         for engine in cluster.engines:
             kind = kinds[engine.number]
             nics[engine.number] = nic = spec.nic or NicSpec(self.store.gpu(kind.gpu).nic_bytes_per_s)
-            cluster.endpoints[engine.number] = fabric.endpoint(nic, kind.layout.gpus)
+            endpoints[engine.number] = fabric.endpoint(nic, kind.layout.gpus)
         made: dict[tuple[EngineGroup, EngineGroup], Transfers] = {}
 
-        def transfers(source: Intake, target: Intake) -> Transfers:
+        def transfers(source: EngineBase, target: EngineBase) -> Transfers:
             pair = kinds[source.number], kinds[target.number]
             if pair not in made:
                 made[pair] = self._transfers(cluster.clock, fabric, spec, *pair, nics[source.number])
             return made[pair]
 
-        cluster.transfers = transfers
-        for engine in cluster.stages[0].engines:
-            engine.watched = True
+        cluster.connect(fabric, endpoints, transfers)
 
     def _transfers(
         self, clock: Clock, fabric: Fabric, spec: TransferSpec, source: EngineGroup, target: EngineGroup, nic: NicSpec
@@ -169,17 +168,17 @@ class Builder:
 
     def _engine(
         self, number: int, cluster: Cluster, pool: Pool, group: EngineGroup, requests: Requests, last: bool
-    ) -> Intake:
+    ) -> EngineBase:
         scheduler = make("scheduler", self.scheduler(pool, group, last), SCHEDULERS, self.allow_plugins)
         memory = self._memory(pool, group, requests, scheduler)
-        intake = (number, cluster.clock, self.steps(group), scheduler, memory, None, cluster.log, cluster)
+        steps = self.steps(group)
         if not last:
-            return PrefillEngine(*intake, stages=group.layout.pp)
-        swap = self._token_bytes(group, requests) / pool.host_bytes_per_s if pool.preemption == "swap" else None
-        return Engine(*intake, swap_s_per_token=swap)
+            return PrefillEngine(number, cluster, steps, scheduler, memory, group.layout.pp)
+        swap_s = self._token_bytes(group, requests) / pool.host_bytes_per_s if pool.preemption == "swap" else None
+        return Engine(number, cluster, steps, scheduler, memory, swap_s)
 
     def scheduler(self, pool: Pool, group: EngineGroup, last: bool) -> Policy:
-        """What schedules one kind of engine of a pool; the engine's own where neither name nor design says it."""
+        """The scheduler of one kind of engine of a pool; the engine's default where the scenario names none."""
         if not isinstance(pool.scheduler, Policy):
             assert pool.batch is not None
             budget = self.store.engine(self.simulation.engine).token_budget
@@ -192,7 +191,7 @@ class Builder:
         return Policy(own.pop("policy"), own | dict(pool.scheduler.options))
 
     def output_share(self, pool: Pool) -> float:
-        """Share of a request's output for which a pool sets blocks aside at admission."""
+        """Share of a request's output for which a pool reserves KV blocks at admission."""
         if pool.output_share is not None:
             return pool.output_share
         formula = self.simulation.step_time is not None
@@ -207,7 +206,7 @@ class Builder:
         if formula:
             return None
         budget = getattr(scheduler, "token_budget", self.kernels(group.gpu).engine.token_budget)
-        # Expanded latents of the prompt in work, where they are kept, take room of their own.
+        # Expanded latents of the prompt in prefill, where they are kept, take memory too.
         memory = self.memory_model(group)
         if pool.kv_fraction is not None:
             memory = replace(memory, kv_memory_fraction=pool.kv_fraction)
@@ -216,7 +215,7 @@ class Builder:
         return KvMemory(int(tokens // size), size, share)
 
     def _token_bytes(self, group: EngineGroup, requests: Requests) -> float:
-        """Bytes of cache of one token on one GPU, for a request of mean length: windows and states make it fall."""
+        """KV bytes per token on one GPU for a request of mean length; it falls with length for windows and states."""
         held = float((requests.isl + requests.osl / 2).mean())
         return float(self.memory_model(group).kv_bytes(held)) / held
 

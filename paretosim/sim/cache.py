@@ -1,4 +1,4 @@
-"""The prompts that one engine has computed before, as its intake asks for them."""
+"""Prefix caching in an engine: cached prompts take KV blocks of its memory."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from .requests import Requests
 
 
 class PromptCache:
-    """Joins an engine's prefix cache to its memory: what requests share is taken once, what is free may be kept.
+    """Joins the prefix cache of an engine to its memory: shared blocks count once, free blocks may stay cached.
 
     Parameters
     ----------
-    blocks : the cache and the stores below it.
-    memory : of the engine, None if it has no limit.
-    merged : hashed blocks of a prompt in one block of the cache.
+    blocks : the prefix cache and the tiers below it.
+    requests : what the cluster serves.
+    memory : memory of the engine, None without a limit.
+    merged : hashed blocks of a prompt per block of the cache.
     """
 
     def __init__(self, blocks: PrefixCache, requests: Requests, memory: KvMemory | None, merged: int = 1):
@@ -27,11 +28,11 @@ class PromptCache:
         self._fresh: dict[int, list[int]] = {}
 
     def cached(self, request: int) -> int:
-        """Tokens of a request's prompt that are here, in whichever store; changes nothing."""
+        """Tokens of the prompt of a request that are here, in any tier. Changes nothing."""
         return self.blocks.match(prompt_blocks(self._requests, request, self._merged)).blocks * self._size
 
     def begin(self, request: int, now_s: float) -> tuple[int, float]:
-        """A prompt begins: tokens that need not be computed, and seconds until those from lower stores are there."""
+        """Start a prompt; returns the tokens found, and seconds until those of lower tiers are loaded."""
         ids = prompt_blocks(self._requests, request, self._merged)
         found = self.blocks.match(ids).blocks
         ready_s = self.blocks.acquire(ids, found, now_s)
@@ -40,24 +41,24 @@ class PromptCache:
         return found * self._size, ready_s - now_s
 
     def computed(self, request: int) -> None:
-        """A prompt is complete: others may share its blocks from now on."""
+        """A prompt is complete: other requests may share its blocks from now on."""
         fresh = self._fresh.pop(request, None)
         if fresh:
             self.blocks.insert(fresh)
             self._used[request] += fresh
 
     def release(self, request: int) -> None:
-        """A request is gone; its blocks stay until something else needs the room."""
+        """A request has left; its blocks stay until their memory is needed."""
         self._fresh.pop(request, None)
         self.blocks.release(self._used.pop(request, []))
         self._settle()
 
     def lose(self) -> None:
-        """The engine has failed and serves nobody: only shared stores keep what they have."""
+        """The engine has failed: only shared tiers keep their blocks."""
         self.blocks.lose()
 
     def _settle(self) -> None:
-        """Tell the memory what sharing saves, and the cache what is free."""
+        """Tell the memory how many blocks sharing saves, and the cache how many blocks are free."""
         memory = self._memory
         if memory is not None:
             per_block = self._size / memory.block_tokens

@@ -1,4 +1,4 @@
-"""Sends the requests of a run: at their times, after other requests, or from a closed loop's free slots."""
+"""Sends the requests of a run: at their arrival times, after other requests, or from free slots of a closed loop."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Client:
         self._free = max(0, requests.concurrency - len(order)) if requests.concurrency else 0
 
     def start(self) -> None:
-        """Send what arrives first; the rest follows by itself."""
+        """Send the first requests; each later one follows from an earlier one."""
         for _ in range(min(self._free, len(self._pool))):
             self._fill_slot(0.0)
         if self._order:
             self._clock.at(self._at_s[0], self._on_time, None, ARRIVAL)
 
     def ended(self, request: int, now_s: float) -> None:
-        """A request has finished or was rejected: its session goes on, or, after the last turn, its slot is free."""
+        """A request has finished or was rejected: send the next turn of its session, or free its slot."""
         if request in self._next:
             for turn in self._next.pop(request):
                 self._clock.at(now_s + self._delay_s[turn], self._later, turn, ARRIVAL)
@@ -54,11 +54,11 @@ class Client:
         self._clock.at(now_s + self._delay_s[request], self._later, request, ARRIVAL)
 
     def _on_time(self, _: object) -> None:
-        place = self._sent
-        self._sent = place + 1
-        if place + 1 < len(self._order):
-            self._clock.at(self._at_s[place + 1], self._on_time, None, ARRIVAL)
-        self._arrive(self._order[place], self._at_s[place])
+        index = self._sent
+        self._sent = index + 1
+        if index + 1 < len(self._order):
+            self._clock.at(self._at_s[index + 1], self._on_time, None, ARRIVAL)
+        self._arrive(self._order[index], self._at_s[index])
 
     def _later(self, request: int) -> None:
         self._arrive(request, self._clock.now)

@@ -1,8 +1,8 @@
-"""The clock of a simulation: SimPy's queue of events, with calls at absolute times.
+"""The clock of a simulation: SimPy's event queue, with calls at absolute times.
 
-SimPy schedules by delay, and ``now + (t - now)`` need not be ``t`` in floats; a plan that must end exactly where
+SimPy schedules by delay, and ``now + (t - now)`` need not equal ``t`` in floats; a plan that must end exactly where
 another one begins needs the time itself. No request has a process: engines are state machines that calls advance. A
-call is an entry of SimPy's queue of its own kind, which spares an event object for each; SimPy's own events run beside.
+call is a separate kind of entry in SimPy's queue, which saves an event object per call; SimPy's own events still run.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import simpy
 
-ARRIVAL, HAND_OVER, BOUNDARY = 0, 1, 2
-"""Order of calls at one instant: what arrives or is handed over at ``t`` is seen by a step that begins at ``t``."""
+ARRIVAL, KV_TRANSFER, BOUNDARY = 0, 1, 2
+"""Order of calls at one instant: a step that begins at ``t`` sees every arrival and KV transfer at ``t``."""
 
 _CALL = 5  # (time, order, number, callback, value); SimPy's own entries have four parts
 
@@ -31,10 +31,17 @@ class Clock(simpy.Environment):
         return next(copy(self._eid))
 
     def at(self, time_s: float, callback: Callable[[Any], None], value: Any = None, order: int = BOUNDARY) -> None:
-        """Call ``callback(value)`` at an absolute time, not before now; at one instant by `order`, then as they came.
+        """Call ``callback(value)`` at an absolute time.
 
-        A plan that no longer holds is not taken out of the queue: give it an epoch as `value` and let the callback
-        compare.
+        A call cannot be cancelled. For plans that may become void, pass an epoch as `value` and let the callback
+        compare it.
+
+        Parameters
+        ----------
+        time_s : when, not before now [s].
+        callback, value : what is called, and with what.
+        order : order of calls at one instant (``ARRIVAL``, ``KV_TRANSFER``, ``BOUNDARY``); equal ones in the order in
+            which they were asked for.
         """
         heappush(self._queue, (time_s, order, next(self._eid), callback, value))
 
@@ -47,7 +54,7 @@ class Clock(simpy.Environment):
             super().step()
 
     def finish(self) -> None:
-        """Run until nothing is left: what `run` does, a tenth faster."""
+        """Run until the queue is empty, as `run` does, but a tenth faster."""
         queue = self._queue
         while queue:
             entry = heappop(queue)

@@ -1,7 +1,7 @@
-"""Runs of decode steps in closed form: how long do `k` steps of one batch take, and which step covers an instant?
+"""Runs of decode steps in closed form: how long `k` steps of one batch take, and which step covers an instant.
 
-While a batch keeps its sequences, a step costs ``a + c * context`` with the summed context of all of them, which grows
-by `growth` tokens a step: an arithmetic progression. Measured costs bend at knots of the context, so a run is a few.
+While a batch keeps its sequences, a step takes ``a + c * context`` with their summed context, which grows by `growth`
+tokens a step: an arithmetic progression. Measured times bend at knots of the context, so a run is a few progressions.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from bisect import bisect_left
 from math import ceil, floor, inf, sqrt
 
 
-class Line:
-    """Seconds of a decode step of one batch size over its summed context: straight between knots.
+class DecodeStepTime:
+    """Seconds of a decode step of one batch size as a piecewise linear function of its summed context.
 
     Attributes
     ----------
-    ends : summed context up to which each piece holds, the last one infinite [token].
-    a, c : seconds of a piece, and seconds per token of context.
+    ends : summed context at the end of each piece, the last one infinite [token].
+    a, c : intercept [s] and slope [s/token] of each piece.
     """
 
     __slots__ = ("a", "c", "ends")
@@ -25,24 +25,24 @@ class Line:
         self.ends, self.a, self.c = ends, a, c
 
     @classmethod
-    def straight(cls, a: float, c: float) -> Line:
+    def straight(cls, a: float, c: float) -> DecodeStepTime:
         """One piece."""
         return cls([inf], [a], [c])
 
     @classmethod
-    def through(cls, contexts: list[float], seconds: list[float]) -> Line:
-        """Straight between points, the outermost pieces going on."""
+    def through(cls, contexts: list[float], seconds: list[float]) -> DecodeStepTime:
+        """Interpolate between points and extrapolate the outermost pieces."""
         c = [(t - s) / (y - x) for x, y, s, t in zip(contexts, contexts[1:], seconds, seconds[1:], strict=False)]
         a = [s - slope * x for x, s, slope in zip(contexts, seconds, c, strict=False)]
         return cls([*contexts[1:-1], inf], a, c)
 
     def step_s(self, context: float) -> float:
-        """One step at a summed context."""
+        """Seconds of one step at a summed context."""
         i = bisect_left(self.ends, context)
         return self.a[i] + self.c[i] * context
 
     def span_s(self, context: float, growth: float, steps: int) -> float:
-        """`steps` steps in a row, the first one at `context`."""
+        """Seconds of `steps` consecutive steps, the first one at `context`."""
         i = bisect_left(self.ends, context)
         total = 0.0
         while True:

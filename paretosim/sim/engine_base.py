@@ -1,57 +1,79 @@
-"""What both kinds of engine share: requests that wait, prompts in work, and their blocks."""
+"""The part that both kinds of engine share: the queue, prompts in prefill, and admission against KV memory."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from .cache import PromptCache
 from .clock import Clock
 from .log import RequestLog, StepLog
 from .memory import KvMemory
+from .scheduling import Scheduler
 from .steps import Steps
-
-if TYPE_CHECKING:
-    from .cache import PromptCache
-    from .schedulers import Scheduler
 
 
 class Owner(Protocol):
-    """What an engine tells its cluster."""
+    """The cluster of an engine, as the engine sees it.
 
-    def prompt_step(self, engine: Intake, request: int, begin_s: float, end_s: float, tokens: int, last: bool) -> None:
-        """A step begins that will have computed so many of a prompt's tokens when it ends, all of them if `last`."""
+    Attributes
+    ----------
+    clock, log : the time of the run; the log of all requests.
+    """
+
+    clock: Clock
+    log: RequestLog
+
+    def prompt_step(
+        self, engine: EngineBase, request: int, begin_s: float, end_s: float, tokens: int, last: bool
+    ) -> None:
+        """A step with part of a prompt begins.
+
+        Parameters
+        ----------
+        begin_s, end_s : when the step runs [s].
+        tokens : tokens of the prompt that are computed when the step ends.
+        last : whether that is the whole prompt.
+        """
         ...
 
-    def prompt_done(self, engine: Intake, request: int, now_s: float) -> bool:
-        """A prompt is complete; True if the engine is to decode it itself."""
+    def prompt_done(self, engine: EngineBase, request: int, now_s: float) -> bool:
+        """A prompt is complete; True if the same engine decodes it."""
         ...
 
-    def finished(self, engine: Intake, request: int, now_s: float) -> None:
+    def finished(self, engine: EngineBase, request: int, now_s: float) -> None:
         """A sequence has all its tokens."""
         ...
 
-    def rejected(self, engine: Intake, request: int, now_s: float) -> None:
+    def rejected(self, engine: EngineBase, request: int, now_s: float) -> None:
         """A request could never be served here."""
         ...
 
 
-class Intake:
-    """The side of an engine that takes in requests; a scheduler reads it and admits through it.
+class EngineBase(ABC):
+    """The side of an engine that takes in requests; its scheduler reads it and admits through it.
+
+    Parameters
+    ----------
+    number : index among all engines of the cluster.
+    owner : the cluster.
+    steps : how long steps take.
+    scheduler : what each step carries.
+    memory : KV blocks, None without a limit.
 
     Attributes
     ----------
-    number : among all engines of the cluster.
-    clock, steps, scheduler, memory : time; how long steps take; what they carry; KV blocks, None if without limit.
-    cache : of computed prompts, None if prompts are not hashed or not cached.
-    waiting : requests whose prompt has not begun, in the order of their turn.
-    prompts : tokens that are left of each prompt in work, in the order of admission.
+    cache : computed prompts, None if prompts are not hashed or not cached.
+    waiting : requests whose prefill has not begun, in the order of their turn.
+    prompts : tokens left of each prompt in prefill, in the order of admission.
     running : sequences being decoded.
-    load : requests here or on their way here: waiting, in work and running.
+    load : requests here or on their way here: waiting, in prefill and running.
     count : steps so far, of any kind.
-    watched : whether the cluster wants to know of every step of a prompt.
+    watched : whether the cluster must be told of every step of a prompt.
     isl, osl : lengths of all requests, by id [token].
     log, columns : runs of steps of this engine; the log of all requests.
-    earlier_steps : step times before the present ones, each with the rows of `log` up to which they hold.
+    earlier_steps : step times before the present ones, each with the number of rows of `log` up to which they hold.
     """
 
     __slots__ = (
@@ -59,13 +81,11 @@ class Intake:
         "log", "memory", "number", "osl", "owner", "prompts", "running", "scheduler", "steps", "waiting", "watched",
     )  # fmt: skip
 
-    def __init__(
-        self, number: int, clock: Clock, steps: Steps, scheduler: Scheduler, memory: KvMemory | None,
-        cache: PromptCache | None, columns: RequestLog, owner: Owner,
-    ):  # fmt: skip
-        self.number, self.clock, self.steps, self.scheduler = number, clock, steps, scheduler
-        self.memory, self.cache, self.columns, self.owner, self.log = memory, cache, columns, owner, StepLog()
-        self.isl, self.osl = columns.isl, columns.osl
+    def __init__(self, number: int, owner: Owner, steps: Steps, scheduler: Scheduler, memory: KvMemory | None = None):
+        self.number, self.owner, self.steps, self.scheduler, self.memory = number, owner, steps, scheduler, memory
+        self.clock, self.columns, self.log = owner.clock, owner.log, StepLog()
+        self.isl, self.osl, self._priority = owner.log.isl, owner.log.osl, owner.log.priority
+        self.cache: PromptCache | None = None
         self.waiting: deque[int] = deque()
         self.prompts: dict[int, int] = {}
         self.running: dict[int, int] = {}
@@ -74,30 +94,35 @@ class Intake:
         self.earlier_steps: list[tuple[int, Steps]] = []
         self._computed: dict[int, int] = {}
         self._load_s = 0.0
-        self._priority = columns.priority
 
+    @abstractmethod
     def submit(self, request: int, now_s: float) -> None:
-        """Take in a request with its prompt to compute."""
-        raise NotImplementedError
+        """Take in a request whose prompt this engine computes."""
 
     def receive(self, request: int, now_s: float) -> None:
-        """Take in a sequence whose prompt was computed elsewhere and whose cache is here."""
+        """Take in a sequence that another engine prefilled and whose KV cache has arrived.
+
+        Raises
+        ------
+        NotImplementedError
+            The engine only prefills.
+        """
         raise NotImplementedError
 
+    @abstractmethod
     def replan(self, now_s: float) -> None:
-        """Plan anew at the next step, because something that the plan rests on has changed."""
-        raise NotImplementedError
+        """Plan the next step again, because something that the plan rests on has changed."""
 
     def retime(self, steps: Steps, now_s: float) -> None:
-        """Steps take other times from the next one on: other weights, other clocks."""
+        """Use other step times from the next step on, as for other weights or clock frequencies."""
         self.earlier_steps.append((len(self.log) + self.under_way, self.steps))
         self.steps = steps
         self.replan(now_s)
 
     @property
+    @abstractmethod
     def busy_until_s(self) -> float:
-        """When an engine can begin another prompt at the earliest, as far as its present step says [s]."""
-        raise NotImplementedError
+        """Earliest time at which the engine can begin another prompt, given its present step [s]."""
 
     @property
     def under_way(self) -> bool:
@@ -105,40 +130,40 @@ class Intake:
         return False
 
     def release(self, request: int, now_s: float) -> None:
-        """The cache of a prompt has left this engine."""
+        """Free the KV cache of a request that has left this engine."""
         if self.memory is not None:
             self.memory.release(request)
         if self.cache is not None:
             self.cache.release(request)
 
     def computes(self, request: int) -> bool:
-        """Whether a prompt is in work here."""
+        """Whether a prompt is in prefill here."""
         return request in self.prompts
 
+    @abstractmethod
     def halt(self, now_s: float) -> list[int]:
-        """Lose everything at once, as a failure does; returns the requests that were here, running ones last."""
-        raise NotImplementedError
+        """Lose everything, as in a failure; returns the requests that were here, running ones last."""
 
     def output_left(self, request: int) -> int:
         """Tokens that a request still has to generate at most."""
         return self.osl[request] - self.columns.generated.get(request, 0)
 
     def prompt_tokens(self, request: int) -> int:
-        """Tokens to hold before a request can decode: its prompt, and what it had generated when it lost its place."""
+        """Tokens to compute before a request can decode: its prompt, and its output so far if it was interrupted."""
         return self.isl[request] + self.columns.generated.get(request, 0)
 
     def enqueue(self, request: int) -> None:
-        """Put a request behind those of its priority or a higher one."""
+        """Put a request behind all others of its priority or a higher one."""
         self.load += 1
         waiting, priority = self.waiting, self._priority
         if priority is None or not waiting or priority[waiting[-1]] >= priority[request]:
             waiting.append(request)
             return
-        place = next(i for i, other in enumerate(waiting) if priority[other] < priority[request])
-        waiting.insert(place, request)
+        index = next(i for i, other in enumerate(waiting) if priority[other] < priority[request])
+        waiting.insert(index, request)
 
     def admit(self, request: int, now_s: float) -> bool:
-        """Begin a waiting prompt: take its blocks, find what is cached of it. False if the blocks are not there."""
+        """Start the prefill of a waiting request: take its blocks. False if there are too few free blocks."""
         tokens = self.prompt_tokens(request)
         if self.memory is not None and not self.memory.admit(
             request, self.memory.wanted(tokens, self.output_left(request)), self.grown_at_most(), self.grown
@@ -150,7 +175,7 @@ class Intake:
             self.waiting.remove(request)
         cached = 0
         if self.cache is not None:
-            # At least one token is computed, for its output is the first one generated.
+            # At least one token is computed: its output is the first generated token.
             found, load_s = self.cache.begin(request, now_s)
             cached = min(found, tokens - 1)
             self._load_s = max(self._load_s, load_s)
@@ -162,9 +187,9 @@ class Intake:
             self.columns.prefill_worker[request] = self.number
         return True
 
-    def _forget(self) -> list[int]:
-        """Drop what waits and what is in work; returns it."""
-        gone = [*self.waiting, *self.prompts]
+    def _drop_prompts(self) -> list[int]:
+        """Remove what waits and what is in prefill; returns it."""
+        removed = [*self.waiting, *self.prompts]
         for request in self.prompts:
             self.release(request, self.clock.now)
         self.waiting.clear()
@@ -172,7 +197,7 @@ class Intake:
         self._computed.clear()
         self._load_s = 0.0
         self.load = 0
-        return gone
+        return removed
 
     def grown(self) -> int:
         """KV blocks in use beyond those taken at admission."""
@@ -183,7 +208,7 @@ class Intake:
         return 0.0
 
     def pairs(self, chunks: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], int]:
-        """Chunks given by (request, tokens), as (tokens computed before, tokens now); and all tokens now."""
+        """Convert chunks (request, tokens) to (tokens computed before, tokens now); also returns all tokens now."""
         computed, pairs, total = self._computed, [], 0
         for request, tokens in chunks:
             pairs.append((computed[request], tokens))
@@ -191,7 +216,7 @@ class Intake:
         return pairs, total
 
     def advance(self, chunks: list[tuple[int, int]]) -> list[int]:
-        """Note that chunks are computed; requests whose prompt is complete."""
+        """Record that chunks are computed; returns requests whose prompt is complete."""
         done = []
         for request, tokens in chunks:
             left = self.prompts[request] - tokens

@@ -1,7 +1,7 @@
-"""Which idle block goes first?
+"""Eviction policies: which idle KV block is evicted first.
 
-A *policy* is told when a block becomes idle, when a request uses it again and when it is gone; asked, it names the next
-one to go. It never sees a block that a running request uses.
+A policy is told when a block becomes idle and when a request uses it again; asked, it names the next block to evict. It
+never sees a block that a running request uses.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Protocol
 
 
 class Eviction(Protocol):
-    """Order of the idle blocks of one store."""
+    """Eviction order of the idle blocks of one tier."""
 
     def idle(self, block: int) -> None:
-        """No request uses `block` any more; of blocks that become idle together, those deepest in the prompt first."""
+        """No request uses `block` any more. Blocks that become idle together come deepest in the prompt first."""
 
     def used(self, block: int) -> None:
-        """A request uses the idle `block` again; in a tier, it has moved up and may come back."""
+        """A request uses the idle `block` again; in a lower tier, the block has moved up."""
 
     def victim(self) -> int:
-        """Forget an idle block and return it; there is one."""
+        """Remove an idle block, of which there is at least one, and return it."""
 
 
 class LeastRecentlyUsed:
@@ -45,11 +45,11 @@ class LeastRecentlyUsed:
 
 
 class LeastFrequentlyUsed:
-    """The block that was idle fewest times since it was last evicted; among equals, the one idle longest."""
+    """The block that became idle the fewest times since its last eviction. Break ties by longest idle."""
 
     def __init__(self) -> None:
         self._uses: dict[int, int] = {}
-        self._turn: dict[int, int] = {}  # of the idle blocks; entries of the heap with another turn are void
+        self._turn: dict[int, int] = {}  # by idle block; heap entries with another turn are void
         self._heap: list[tuple[int, int, int]] = []
         self._turns = 0
 

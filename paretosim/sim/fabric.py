@@ -17,7 +17,7 @@ import numpy as np
 
 from ..arrays import Floats, Ints
 from ..spec.nic import NicSpec
-from .clock import HAND_OVER, Clock
+from .clock import KV_TRANSFER, Clock
 from .fairness import Flow, Link, refilled, spare
 
 Done = Callable[[float], None]
@@ -88,7 +88,7 @@ class Fabric:
         out, into = self._links[2 * src], self._links[2 * dst + 1]
         flow = Flow(out, into, bytes_, now, until_s, most_bytes_per_s, latency, done)
         if bytes_ <= 0:
-            self._clock.at(max(now, until_s) + latency, self._arrived, (flow, 0), HAND_OVER)
+            self._clock.at(max(now, until_s) + latency, self._arrived, (flow, 0), KV_TRANSFER)
             return
         sender, receiver = self._nics[src], self._nics[dst]
         flow.cost_out = page_cost(sender.bytes_per_s, sender.ops_per_s, page_bytes)
@@ -105,7 +105,7 @@ class Fabric:
         if len(out.flows) == len(into.flows) == 1:
             flow.alone = True
             self._go(flow, rate, now)
-            self._clock.at(flow.end + latency, self._arrived, (flow, 0), HAND_OVER)
+            self._clock.at(flow.end + latency, self._arrived, (flow, 0), KV_TRANSFER)
         elif rate:
             self._go(flow, rate, now)
             for one in (flow, *out.flows, *into.flows):
@@ -156,7 +156,7 @@ class Fabric:
             flow.alone = False
             flow.epoch += 1
             flow.planned = flow.end
-            self._clock.at(flow.end, self._ended, (flow, flow.epoch), HAND_OVER)
+            self._clock.at(flow.end, self._ended, (flow, flow.epoch), KV_TRANSFER)
 
     def _ended(self, planned: tuple[Flow, int]) -> None:
         """A flow that met others has sent its last byte, unless it has been slowed down or planned anew since."""
@@ -166,13 +166,13 @@ class Fabric:
         now = self._clock.now
         if flow.end > now:  # slowed down: an event is moved when it comes up, not each time a rate changes
             flow.planned = flow.end
-            self._clock.at(flow.end, self._ended, planned, HAND_OVER)
+            self._clock.at(flow.end, self._ended, planned, KV_TRANSFER)
             return
         self._leave(flow)
         if any(other.held for link in (flow.out, flow.into) for other in link.flows):
             self._share((flow.out, flow.into), now)
         if flow.latency_s:
-            self._clock.at(now + flow.latency_s, self._arrived, planned, HAND_OVER)
+            self._clock.at(now + flow.latency_s, self._arrived, planned, KV_TRANSFER)
         else:
             flow.done(now)
 

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import Floats
-from .engine_base import Intake
-from .log import Outcome
+from .log import EngineRecord, Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Gaps:
+class InterTokenLatencies:
     """Groups of gaps.
 
     Attributes
@@ -46,18 +45,20 @@ class Gaps:
         return gaps[order][np.minimum(place, len(weight) - 1)] if len(weight) else np.full(np.shape(shares), np.nan)
 
 
-def gaps_of(outcome: Outcome) -> Gaps:
+def itl_of(outcome: Outcome) -> InterTokenLatencies:
     """All gaps of a run."""
     parts = [_of_engine(engine) for engine in outcome.engines]
     firsts = outcome.log.column("first_gap_s")
     firsts = firsts[np.isfinite(firsts)]
     after_loss = np.array(outcome.log.long_gaps_s, np.float64)
     for single in (firsts, after_loss):
-        parts.append(Gaps(single, single, np.ones(len(single))))
-    return Gaps(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("first_s", "last_s", "count")))
+        parts.append(InterTokenLatencies(single, single, np.ones(len(single))))
+    return InterTokenLatencies(
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("first_s", "last_s", "count"))
+    )
 
 
-def _of_engine(engine: Intake) -> Gaps:
+def _of_engine(engine: EngineRecord) -> InterTokenLatencies:
     """Gaps inside one engine: every sequence of a step has one, those that joined with it from elsewhere apart."""
     log = engine.log
     start_s, end_s, steps, n, stalled, context, late = (
@@ -79,7 +80,7 @@ def _of_engine(engine: Intake) -> Gaps:
     held = np.array(
         [(gap_s + first_s[np.searchsorted(decoding, place)], weight) for place, (gap_s, weight) in waited]
     ).reshape(-1, 2)
-    return Gaps(
+    return InterTokenLatencies(
         np.concatenate([first_s, held[:, 0]]),
         np.concatenate([last_s, held[:, 0]]),
         np.concatenate([counts, held[:, 1]]),
@@ -87,7 +88,7 @@ def _of_engine(engine: Intake) -> Gaps:
 
 
 def _first_steps(
-    engine: Intake, decoding: NDArray[np.int64], n: Floats, context: Floats, steps: Floats, run_s: Floats
+    engine: EngineRecord, decoding: NDArray[np.int64], n: Floats, context: Floats, steps: Floats, run_s: Floats
 ) -> Floats:
     """Seconds of the first step of each run, by its row in the log; a run of one step is that step."""
     first_s = run_s.copy()
@@ -97,7 +98,7 @@ def _first_steps(
     every_steps = [*(earlier for _, earlier in engine.earlier_steps), engine.steps]
     for which, size in np.unique(np.stack([timed_by, n[several].astype(np.int64)]), axis=1).T.tolist():
         rows = several[(timed_by == which) & (n[several] == size)]
-        line = every_steps[which].line(size)
+        line = every_steps[which].decode_time(size)
         piece = np.searchsorted(np.array(line.ends), context[rows])
         first_s[rows] = np.array(line.a)[piece] + np.array(line.c)[piece] * context[rows]
     return first_s

@@ -1,4 +1,4 @@
-"""Stores of KV blocks below the GPU's memory: host memory, disks, a store that all engines share."""
+"""Tiers of KV blocks below GPU memory: host memory, disks, a store that all engines share."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .eviction import Eviction
 
 @dataclass(slots=True)
 class TierStatistics:
-    """Counts of one store, over all engines that use it.
+    """Counts of one tier, over all engines that use it.
 
     Attributes
     ----------
-    lookups : blocks that were asked for here, not being any higher.
-    hits : of these, blocks that were here.
-    loads : loads, each of some blocks.
-    loaded_bytes, stored_bytes : moved out and in [byte].
-    evictions : blocks that had to go.
-    wait_s : loads waited for others before them [s].
+    lookups : blocks that were in no higher tier and were looked up here.
+    hits : lookups that found their block.
+    loads : loads, each of one or more blocks.
+    loaded_bytes, stored_bytes : bytes moved out and in [byte].
+    evictions : evicted blocks.
+    wait_s : time that loads waited for earlier loads [s].
     """
 
     lookups: int = 0
@@ -33,7 +33,7 @@ class TierStatistics:
 
 
 class Tier:
-    """One store. Loads go one after another at its full bandwidth; storing is on the way in and delays none.
+    """One tier. Loads run one after another at its full bandwidth; stores delay nothing.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Tier:
         return len(self._blocks)
 
     def store(self, block: int) -> list[int]:
-        """Take in a block, or count its use if it is here; returns those that have to go for it."""
+        """Store a block, or count its use if it is here; returns the blocks evicted for it."""
         if block in self._blocks:
             self._order.used(block)
             self._order.idle(block)
@@ -66,21 +66,21 @@ class Tier:
         self.statistics.stored_bytes += self._block_bytes
         self._blocks[block] = None
         self._order.idle(block)
-        gone = []
+        evicted = []
         while len(self._blocks) > self.capacity:
             victim = self._order.victim()
             del self._blocks[victim]
-            gone.append(victim)
-        self.statistics.evictions += len(gone)
-        return gone
+            evicted.append(victim)
+        self.statistics.evictions += len(evicted)
+        return evicted
 
     def lose(self) -> None:
-        """Everything is gone."""
+        """Lose all blocks."""
         while self._blocks:
             del self._blocks[self._order.victim()]
 
     def take(self, block: int) -> None:
-        """A block moves up: a private store gives it away, a shared one keeps it for the others."""
+        """A block moves up: a private tier removes it, a shared one keeps it for other engines."""
         self._order.used(block)
         if self.spec.shared:
             self._order.idle(block)
@@ -88,11 +88,11 @@ class Tier:
             del self._blocks[block]
 
     def ready_s(self, blocks: int, now_s: float) -> float:
-        """When a load of so many blocks would be there, were it asked for now [s]."""
+        """When a load of `blocks` blocks would end if it were queued now [s]."""
         return max(now_s, self._free_s) + self.spec.latency_s + blocks * self._block_bytes / self.spec.bytes_per_s
 
     def load(self, blocks: int, now_s: float) -> float:
-        """Queue a load of so many blocks; returns when they are there [s]."""
+        """Queue a load of `blocks` blocks; returns when it ends [s]."""
         start_s = max(now_s, self._free_s)
         ready_s = self.ready_s(blocks, now_s)
         self._free_s = start_s + blocks * self._block_bytes / self.spec.bytes_per_s

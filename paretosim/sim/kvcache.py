@@ -1,8 +1,8 @@
-"""The KV blocks that one engine finds again: in its GPU memory, and in stores below.
+"""Prefix cache of one engine: KV blocks in its GPU memory and in the tiers below.
 
-Blocks are the hash ids of `Requests`: equal ids are equal blocks after equal prefixes, so what a prompt need not
-compute is its longest run of known ids from the start. A block is in use while a running request has it, then idle;
-only idle blocks are evicted. The engine owns its memory: it says how many idle blocks it has room for.
+Blocks are the hash ids of `Requests`: equal ids are equal blocks after equal prefixes, so a prompt need not compute its
+longest prefix of known ids. A block is in use while a running request has it, then idle; only idle blocks are evicted.
+The engine owns its memory and says how many idle blocks it has room for.
 """
 
 from __future__ import annotations
@@ -119,12 +119,23 @@ class PrefixCache:
         )
 
     def acquire(self, ids: Sequence[int], blocks: int, now_s: float) -> float:
-        """A request begins: use the first `blocks` of its `ids`, loading what lies below; returns when they are there.
+        """Use the first `blocks` of the `ids` of a request that begins, and load those in lower tiers.
 
         Parameters
         ----------
-        ids : all that were asked for; they count as looked up.
-        blocks : `Match.blocks`, or `Match.local` to compute again rather than load.
+        ids : block ids of the prompt; all of them count as looked up.
+        blocks : `Match.blocks`, or `Match.local` to recompute instead of loading.
+        now_s : present time [s].
+
+        Returns
+        -------
+        float
+            When all blocks are in GPU memory [s].
+
+        Raises
+        ------
+        ValueError
+            A block is in no tier: the match is from another instant.
         """
         loads, hits = [0] * len(self.tiers), 0
         for block in ids[:blocks]:
@@ -217,12 +228,15 @@ class PrefixCache:
 def caches(
     spec: KvCacheSpec, engines: int, block_bytes: float, room: float = inf, allow_plugins: bool = False
 ) -> list[PrefixCache]:
-    """One cache per engine, private stores of their own below, shared ones in common.
+    """One prefix cache per engine, each with its private tiers; all of them with the shared tiers.
 
     Parameters
     ----------
-    block_bytes : of one block in a store, each element once [byte].
-    room : idle blocks that each may keep until the engine says otherwise.
+    spec : the scenario's ``kv_cache``.
+    engines : number of engines.
+    block_bytes : size of one block in a tier, without copies [byte].
+    room : idle blocks that each cache may keep until its engine says otherwise.
+    allow_plugins : whether the eviction policy may be a user's ``module:Class``.
     """
     eviction = named("eviction policy", spec.eviction, EVICTIONS, allow_plugins)
     shared = {tier.name: Tier(tier, block_bytes, eviction) for tier in spec.tiers if tier.shared}

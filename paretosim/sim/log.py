@@ -1,23 +1,23 @@
-"""What happened: one row a request, one row a run of equal steps, as columns that cost eight bytes an entry."""
+"""Logs of a run: one row per request and one row per run of equal steps, in columns of eight bytes per entry."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from math import nan
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import Floats
+from .cache import PromptCache
+from .fabric import LinkColumns
+from .memory import KvMemory
 from .requests import Requests
-
-if TYPE_CHECKING:
-    from .engine_base import Intake
-    from .fabric import LinkColumns
+from .steps import Steps
 
 TIMES = (
     "arrival_s", "prefill_start_s", "prefill_end_s", "first_token_s", "ready_s", "decode_start_s", "finish_s",
@@ -39,9 +39,9 @@ class RequestLog:
     finish_s : the client has its last token.
     first_gap_s : from the first token to the second, where they come from different engines.
     prefill_worker, decode_worker : numbers of the engines, counted over all pools.
-    preemptions : how often it lost its place.
+    preemptions : times it was preempted or interrupted by a failure.
     cached_tokens : prompt tokens that a cache held.
-    rejected : ids of requests that were turned away, in that order.
+    rejected : ids of rejected requests, in order of rejection.
     long_gaps_s : gaps between two tokens with a preemption or a failure in between.
     given_up : requests among the rejected that failures had interrupted too often.
     generated, lost_s : of sequences that are out of a batch for now: tokens they had, and when they had the last one.
@@ -78,35 +78,35 @@ class RequestLog:
     preemptions: array[int]
     cached_tokens: array[int]
 
-    def loses_place(self, request: int, generated: int, last_s: float | None) -> None:
-        """A sequence leaves a batch with what it has; None where its last token is from before it joined."""
+    def note_interruption(self, request: int, generated: int, last_s: float | None) -> None:
+        """A sequence leaves its batch early; `last_s` is None if its last token is from before it joined."""
         self.generated[request] = generated
         if last_s is not None:
             self.lost_s[request] = last_s
         else:
             self.lost_s.setdefault(request, self.first_token_s[request])
 
-    def loses_work(self, request: int) -> int:
-        """A failure destroys what was done for a request; returns how often that has happened to it."""
+    def count_loss(self, request: int) -> int:
+        """A failure destroys the work done for a request; returns how often that has happened to it."""
         self._losses[request] = losses = self._losses.get(request, 0) + 1
         return losses
 
-    def computed_again(self, request: int, now_s: float) -> int:
-        """A prompt is complete, which makes a token; returns those that its request had before it lost its place."""
+    def resume_after_prefill(self, request: int, now_s: float) -> int:
+        """A prefill is complete; returns the tokens that its request had generated before an interruption."""
         generated = self.generated.pop(request, 0)
         if generated:
             self.long_gaps_s.append(now_s - self.lost_s.pop(request))
         return generated
 
-    def goes_on(self, request: int, token_s: float) -> None:
-        """A sequence that came from elsewhere has its first token here."""
+    def note_first_decode_token(self, request: int, token_s: float) -> None:
+        """A sequence that another engine prefilled, or that was swapped out, has its first token here."""
         if request in self.lost_s:
             self.long_gaps_s.append(token_s - self.lost_s.pop(request))
         else:
             self.first_gap_s[request] = token_s - self.first_token_s[request]
 
     def later(self, lag_s: float) -> RequestLog:
-        """A log of the same run whose client has every token `lag_s` later [s]; this one stays as it is."""
+        """A copy of this log in which the client receives every token `lag_s` later [s]."""
         log = copy(self)
         for name in ("first_token_s", "finish_s"):
             setattr(log, name, array("d", (self.column(name) + lag_s).tobytes()))
@@ -146,6 +146,32 @@ class StepLog:
         return self._rows[STEP_COLUMNS.index(name) - len(STEP_COLUMNS)]
 
 
+class EngineRecord(Protocol):
+    """What an engine leaves behind after a run.
+
+    Attributes
+    ----------
+    number : index among all engines of the cluster.
+    log : its runs of steps.
+    steps : its step times at the end of the run.
+    earlier_steps : step times before those, each with the number of rows of `log` up to which they hold.
+    memory, cache : its KV blocks, None without a limit; its prefix cache, None without one.
+    """
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def log(self) -> StepLog: ...
+    @property
+    def steps(self) -> Steps: ...
+    @property
+    def earlier_steps(self) -> Sequence[tuple[int, Steps]]: ...
+    @property
+    def memory(self) -> KvMemory | None: ...
+    @property
+    def cache(self) -> PromptCache | None: ...
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A finished run.
@@ -156,12 +182,12 @@ class Outcome:
     engines : with their step logs, in the order of their numbers.
     end_s : when the last request finished.
     events : calls of the clock.
-    links : what every card of the network carried, None without one.
-    endpoints : places of the engines in the network, by their number.
+    links : what each NIC of the network carried, None without a network.
+    endpoints : network endpoint of each engine, by engine number.
     """
 
     log: RequestLog
-    engines: tuple[Intake, ...]
+    engines: tuple[EngineRecord, ...]
     end_s: float
     events: int
     links: LinkColumns | None = None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..arrays import Floats
 from ..spec.workload import Slo
-from .inter_token_latency import gaps_of
+from .inter_token_latency import itl_of
 from .log import Outcome
 
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
@@ -72,7 +72,7 @@ def summarize(outcome: Outcome, gpus: int, slo: Slo) -> dict[str, Any]:
     duration = outcome.duration_s
     done = latencies.request
     per_gpu_second = 1 / (duration * gpus) if duration > 0 else float("nan")
-    gaps = gaps_of(outcome)
+    gaps = itl_of(outcome)
     quantiles = gaps.quantiles_s(list(SHARES.values()))
     everyone = np.ones(len(log.requests), bool)
     found: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Find a policy by name and give it its options: one shipped here, or a user's own ``module:Class``."""
+"""Find a policy by name, built-in or a user's ``module:Class``, and make it with the options of a scenario."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Work(Flag):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Which values of an option are right, and where it changes anything.
+    """Valid values of an option, and the work on which it has an effect.
 
     Attributes
     ----------
@@ -44,7 +44,14 @@ class Bounds:
 
 
 def option(default: Any = MISSING, *, at_least: float = 0, at_most: float = inf, needs: Work = Work.NOTHING) -> Any:
-    """Declare a field of a policy with the `Bounds` of its values; without `default` it must be given."""
+    """Declare a field of a policy with the `Bounds` of its values.
+
+    Parameters
+    ----------
+    default : value where a scenario gives none; without it the option is required.
+    at_least, at_most : smallest and largest value.
+    needs : work without which the option changes nothing.
+    """
     return field(default=default, metadata={"bounds": Bounds(at_least, at_most, needs)})
 
 
@@ -53,14 +60,15 @@ def named(kind: str, name: str, known: Mapping[str, Callable[..., T]], allow_plu
 
     Parameters
     ----------
-    kind : what a person calls it, for errors: ``scheduler``, ``router``.
-    known : classes by name.
-    allow_plugins : whether ``module:Class`` may be imported. A scenario cannot allow that for itself.
+    kind : word for it in errors: ``scheduler``, ``router``.
+    name : built-in name, or ``module:Class``.
+    known : built-in classes by name.
+    allow_plugins : whether ``module:Class`` may be imported. A scenario cannot allow that itself.
 
     Raises
     ------
     InputError
-        Says what was asked for and what there is.
+        There is no such class, or it may not be imported; names the known ones.
     """
     if name in known:
         return known[name]
@@ -84,10 +92,17 @@ def named(kind: str, name: str, known: Mapping[str, Callable[..., T]], allow_plu
 def make(kind: str, policy: Policy, known: Mapping[str, type], allow_plugins: bool = False) -> Any:
     """An instance of a policy: a dataclass, whose fields are its options.
 
+    Parameters
+    ----------
+    kind : word for it in errors: ``scheduler``, ``router``, ``controller``.
+    policy : its name and the options that a scenario gives.
+    known : built-in classes by name.
+    allow_plugins : whether ``module:Class`` may be imported.
+
     Raises
     ------
     InputError
-        No such policy, or options that it does not have; keys are relative to the policy's own.
+        There is no such policy, or an option is unknown, missing or out of bounds; keys are relative to the policy.
     """
     found = named(kind, policy.name, known, allow_plugins)
     if not is_dataclass(found):
@@ -114,7 +129,7 @@ def _listed(options: Mapping[str, object]) -> str:
 
 
 def bounds_of(option: Field[Any]) -> Bounds:
-    """What is declared beside an option; a class that declares nothing takes any number from 0 on."""
+    """Declared bounds of an option; without a declaration, any number of at least 0."""
     return option.metadata.get("bounds", Bounds())
 
 

@@ -1,15 +1,17 @@
-"""A prefill engine: batches or chunks of prompts flow through its pipeline stages one behind the other."""
+"""An engine that only prefills: batches or chunks of prompts flow through its pipeline stages in order."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
 from .clock import BOUNDARY
-from .engine_base import Intake
+from .engine_base import EngineBase, Owner
+from .memory import KvMemory
+from .scheduling import Scheduler
+from .steps import Steps
 
 
-class PrefillEngine(Intake):
+class PrefillEngine(EngineBase):
     """An engine of a prefill pool.
 
     A step enters the first stage when that is free, and each next stage when both it and the step are. As many steps
@@ -18,13 +20,17 @@ class PrefillEngine(Intake):
 
     Parameters
     ----------
+    number, owner, steps, scheduler, memory : as `EngineBase`.
     stages : pipeline stages.
     """
 
     __slots__ = ("_epoch", "_free_s", "_idle", "_out_s", "_under_way")
 
-    def __init__(self, *intake: Any, stages: int = 1):
-        super().__init__(*intake)
+    def __init__(
+        self, number: int, owner: Owner, steps: Steps, scheduler: Scheduler, memory: KvMemory | None = None,
+        stages: int = 1,
+    ):  # fmt: skip
+        super().__init__(number, owner, steps, scheduler, memory)
         self._free_s = [0.0] * stages
         self._out_s: deque[float] = deque(maxlen=stages)
         self._idle = True
@@ -32,13 +38,13 @@ class PrefillEngine(Intake):
         self._under_way: dict[int, None] = {}  # prompts in the pipeline with no chunk left to enter it
 
     def submit(self, request: int, now_s: float) -> None:
-        """See `Intake`."""
+        """See `EngineBase`."""
         if self.memory is not None and not self.memory.ever_fits(self.isl[request], 1):
             self.owner.rejected(self, request, now_s)
             return
         self.enqueue(request)
         if self._idle:
-            # A step sees all that comes in at the instant at which it begins.
+            # A step sees every arrival at the instant at which it begins.
             self._idle = False
             self.clock.at(now_s, self._next, self._epoch, BOUNDARY)
 
@@ -47,19 +53,19 @@ class PrefillEngine(Intake):
         return 1
 
     def replan(self, now_s: float) -> None:
-        """See `Intake`."""
+        """See `EngineBase`."""
         if self._idle:
             self._begin(now_s)
 
     def release(self, request: int, now_s: float) -> None:
-        """See `Intake`."""
+        """See `EngineBase`."""
         super().release(request, now_s)
         if self._idle and self.waiting:
             self._begin(now_s)
 
     @property
     def busy_until_s(self) -> float:
-        """See `Intake`."""
+        """See `EngineBase`."""
         return max(self._free_s[0], self.clock.now)
 
     def _begin(self, now_s: float) -> None:
@@ -76,13 +82,13 @@ class PrefillEngine(Intake):
         for stage, busy_until_s in enumerate(free_s):
             out_s = (busy_until_s if busy_until_s > out_s else out_s) + stage_s
             free_s[stage] = out_s
-        # Of a pipeline the log shows the first stage: steps enter it one after the other.
+        # The log shows the first stage of a pipeline: steps enter it one after the other.
         self.log.note((now_s, free_s[0], 1, 0, 0, 0, total, 0.0, len(self.waiting)))
         if self.watched:
             for (request, tokens), (before, _) in zip(chunks, pairs, strict=True):
                 last = tokens == self.prompts[request]
                 self.owner.prompt_step(self, request, now_s, out_s, before + tokens, last)
-        # Later chunks of a prompt may enter before earlier ones have left: what is computed is noted on entry.
+        # Later chunks of a prompt may enter before earlier ones have left, so chunks are recorded on entry.
         done = self.advance(chunks)
         for request in done:
             self._under_way[request] = None
@@ -116,12 +122,12 @@ class PrefillEngine(Intake):
         self._next(step[0])
 
     def computes(self, request: int) -> bool:
-        """See `Intake`."""
+        """See `EngineBase`."""
         return request in self.prompts or request in self._under_way
 
     def halt(self, now_s: float) -> list[int]:
-        """See `Intake`; prompts whose cache is still on its way to another engine are the cluster's to find."""
-        gone = self._forget() + list(self._under_way)
+        """See `EngineBase`. The cluster finds the prompts whose KV cache is on its way to another engine."""
+        removed = self._drop_prompts() + list(self._under_way)
         for request in self._under_way:
             super().release(request, now_s)
         self._under_way.clear()
@@ -129,4 +135,4 @@ class PrefillEngine(Intake):
         self._out_s.clear()
         self._epoch += 1
         self._idle = True
-        return gone
+        return removed

@@ -1,4 +1,4 @@
-"""What the users send: every request of a run as columns, made before the first one arrives."""
+"""The requests of a run as columns, made before the first one arrives."""
 
 from __future__ import annotations
 
@@ -52,7 +52,14 @@ class Requests:
 
     @classmethod
     def of(cls, arrival_s: Floats, isl: Ints, osl: Ints, concurrency: int = 0) -> Requests:
-        """Requests of one class, from their lengths and arrivals alone (NaN: sent by the closed loop)."""
+        """Requests of one class, from their lengths and arrivals alone.
+
+        Parameters
+        ----------
+        arrival_s : when each arrives [s], shape (requests,); NaN if the closed loop sends it.
+        isl, osl : input and output lengths [token], shape (requests,).
+        concurrency : clients of the closed loop, 0 if there is none.
+        """
         n = len(isl)
         none = np.zeros(n, np.int64)
         return cls(

@@ -1,28 +1,27 @@
-"""Which engine does a request go to? A router is one small class; it is found by its name.
-
-`pick` gets the engines of a pool and answers with one of them, or with None to turn the request away.
-"""
+"""Routers: which engine a request goes to. Each is one small class that a scenario names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from .engine_base import Intake
 from .policies import option
+from .scheduling import EngineView
+
+E = TypeVar("E", bound=EngineView)
 
 
 class Router(Protocol):
-    """Chooses an engine."""
+    """Chooses an engine of a pool for each request."""
 
     def seeded(self, random: np.random.Generator) -> None:
         """Receive the router's own stream of random numbers, before the run."""
         ...
 
-    def pick(self, request: int, engines: Sequence[Intake], now_s: float) -> Intake | None:
+    def pick(self, request: int, engines: Sequence[E], now_s: float) -> E | None:
         """The engine for a request, or None to reject it."""
         ...
 
@@ -36,7 +35,7 @@ class RoundRobin:
     def seeded(self, random: np.random.Generator) -> None:
         """Nothing is random."""
 
-    def pick(self, request: int, engines: Sequence[Intake], now_s: float) -> Intake | None:
+    def pick(self, request: int, engines: Sequence[E], now_s: float) -> E | None:
         """See `Router`."""
         self._turn = (self._turn + 1) % len(engines)
         return engines[self._turn]
@@ -59,7 +58,7 @@ class _Draws:
 
 @dataclass(slots=True)
 class LeastLoaded:
-    """The engine with the fewest requests; among equals one at random."""
+    """The engine with the fewest requests. Break ties at random."""
 
     _draws: _Draws | None = field(default=None, init=False)
 
@@ -67,7 +66,7 @@ class LeastLoaded:
         """See `Router`."""
         self._draws = _Draws(random)
 
-    def pick(self, request: int, engines: Sequence[Intake], now_s: float) -> Intake | None:
+    def pick(self, request: int, engines: Sequence[E], now_s: float) -> E | None:
         """See `Router`."""
         loads = [engine.load for engine in engines]
         least = min(loads)
@@ -75,10 +74,10 @@ class LeastLoaded:
         if ties == 1:
             return engines[loads.index(least)]
         assert self._draws is not None
-        place = -1
+        index = -1
         for _ in range(self._draws.below(ties) + 1):
-            place = loads.index(least, place + 1)
-        return engines[place]
+            index = loads.index(least, index + 1)
+        return engines[index]
 
 
 @dataclass(slots=True)
@@ -91,7 +90,7 @@ class PowerOfTwo:
         """See `Router`."""
         self._draws = _Draws(random)
 
-    def pick(self, request: int, engines: Sequence[Intake], now_s: float) -> Intake | None:
+    def pick(self, request: int, engines: Sequence[E], now_s: float) -> E | None:
         """See `Router`."""
         assert self._draws is not None
         first = engines[self._draws.below(len(engines))]
@@ -118,7 +117,7 @@ class PrefixAware:
         """See `Router`."""
         self._ties.seeded(random)
 
-    def pick(self, request: int, engines: Sequence[Intake], now_s: float) -> Intake | None:
+    def pick(self, request: int, engines: Sequence[E], now_s: float) -> E | None:
         """See `Router`."""
         prompt = engines[0].isl[request]
         costs = [

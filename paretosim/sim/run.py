@@ -16,9 +16,10 @@ from ..memory_usage import peak_bytes
 from ..profiles.store import Store
 from ..spec.arrivals import Trace
 from ..spec.context_length import too_long
+from ..spec.loading import load_simulation
 from ..spec.scenario import plain
 from ..spec.served_formats import formats_text
-from ..spec.simulation import Simulation, load_simulation
+from ..spec.simulation import Simulation
 from .arrivals import requests_of
 from .build import Builder
 from .log import Outcome
@@ -26,7 +27,7 @@ from .metrics import summarize
 from .requests import Requests
 from .simulation_checks import check
 from .sources import Sources
-from .utilization import caches_of, transfers_of, work_of
+from .utilization import cache_summary, pool_utilization, transfer_summary
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
@@ -93,12 +94,12 @@ def simulate(
     # Before the run: at its end some may be out of service.
     pools = {name: tuple(e.number for e in stage.engines) for name, stage in zip(names, cluster.stages, strict=True)}
     began = time.process_time()
-    outcome = seen_by_client(cluster.run(), builder.calibration.client_lag_s)
+    outcome = with_client_lag(cluster.run(), builder.calibration.client_lag_s)
     cpu_s = time.process_time() - began
     summary = summarize(outcome, simulation.deployment.gpus, simulation.slo) | {
-        "pools": work_of(outcome, pools),
-        **({"kv_transfer": transfers_of(outcome, pools)} if outcome.links is not None else {}),
-        **({"kv_cache": cached} if (cached := caches_of(outcome)) else {}),
+        "pools": pool_utilization(outcome, pools),
+        **({"kv_transfer": transfer_summary(outcome, pools)} if outcome.links is not None else {}),
+        **({"kv_cache": cached} if (cached := cache_summary(outcome)) else {}),
         **formats,
         "scenario": simulation.name,
         "seed": seed,
@@ -110,14 +111,14 @@ def simulate(
     return SimulationResult(simulation, identify(simulation, builder), outcome, pools, summary)
 
 
-def seen_by_client(outcome: Outcome, lag_s: float) -> Outcome:
+def with_client_lag(outcome: Outcome, lag_s: float) -> Outcome:
     """The run with every token `lag_s` later at its client [s]; what the engines did stays as it was."""
     return replace(outcome, log=outcome.log.later(lag_s), end_s=outcome.end_s + lag_s)
 
 
 def identify(simulation: Simulation, builder: Builder) -> str:
     """Hash of everything that decides the answer: scenario, model, GPUs, engine, tables, trace, version."""
-    decisive = [f.name for f in fields(simulation) if f.name not in ("name", "path", "where")]
+    decisive = [f.name for f in fields(simulation) if f.name not in ("name", "path", "locations")]
     facts = [json.dumps(plain({name: getattr(simulation, name) for name in decisive}), sort_keys=True), __version__]
     if simulation.step_time is None:
         facts += [repr(builder.model), repr(builder.store.engine(simulation.engine))]
@@ -165,5 +166,5 @@ def _requests(simulation: Simulation) -> Requests:
     try:
         return requests_of(simulation.workload, simulation.workload.seed, simulation.folder)
     except InputError as error:
-        problems = [p if p.where else simulation.problem(tuple(p.key.split(".")), p.message) for p in error.problems]
+        problems = [p if p.location else simulation.problem(tuple(p.key.split(".")), p.message) for p in error.problems]
         raise InputError(problems) from None

@@ -1,7 +1,7 @@
-"""What does the next step of an engine carry? A scheduler is one small class; it is found by its name.
+"""Schedulers: what the next step of an engine carries. Each is one small class that a scenario names.
 
-A scheduler is asked whenever an engine plans a step and a prompt waits or is in work. It reads the engine's `waiting`,
-`prompts` and `running`, admits prompts with `engine.admit`, and answers with chunks.
+An engine asks its scheduler whenever it plans a step while a prompt waits or is in prefill. The scheduler reads
+`waiting`, `prompts` and `running`, admits prompts with `engine.admit`, and answers with chunks.
 """
 
 from __future__ import annotations
@@ -9,37 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import islice
 from math import ceil, inf
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from ..errors import InputError, Problem
 from ..spec.cluster import Policy
 from ..spec.parallelism import Parallelism
 from ..spec.scheduling import Chunked, DecodeOnly, PerMix, PromptBatches, Scheduling
 from ..spec.scheduling import InFlight as InFlightPrompts
-from .engine_base import Intake
 from .policies import UNLIMITED, Work, option
-
-Composed = tuple[list[tuple[int, int]], bool]
-"""Prompt chunks of a step as (request, tokens), and whether running sequences decode in it."""
-
-
-class Scheduler(Protocol):
-    """What a step carries.
-
-    Attributes
-    ----------
-    max_sequences : sequences that run or have their prompt in work at most.
-    delay : 1 where a newcomer waits a step because the next one is planned while this one runs, else 0.
-
-    One that holds prompts back has ``again_in``, too: the decode steps after which it wants to be asked again.
-    """
-
-    max_sequences: int
-    delay: int
-
-    def compose(self, engine: Intake, now_s: float) -> Composed:
-        """Chunks for the step that begins now; none if no prompt is to be worked on, and then what runs decodes."""
-        ...
+from .scheduling import AdmittingEngine, StepPlan
 
 
 @dataclass(slots=True)
@@ -59,11 +37,11 @@ class ChunkedPrefill:
     max_prompts: int = option(UNLIMITED, at_least=1, needs=Work.PROMPTS)
     delay: int = option(0, at_most=1, needs=Work.SEQUENCES)
 
-    def compose(self, engine: Intake, now_s: float) -> Composed:
+    def compose(self, engine: AdmittingEngine, now_s: float) -> StepPlan:
         """See `Scheduler`."""
         steps, prompts, waiting, budget = engine.steps, engine.prompts, engine.waiting, self.token_budget
         running = len(engine.running)
-        room = budget * steps.lanes - ceil(running * steps.tokens_per_step)
+        room = budget * steps.slots - ceil(running * steps.tokens_per_step)
         chunks: list[tuple[int, int]] = []
         for request, tokens in prompts.items():
             if room <= 0:
@@ -71,15 +49,15 @@ class ChunkedPrefill:
             part = min(tokens, room, budget)
             chunks.append((request, part))
             room -= part
-        places = self.max_sequences - running - len(prompts)
-        while room > 0 and places > 0 and waiting and len(prompts) < self.max_prompts:
+        free_slots = self.max_sequences - running - len(prompts)
+        while room > 0 and free_slots > 0 and waiting and len(prompts) < self.max_prompts:
             request = waiting[0]
             if not engine.admit(request, now_s):
                 break
             part = min(prompts[request], room, budget)
             chunks.append((request, part))
             room -= part
-            places -= 1
+            free_slots -= 1
         return chunks, True
 
 
@@ -104,17 +82,17 @@ class InFlight:
     again_in: float = field(default=inf, init=False)
     _waited: int = field(default=0, init=False)
 
-    def compose(self, engine: Intake, now_s: float) -> Composed:
+    def compose(self, engine: AdmittingEngine, now_s: float) -> StepPlan:
         """See `Scheduler`."""
         self.again_in = inf
         if self.wait_steps and self._waits(engine):
             self.again_in = 1
             return [], True
-        room = self.token_budget * engine.steps.lanes - len(engine.running)
+        room = self.token_budget * engine.steps.slots - len(engine.running)
         chunks = [(request, min(tokens, max(room, 1))) for request, tokens in engine.prompts.items()]
         room -= sum(tokens for _, tokens in chunks)
-        places = self.max_sequences - len(engine.running) - len(engine.prompts)
-        while places > 0 and engine.waiting:
+        free_slots = self.max_sequences - len(engine.running) - len(engine.prompts)
+        while free_slots > 0 and engine.waiting:
             request = engine.waiting[0]
             tokens = engine.prompt_tokens(request)
             whole = tokens <= room
@@ -123,13 +101,13 @@ class InFlight:
             part = min(engine.prompts[request], max(room, 1))
             chunks.append((request, part))
             room -= part
-            places -= 1
+            free_slots -= 1
             self._waited = 0
         return chunks, True
 
-    def _waits(self, engine: Intake) -> bool:
+    def _waits(self, engine: AdmittingEngine) -> bool:
         """Whether the prompts that could begin now are too few, and have not waited long enough."""
-        budget, running = self.token_budget * engine.steps.lanes, len(engine.running)
+        budget, running = self.token_budget * engine.steps.slots, len(engine.running)
         if not running or engine.prompts:
             return False
         tokens = running
@@ -152,7 +130,7 @@ class PrefillFirst:
     ----------
     token_budget : tokens of one step of a rank; longer prompts are cut.
     max_sequences, delay : as `Scheduler`.
-    group : prompts begin only when so many places are free, so that sequences are held up less often.
+    group : prompts begin only when so many free_slots are free, so that sequences are held up less often.
     poll : decode steps between two looks at what waits; after a step of prompts it looks at once (SGLang's
         ``scheduler-recv-interval``, whose counter such a step overruns).
     """
@@ -165,26 +143,26 @@ class PrefillFirst:
     again_in: float = field(default=inf, init=False)
     _looked: int = field(default=0, init=False)
 
-    def compose(self, engine: Intake, now_s: float) -> Composed:
+    def compose(self, engine: AdmittingEngine, now_s: float) -> StepPlan:
         """See `Scheduler`."""
         self.again_in = inf
         if engine.running and not engine.prompts and (early := (self._looked - engine.count) % self.poll):
             self.again_in = early
             return [], True
-        room = self.token_budget * engine.steps.lanes
+        room = self.token_budget * engine.steps.slots
         chunks: list[tuple[int, int]] = []
         for request, tokens in engine.prompts.items():
             part = min(tokens, room, self.token_budget)
             chunks.append((request, part))
             room -= part
-        places = self.max_sequences - len(engine.running) - len(engine.prompts)
-        if places < self.group and engine.running:
-            places = 0
-        while room > 0 and places > 0 and engine.waiting and engine.admit(request := engine.waiting[0], now_s):
+        free_slots = self.max_sequences - len(engine.running) - len(engine.prompts)
+        if free_slots < self.group and engine.running:
+            free_slots = 0
+        while room > 0 and free_slots > 0 and engine.waiting and engine.admit(request := engine.waiting[0], now_s):
             part = min(engine.prompts[request], room, self.token_budget)
             chunks.append((request, part))
             room -= part
-            places -= 1
+            free_slots -= 1
         if chunks:
             self._looked = engine.count + 1
         return chunks, not chunks
@@ -208,7 +186,7 @@ class Fcfs:
     max_sequences: int = option(UNLIMITED, at_least=1)
     delay: int = option(0, at_most=1, needs=Work.SEQUENCES)
 
-    def compose(self, engine: Intake, now_s: float) -> Composed:
+    def compose(self, engine: AdmittingEngine, now_s: float) -> StepPlan:
         """See `Scheduler`."""
         chunks: list[tuple[int, int]] = []
         room = self.max_batch_tokens * engine.steps.ranks
@@ -216,8 +194,8 @@ class Fcfs:
             part = min(tokens, self.chunk_tokens)
             chunks.append((request, part))
             room -= part
-        places = self.max_sequences - len(engine.running) - len(engine.prompts)
-        while engine.waiting and places > 0 and len(chunks) < self.max_batch:
+        free_slots = self.max_sequences - len(engine.running) - len(engine.prompts)
+        while engine.waiting and free_slots > 0 and len(chunks) < self.max_batch:
             request = engine.waiting[0]
             if (chunks and min(engine.prompt_tokens(request), self.chunk_tokens) > room) or not engine.admit(
                 request, now_s
@@ -226,7 +204,7 @@ class Fcfs:
             part = min(engine.prompts[request], self.chunk_tokens)
             chunks.append((request, part))
             room -= part
-            places -= 1
+            free_slots -= 1
         return chunks, not chunks
 
 

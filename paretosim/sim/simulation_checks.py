@@ -57,12 +57,12 @@ def _problems(builder: Builder) -> Iterator[Problem]:
             yield simulation.problem((*where, "preemption"), "swap needs a model: bytes of cache are unknown here")
         for group in pool.engines:
             yield from _illegal(builder, where, group) if has_model else _idle_keys(builder, where, pool, group)
-    yield from _hand_over_problems(builder, has_model)
+    yield from _kv_transfer_problems(builder, has_model)
     for i, policy in enumerate(spec.controllers):
         yield from _tried(builder, ("deployment", "controllers", i), "controller", policy, CONTROLLERS)
 
 
-def _hand_over_problems(builder: Builder, has_model: bool) -> Iterator[Problem]:
+def _kv_transfer_problems(builder: Builder, has_model: bool) -> Iterator[Problem]:
     spec, where = builder.simulation.deployment, ("deployment", "kv_transfer")
     if spec.transfer is not None:
         try:
@@ -160,7 +160,7 @@ def _unknown_names(builder: Builder) -> Iterator[Problem]:
             attempt()
         except InputError as error:
             for p in error.problems:
-                yield p if p.where else simulation.problem((key,), p.message)
+                yield p if p.location else simulation.problem((key,), p.message)
 
 
 def _illegal(builder: Builder, where: tuple[str, ...], group: EngineGroup) -> Iterator[Problem]:

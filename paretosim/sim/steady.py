@@ -1,4 +1,4 @@
-"""What a cluster delivers once it is in its steady state: a window of a run, with intervals from batches of it."""
+"""Steady-state throughput and latency of a cluster: a window of a run, with 95 % intervals by batch means."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ T_95 = 2.262
 
 
 @dataclass(frozen=True, slots=True)
-class Estimated:
-    """A mean over the window, with half of its 95 % interval by batch means (Law, Simulation Modeling, 9.5.3)."""
+class Estimate:
+    """A mean over the window and the half-width of its 95 % interval (batch means: Law, Simulation Modeling, 9.5.3)."""
 
     mean: float
     half: float
@@ -39,9 +39,9 @@ class Steady:
     unfinished : of them, still running or rejected at the end.
     """
 
-    throughput_tok_s: Estimated
-    ttft_s: Estimated
-    tpot_s: Estimated
+    throughput_tok_s: Estimate
+    ttft_s: Estimate
+    tpot_s: Estimate
     ttft_at_s: float
     tpot_at_s: float
     attainment: float
@@ -50,7 +50,14 @@ class Steady:
 
 
 def steady(outcome: Outcome, start_s: float, end_s: float, slo: Slo) -> Steady:
-    """Measure the window from `start_s` to `end_s`."""
+    """Measure a window of a run.
+
+    Parameters
+    ----------
+    outcome : the run.
+    start_s, end_s : the window; requests count by their arrival [s].
+    slo : targets, and the percentile at which latencies are read.
+    """
     log = outcome.log
     arrival = log.column("arrival_s")
     inside = np.flatnonzero((arrival >= start_s) & (arrival < end_s))
@@ -74,7 +81,7 @@ def steady(outcome: Outcome, start_s: float, end_s: float, slo: Slo) -> Steady:
     )
 
 
-def _throughput(outcome: Outcome, start_s: float, end_s: float) -> Estimated:
+def _throughput(outcome: Outcome, start_s: float, end_s: float) -> Estimate:
     """Output tokens a second, from the engines' own steps; a prompt's first token counts when the client has it."""
     edges = np.linspace(start_s, end_s, BATCHES + 1)
     tokens = np.histogram(outcome.log.column("first_token_s"), edges)[0].astype(np.float64)
@@ -90,8 +97,8 @@ def _throughput(outcome: Outcome, start_s: float, end_s: float) -> Estimated:
     return _batch_means(tokens / np.diff(edges))
 
 
-def _batch_means(values: Floats) -> Estimated:
+def _batch_means(values: Floats) -> Estimate:
     if len(values) < BATCHES:
-        return Estimated(float(values.mean()) if len(values) else float("nan"), float("inf"))
+        return Estimate(float(values.mean()) if len(values) else float("nan"), float("inf"))
     means = np.array([part.mean() for part in np.array_split(values, BATCHES)])
-    return Estimated(float(means.mean()), T_95 * float(means.std(ddof=1)) / BATCHES**0.5)
+    return Estimate(float(means.mean()), T_95 * float(means.std(ddof=1)) / BATCHES**0.5)

@@ -14,7 +14,7 @@ from ..cost.steps.step import StepCost
 from ..cost.steps.step_grids import CONTEXTS
 from ..spec.cluster import StepFormula
 from ..spec.host_time import HostTime
-from .decode_runs import Line
+from .decode_runs import DecodeStepTime
 
 Chunks = Sequence[tuple[int, int]]
 """Pieces of prompts in one step: (tokens computed before, tokens computed now)."""
@@ -32,9 +32,9 @@ class Steps(Protocol):
 
     tokens_per_step: float
     ranks: int
-    lanes: int
+    slots: int
 
-    def line(self, sequences: int) -> Line:
+    def decode_time(self, sequences: int) -> DecodeStepTime:
         """A decode step of so many sequences, by their summed context."""
         ...
 
@@ -50,20 +50,20 @@ class Steps(Protocol):
 class FormulaSteps:
     """The linear step times of a scenario's ``step_time``."""
 
-    ranks = lanes = 1
+    ranks = slots = 1
 
     def __init__(self, formula: StepFormula):
         self.formula = formula
         self.tokens_per_step = 1.0
-        self._lines: dict[int, Line] = {}
+        self._decode_times: dict[int, DecodeStepTime] = {}
 
-    def line(self, sequences: int) -> Line:
+    def decode_time(self, sequences: int) -> DecodeStepTime:
         """See `Steps`."""
-        found = self._lines.get(sequences)
+        found = self._decode_times.get(sequences)
         if found is None:
             f = self.formula
-            found = Line.straight(f.decode_base_s + f.per_sequence_s * sequences, f.per_context_token_s)
-            self._lines[sequences] = found
+            found = DecodeStepTime.straight(f.decode_base_s + f.per_sequence_s * sequences, f.per_context_token_s)
+            self._decode_times[sequences] = found
         return found
 
     def mixed_s(self, sequences: int, context: float, chunks: Chunks) -> float:
@@ -71,7 +71,7 @@ class FormulaSteps:
         prompt_s = self.stage_s(chunks)
         if not sequences:
             return prompt_s
-        decode_s = self.line(sequences).step_s(context)
+        decode_s = self.decode_time(sequences).step_s(context)
         return prompt_s + decode_s if self.formula.mixed == "add" else max(prompt_s, decode_s)
 
     def stage_s(self, chunks: Chunks) -> float:
@@ -97,12 +97,12 @@ class ScaledSteps:
 
     def __init__(self, steps: Steps, factor: float):
         self._steps, self._factor = steps, factor
-        self.tokens_per_step, self.ranks, self.lanes = steps.tokens_per_step, steps.ranks, steps.lanes
+        self.tokens_per_step, self.ranks, self.slots = steps.tokens_per_step, steps.ranks, steps.slots
 
-    def line(self, sequences: int) -> Line:
+    def decode_time(self, sequences: int) -> DecodeStepTime:
         """See `Steps`."""
-        line = self._steps.line(sequences)
-        return Line(line.ends, [a * self._factor for a in line.a], [c * self._factor for c in line.c])
+        line = self._steps.decode_time(sequences)
+        return DecodeStepTime(line.ends, [a * self._factor for a in line.a], [c * self._factor for c in line.c])
 
     def mixed_s(self, sequences: int, context: float, chunks: Chunks) -> float:
         """See `Steps`."""
@@ -148,14 +148,14 @@ class CompiledSteps:
         )
         self.tokens_per_step = step.tokens_per_step
         self.ranks = step.layout.attn_dp
-        self.lanes = step.layout.attn_dp * step.layout.pp
-        self._lines: dict[int, Line] = {}
-        self._attention: dict[int, Line] = {}
-        self._floors: dict[int, Line] = {}
+        self.slots = step.layout.attn_dp * step.layout.pp
+        self._decode_times: dict[int, DecodeStepTime] = {}
+        self._attention: dict[int, DecodeStepTime] = {}
+        self._floors: dict[int, DecodeStepTime] = {}
 
-    def line(self, sequences: int) -> Line:
+    def decode_time(self, sequences: int) -> DecodeStepTime:
         """See `Steps`."""
-        found = self._lines.get(sequences)
+        found = self._decode_times.get(sequences)
         if found is None:
             stages = self._shape.stages
             micro = sequences / min(stages, sequences)
@@ -164,7 +164,7 @@ class CompiledSteps:
                 max(stages * self._kernels * s + extra, floor_s)
                 for s, floor_s in zip(self._scalar.decode_knots(micro), self._floors_s(sequences), strict=True)
             ]
-            found = self._lines[sequences] = Line.through((CONTEXTS * sequences).tolist(), seconds)
+            found = self._decode_times[sequences] = DecodeStepTime.through((CONTEXTS * sequences).tolist(), seconds)
         return found
 
     def mixed_s(self, sequences: int, context: float, chunks: Chunks) -> float:
@@ -176,8 +176,8 @@ class CompiledSteps:
             return self._prompts_step_s(kernels_s, 0, _tokens(chunks)[0])
         if self._scalar.step.overlap is not None:
             return self._overlapped_s(sequences, context, chunks)
-        lanes = min(stages, sequences)
-        micro = sequences / lanes
+        slots = min(stages, sequences)
+        micro = sequences / slots
         busy = self._busy(micro)
         decode = self._decode_attention(sequences).step_s(context) / stages
         tokens, longest = _tokens(chunks)
@@ -234,14 +234,14 @@ class CompiledSteps:
         found = self._floors.get(sequences)
         if found is None:
             contexts = (CONTEXTS * sequences).tolist()
-            found = self._floors[sequences] = Line.through(contexts, self._floors_s(sequences))
+            found = self._floors[sequences] = DecodeStepTime.through(contexts, self._floors_s(sequences))
         return found.step_s(context)
 
     def _busy(self, sequences: float) -> int:
         """Ranks that have any of them."""
         return min(self._shape.ranks, max(1, ceil(sequences)))
 
-    def _decode_attention(self, sequences: int) -> Line:
+    def _decode_attention(self, sequences: int) -> DecodeStepTime:
         """The part of a decode step that reads the cache, all stages together."""
         found = self._attention.get(sequences)
         if found is None:
@@ -250,7 +250,7 @@ class CompiledSteps:
             rank = micro / self._busy(micro)
             rows = self._scalar.row_seconds((rank, micro), None)
             seconds = [stages * (s - rows) for s in self._scalar.decode_knots(micro)]
-            found = self._attention[sequences] = Line.through((CONTEXTS * sequences).tolist(), seconds)
+            found = self._attention[sequences] = DecodeStepTime.through((CONTEXTS * sequences).tolist(), seconds)
         return found
 
 

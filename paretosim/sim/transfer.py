@@ -1,8 +1,8 @@
-"""Handing the KV cache of a prompt from its prefill to its decode engine.
+"""Transfer of the KV cache of a prompt from its prefill engine to its decode engine.
 
-A *mode* is told of every prefill step of a prompt as it begins, since engines know then when it ends, and says which
-bytes leave when. The rest, that the bytes of one prompt go one after another over a shared network and are decoded on
-arrival, is the same for every mode.
+A *mode* is told of every prefill step of a prompt as it begins, since its end is known then, and decides which bytes
+leave when. All modes share the rest: the bytes of one prompt go one after another over a shared network and are decoded
+on arrival.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from math import inf
 from typing import Protocol
 
 from ..spec.transfer import CodecSpec, TransferSpec
-from .clock import HAND_OVER, Clock
+from .clock import KV_TRANSFER, Clock
 from .fabric import Done, Fabric
 from .policies import named
 
@@ -66,34 +66,34 @@ class RatioCodec:
 
 
 class TransferMode(Protocol):
-    """Decides when the bytes of a prompt leave; one instance serves all prompts, so it keeps nothing of one."""
+    """Decides when the bytes of a prompt leave. One instance serves all prompts, so it has no state per prompt."""
 
-    def step(self, step: PrefillStep, hand_over: HandOver) -> None:
-        """Told as `step` begins: call ``hand_over.send`` for what leaves during or after it, first bytes first."""
+    def step(self, step: PrefillStep, kv_transfer: KvTransfer) -> None:
+        """Told as `step` begins: call ``kv_transfer.send`` for what leaves during or after it, first bytes first."""
 
 
 class NoTransfer:
     """Nothing is sent: both engines share memory, or the cost is left out on purpose."""
 
-    def step(self, step: PrefillStep, hand_over: HandOver) -> None:
+    def step(self, step: PrefillStep, kv_transfer: KvTransfer) -> None:
         """Decoding may begin when the prefill ends."""
 
 
 class BulkTransfer:
     """Everything after the prefill."""
 
-    def step(self, step: PrefillStep, hand_over: HandOver) -> None:
+    def step(self, step: PrefillStep, kv_transfer: KvTransfer) -> None:
         """Wait for the last step."""
         if step.last:
-            hand_over.send(step.bytes_before + step.bytes, step.end_s)
+            kv_transfer.send(step.bytes_before + step.bytes, step.end_s)
 
 
 class ChunkTransfer:
     """The cache of each prefill step after it; the next one hides it."""
 
-    def step(self, step: PrefillStep, hand_over: HandOver) -> None:
+    def step(self, step: PrefillStep, kv_transfer: KvTransfer) -> None:
         """One piece per step."""
-        hand_over.send(step.bytes, step.end_s)
+        kv_transfer.send(step.bytes, step.end_s)
 
 
 class LayerwiseTransfer:
@@ -105,13 +105,13 @@ class LayerwiseTransfer:
     spreads evenly what really comes in bursts of a layer.
     """
 
-    def step(self, step: PrefillStep, hand_over: HandOver) -> None:
+    def step(self, step: PrefillStep, kv_transfer: KvTransfer) -> None:
         """Two pieces per step."""
         layer = step.bytes / step.layers
         if step.layers > 1:
             first_s = step.begin_s + (step.end_s - step.begin_s) / step.layers
-            hand_over.send(step.bytes - layer, first_s, step.end_s)
-        hand_over.send(layer, step.end_s)
+            kv_transfer.send(step.bytes - layer, first_s, step.end_s)
+        kv_transfer.send(layer, step.end_s)
 
 
 MODES: dict[str, Callable[[], TransferMode]] = {
@@ -124,16 +124,16 @@ MODES: dict[str, Callable[[], TransferMode]] = {
 
 @dataclass(frozen=True, slots=True)
 class Transfers:
-    """What the hand-overs between two pools have in common.
+    """Settings that all KV transfers between two kinds of engine share.
 
     Attributes
     ----------
-    kv_bytes : cache of a prompt of so many tokens that has to be sent, copies included [byte].
+    kv_bytes : given the tokens of a prompt, KV bytes to send, copies included [byte].
     layers : layers that an engine runs one after another, over all stages.
     page_bytes : bytes of one write, 0 for large ones.
     most_bytes_per_s : of the GPUs that hold one prompt, where an engine has more
         (`paretosim.cost.memory.kv_fanout`) [byte/s].
-    set_up_s : of each prompt, whatever its bytes [s].
+    set_up_s : delay of each transfer, whatever its size [s].
     """
 
     clock: Clock
@@ -151,7 +151,16 @@ class Transfers:
         cls, clock: Clock, fabric: Fabric, spec: TransferSpec, kv_bytes: Callable[[int], float], layers: int,
         most_bytes_per_s: float = inf, allow_plugins: bool = False,
     ) -> Transfers:  # fmt: skip
-        """As a scenario asks; the model's `kv_bytes` and `layers` stand in for what the scenario leaves out."""
+        """Transfers as a scenario describes them.
+
+        Parameters
+        ----------
+        clock, fabric : time; the network.
+        spec : the scenario's ``kv_transfer``.
+        kv_bytes, layers : of the model, where `spec` does not say them.
+        most_bytes_per_s : bandwidth of the GPUs that hold one prompt [byte/s].
+        allow_plugins : whether the mode may be a user's ``module:Class``.
+        """
         per_token = spec.bytes_per_token
         return cls(
             clock=clock,
@@ -165,21 +174,21 @@ class Transfers:
             set_up_s=spec.set_up_s or 0.0,
         )
 
-    def open(self, src: int, dst: int, done: Done) -> HandOver:
-        """A prompt whose cache goes from endpoint `src` to `dst`; `done(time)` when it may decode there."""
-        return HandOver(self, src, dst, self._set_up(done) if self.set_up_s else done)
+    def open(self, src: int, dst: int, done: Done) -> KvTransfer:
+        """Open the transfer of one prompt from endpoint `src` to `dst`; `done(time)` is called when it may decode."""
+        return KvTransfer(self, src, dst, self._set_up(done) if self.set_up_s else done)
 
     def _set_up(self, done: Done) -> Done:
         clock, set_up_s = self.clock, self.set_up_s
-        return lambda time_s: clock.at(time_s + set_up_s, lambda _: done(clock.now), None, HAND_OVER)
+        return lambda time_s: clock.at(time_s + set_up_s, lambda _: done(clock.now), None, KV_TRANSFER)
 
 
-class HandOver:
-    """The hand-over of one prompt: pieces that leave one after another, each as soon as it is ready.
+class KvTransfer:
+    """The KV transfer of one prompt: pieces that leave one after another, each as soon as it is ready.
 
     Attributes
     ----------
-    tokens : whose cache was announced so far.
+    tokens : prompt tokens announced so far.
     bytes : on the network for them [byte].
     prefill_end_s : end of the last step [s]; what `done` adds to it is exposed.
     """
@@ -220,7 +229,7 @@ class HandOver:
         if self._pieces:
             self._next()
         elif last and self._piece is None:
-            common.clock.at(max(end_s, self._decoded_s), self._ready, None, HAND_OVER)
+            common.clock.at(max(end_s, self._decoded_s), self._ready, None, KV_TRANSFER)
 
     def send(self, bytes_: float, ready_s: float, until_s: float = 0.0) -> None:
         """For modes: this much cache leaves at `ready_s`, or as it is made between then and `until_s`."""
@@ -236,7 +245,7 @@ class HandOver:
         cache, ready_s, until_s = self._pieces[0]
         if ready_s > common.clock.now:
             self._woken = True
-            common.clock.at(ready_s, self._next, True, HAND_OVER)
+            common.clock.at(ready_s, self._next, True, KV_TRANSFER)
             return
         self._pieces.popleft()
         self._piece = cache
@@ -255,12 +264,12 @@ class HandOver:
             self._next()
         elif self._final:  # the last step added nothing to send
             ready_s = max(self._decoded_s, self.prefill_end_s)
-            self._common.clock.at(ready_s, self._ready, None, HAND_OVER)
+            self._common.clock.at(ready_s, self._ready, None, KV_TRANSFER)
 
     def _arrived(self, time_s: float) -> None:
         self._decode(time_s)
         if self._decoded_s > time_s:
-            self._common.clock.at(self._decoded_s, self._ready, None, HAND_OVER)
+            self._common.clock.at(self._decoded_s, self._ready, None, KV_TRANSFER)
         else:
             self._done(time_s)
 

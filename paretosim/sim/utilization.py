@@ -14,7 +14,7 @@ Pools = Mapping[str, Sequence[int]]
 """Places of each pool's engines in `Outcome.engines`."""
 
 
-def work_of(outcome: Outcome, pools: Pools) -> dict[str, dict[str, float]]:
+def pool_utilization(outcome: Outcome, pools: Pools) -> dict[str, dict[str, float]]:
     """Of each pool: workers, share of their time in a step, requests running and waiting on average, in all of them."""
     return {name: _work(outcome, places) for name, places in pools.items()}
 
@@ -36,7 +36,7 @@ def _work(outcome: Outcome, places: Sequence[int]) -> dict[str, float]:
     }
 
 
-def links_of(outcome: Outcome, pools: Pools) -> list[dict[str, Any]]:
+def link_rows(outcome: Outcome, pools: Pools) -> list[dict[str, Any]]:
     """The columns of ``links.csv``: a row for the cards of each engine and each direction; none without a network."""
     return list(_links(outcome, pools))
 
@@ -63,9 +63,9 @@ def _links(outcome: Outcome, pools: Pools) -> Iterator[dict[str, Any]]:
                 }
 
 
-def transfers_of(outcome: Outcome, pools: Pools) -> dict[str, Any]:
+def transfer_summary(outcome: Outcome, pools: Pools) -> dict[str, Any]:
     """All links together: bytes sent, the busiest one, and how long a finished prompt waited for its cache."""
-    rows = links_of(outcome, pools)
+    rows = link_rows(outcome, pools)
     waited = outcome.log.column("ready_s") - outcome.log.column("prefill_end_s")
     waited = waited[np.isfinite(waited)]
     busiest = max(rows, key=lambda row: row["busy_share"])
@@ -76,7 +76,7 @@ def transfers_of(outcome: Outcome, pools: Pools) -> dict[str, Any]:
     }
 
 
-def caches_of(outcome: Outcome) -> dict[str, dict[str, Any]]:
+def cache_summary(outcome: Outcome) -> dict[str, dict[str, Any]]:
     """Counts of the engines' prefix caches together, under ``gpu``, and of each store below, by its name."""
     caches = [engine.cache.blocks for engine in outcome.engines if engine.cache is not None]
     stores = {id(tier): tier for cache in caches for tier in cache.tiers}

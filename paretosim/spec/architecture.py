@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .layers import DenseFfn, LayerGroup, MoeFfn, Tokens
+from ..arrays import ScalarOrArray
+from .layers import DenseFfn, LayerGroup, MoeFfn
 from .precision import CacheFormat, Format
 
 MOST_TILES = 16
@@ -53,7 +54,7 @@ class VisionSpec:
         chain = sum(a * b for a, b in zip(self.projector, self.projector[1:], strict=False))
         return embed + self.layers * layer + self.projectors * chain
 
-    def tokens(self, height_px: Tokens, width_px: Tokens) -> Tokens:
+    def tokens(self, height_px: ScalarOrArray, width_px: ScalarOrArray) -> ScalarOrArray:
         """Language-model tokens of one image (of one tile, where the encoder has a tile size); numbers or arrays."""
         side = self.patch_px * self.merge
         if self.tile_px:
@@ -61,10 +62,10 @@ class VisionSpec:
         high, wide = (np.maximum(1, np.rint(np.asarray(px) / side)).astype(np.int64) for px in (height_px, width_px))
         return high * wide
 
-    def tiles(self, height_px: Tokens, width_px: Tokens) -> Tokens:
-        """Tiles of one image: those that cover it, and a thumbnail of the whole beside more than one.
+    def tiles(self, height_px: ScalarOrArray, width_px: ScalarOrArray) -> ScalarOrArray:
+        """Tiles of one image: the tiles that cover it, plus a thumbnail of the whole image where there are several.
 
-        At most `MOST_TILES` cover an image; larger ones are scaled down to as many.
+        At most `MOST_TILES` cover an image; larger images are scaled down to fit them.
         """
         if not self.tile_px:
             return np.ones(np.broadcast(height_px, width_px).shape, np.int64)
@@ -84,7 +85,7 @@ class ModelSpec:
     tied_embeddings : input and output embedding are one matrix.
     max_context : longest context the model declares [token].
     layers : the layer kinds with their counts.
-    mtp_layers : multi-token-prediction layers shipped beside the model; counted nowhere else.
+    mtp_layers : multi-token-prediction layers shipped with the model; no other field counts them.
     mtp : kind of such a layer, None where there is none.
     vision : the image encoder, if any.
     checkpoints : what a published checkpoint is stored in, by the precision it is called: formats of ``weights`` and,
@@ -119,8 +120,8 @@ class ModelSpec:
     def layers_of_stage(self, stages: int) -> tuple[int, ...]:
         """Layers of each group on the fullest of `stages` pipeline stages: ``ceil(layers / stages)`` in all.
 
-        They are shared as in the whole model, the largest remainders rounded up: three dense layers of 61 do not make
-        each of 32 stages hold a dense one beside its two others.
+        Groups keep their shares of the whole model, and the largest remainders are rounded up: three dense layers of 61
+        do not give each of 32 stages a dense layer on top of two others.
         """
         total, held = self.layer_count, -(-self.layer_count // stages)
         whole = [group.count * held // total for group in self.layers]
@@ -152,7 +153,7 @@ class ModelSpec:
         """Cache elements per token over all layers: windows not yet full, compressed layers by their entries."""
         return sum(g.count * g.attention.kv_elements_per_token for g in self.layers)
 
-    def kv_elements(self, context: Tokens) -> Tokens:
+    def kv_elements(self, context: ScalarOrArray) -> ScalarOrArray:
         """Cache elements that one sequence of `context` tokens holds, windows and compression applied."""
         return sum(g.count * g.attention.kv_elements(context) for g in self.layers)
 

@@ -1,4 +1,4 @@
-"""When do requests arrive? One class a process; rates are means over a long time."""
+"""When do requests arrive? One class per arrival process; rates are long-run means."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TraceFormat = Literal["azure", "mooncake", "csv"]
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """So many clients, each sending its next request when the last one is finished.
+    """A fixed number of clients; each sends its next request when its last one is finished.
 
     Attributes
     ----------

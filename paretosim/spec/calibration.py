@@ -1,4 +1,4 @@
-"""What does no microbenchmark hold? A few parameters of an engine, fitted on measured serving."""
+"""Which parameters of an engine are fitted on measured serving, because no microbenchmark holds them?"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PARAMETERS: dict[str, Parameter] = {
     "client_lag_ms": Parameter(0.0, MILLI, 0.0, 200.0),
     "hand_over_ms": Parameter(0.0, MILLI, 0.0, 600.0),
 }
-"""By name: those of the host's time follow from its terms."""
+"""Parameters by name; the host's follow from the terms of its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class Calibration:
     Attributes
     ----------
     host : host time of a step.
-    prompt_scale : kernel time of a step that carries prompts, over what the tables say, beside the lane's own scale.
+    prompt_scale : kernel time of a step that carries prompts, over what the tables say, multiplied with the
+        lane's own scale.
     client_lag_s : from the engine's first token to the client's, tokeniser and network included [s].
     hand_over_s : of each prompt handed from pool to pool, whatever its bytes [s].
     kernel_scale : deployed over measured kernel time, for lanes that are not in `lanes`.
@@ -71,7 +72,7 @@ class Calibration:
         return self.lanes.get(lane_of(gpu, form), self.kernel_scale)
 
     def with_graphs(self, tokens: int) -> Calibration:
-        """For an engine whose steps with prompts are one CUDA graph up to so many tokens."""
+        """The same for an engine that captures prompt steps of up to `tokens` tokens in one CUDA graph."""
         return replace(self, host=replace(self.host, graph_tokens=tokens))
 
     @classmethod
@@ -100,7 +101,7 @@ class Calibration:
 
 
 NONE = Calibration()
-"""Kernels alone."""
+"""Kernel times as the tables have them, and no host time."""
 
 
 def lane_of(gpu: str, form: str) -> str:
@@ -113,7 +114,7 @@ def lane_of_deployment(name: str) -> str:
     return lane_of(*name.split("/")[:2])
 
 
-def checked_calibration(raw: Any, where: str) -> Calibration:
+def checked_calibration(raw: Any, file: str) -> Calibration:
     """The ``calibration`` of an engine's file.
 
     Raises
@@ -122,23 +123,23 @@ def checked_calibration(raw: Any, where: str) -> Calibration:
         A key that is unknown, or a value that is no number within the plausible range.
     """
     if not isinstance(raw, dict):
-        raise InputError(Problem("calibration", "must be a mapping with parameters and lanes", where))
+        raise InputError(Problem("calibration", "must be a mapping with parameters and lanes", file))
     problems = [
-        Problem(f"calibration.{key}", "unknown key", where)
+        Problem(f"calibration.{key}", "unknown key", file)
         for key in raw
         if key not in ("parameters", "kernel_scale", "lanes", "deployments", "rows", "rows_sha256", "source")
     ]
     values: dict[str, float] = {}
     for name, entry in (raw.get("parameters") or {}).items():
-        place = f"calibration.parameters.{name}"
+        key = f"calibration.parameters.{name}"
         if name not in PARAMETERS:
-            problems.append(Problem(place, f"unknown; there are {', '.join(PARAMETERS)}", where))
+            problems.append(Problem(key, f"unknown; there are {', '.join(PARAMETERS)}", file))
             continue
         known = PARAMETERS[name]
-        values[name] = _value(entry, known.low, known.high, place, where, problems)
-    kernel_scale = _value(raw.get("kernel_scale", 1.0), 0.2, 5.0, "calibration.kernel_scale", where, problems)
+        values[name] = _value(entry, known.low, known.high, key, file, problems)
+    kernel_scale = _value(raw.get("kernel_scale", 1.0), 0.2, 5.0, "calibration.kernel_scale", file, problems)
     lanes = {
-        lane: _value(entry, 0.2, 5.0, f"calibration.lanes.{lane}", where, problems)
+        lane: _value(entry, 0.2, 5.0, f"calibration.lanes.{lane}", file, problems)
         for lane, entry in (raw.get("lanes") or {}).items()
     }
     if problems:
@@ -146,10 +147,10 @@ def checked_calibration(raw: Any, where: str) -> Calibration:
     return Calibration.of(values, kernel_scale, lanes)
 
 
-def _value(entry: Any, low: float, high: float, key: str, where: str, problems: list[Problem]) -> float:
+def _value(entry: Any, low: float, high: float, key: str, file: str, problems: list[Problem]) -> float:
     value = entry.get("value") if isinstance(entry, dict) else entry
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        problems.append(Problem(key, f"must be a number from {low:g} to {high:g}, not {value!r}", where))
+        problems.append(Problem(key, f"must be a number from {low:g} to {high:g}, not {value!r}", file))
         return low
     return float(value)
 

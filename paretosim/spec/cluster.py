@@ -1,4 +1,4 @@
-"""What may a scenario say of a simulated cluster in place of what paretosim knows? Step times, host time, policies."""
+"""What can a scenario state in place of what paretosim knows? A formula for step times, and policies by name."""
 
 from __future__ import annotations
 

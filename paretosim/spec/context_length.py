@@ -1,4 +1,4 @@
-"""How long may a sequence be? What a checkpoint's config.json says, extended positions included."""
+"""How long may a sequence be, by the config.json of a checkpoint and its extended positions?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from .architecture import ModelSpec
 
-_EXTENDED_ALREADY = ("default", "llama3", "longrope", "su", "mrope")
+_ALREADY_EXTENDED = ("default", "llama3", "longrope", "su", "mrope")
 """Kinds of RoPE scaling whose files state the extended length as ``max_position_embeddings``."""
 
 
@@ -15,8 +15,8 @@ def longest_sequence(config: Mapping[str, Any], stated: int) -> int:
     """Tokens of the longest sequence that a model serves.
 
     Scaled rotary positions reach further than ``max_position_embeddings``: YaRN to ``factor *
-    original_max_position_embeddings``, linear and dynamic scaling to ``factor`` times the stated length. vLLM derives
-    its ``max_model_len`` so (``_get_and_verify_max_len``, read 2026-11-30).
+    original_max_position_embeddings``, linear and dynamic scaling to ``factor`` times the stated length, as vLLM
+    derives its ``max_model_len`` (``_get_and_verify_max_len``, read 2026-11-30).
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def longest_sequence(config: Mapping[str, Any], stated: int) -> int:
     if not isinstance(scaling, Mapping):
         return stated
     kind, factor = scaling.get("rope_type", scaling.get("type", "default")), scaling.get("factor")
-    if kind in _EXTENDED_ALREADY or isinstance(factor, bool) or not isinstance(factor, int | float):
+    if kind in _ALREADY_EXTENDED or isinstance(factor, bool) or not isinstance(factor, int | float):
         return stated
     original = scaling.get("original_max_position_embeddings")
     if kind == "yarn" and isinstance(original, int):
@@ -37,12 +37,12 @@ def longest_sequence(config: Mapping[str, Any], stated: int) -> int:
 
 
 def too_long(model: ModelSpec, tokens: int, max_context: int | None = None) -> str | None:
-    """Why no sequence of so many tokens can be served, or None.
+    """Why the model cannot serve sequences of `tokens` tokens, or None if it can.
 
     Parameters
     ----------
-    tokens : of the longest prompt and its answer.
-    max_context : in place of the model's own limit.
+    tokens : length of the longest prompt and its answer together.
+    max_context : limit that replaces the model's own.
     """
     limit = max_context or model.max_context
     if tokens <= limit:

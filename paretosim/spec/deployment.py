@@ -47,7 +47,7 @@ class Pool:
     Attributes
     ----------
     engines : what they are; several groups for a pool of several GPU types or layouts.
-    scheduler : what a step carries: a policy by name (an empty name is the engine's own), or what a design says.
+    scheduler : what a step carries: a policy by name (an empty name is the engine's own), or a design's scheduling.
     batch : prompts of a step, or running sequences, of one engine at most; None leaves it to the policy's options.
     router : which engine a request goes to.
     preemption : what happens to a sequence for which memory runs out: ``recompute`` or ``swap``.
@@ -59,7 +59,7 @@ class Pool:
     Raises
     ------
     ValueError
-        A batch beside a policy by name, whose options say it, or none beside what a design says.
+        A batch together with a named policy, whose options state it, or no batch with a design's scheduling.
     """
 
     engines: tuple[EngineGroup, ...]
@@ -100,7 +100,7 @@ class Deployment:
     block_tokens : tokens of one block of the KV cache.
     transfer : how the cache of a prompt gets from pool to pool; None is layer by layer over the GPUs' own NICs, or
         without any time where step times are a formula.
-    kv_cache : what is kept of finished prompts; None is nothing.
+    kv_cache : how the cache of finished prompts is kept; None keeps nothing.
     controllers : what changes the cluster while it runs.
     """
 

@@ -1,4 +1,4 @@
-"""What is a serving engine, as far as costs depend on it: kernels it runs, memory it keeps, budgets."""
+"""What does the cost model know of a serving engine: its kernels, its memory and its budgets?"""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class EngineSpec:
     name : folder name of its tables.
     gemm_lanes : weight precision -> ``dtype`` of the GEMM table.
     moe_lanes : expert precision -> ``dtype`` of the expert table, the first one measured on a GPU serves.
-    expert_kernels_elsewhere : ``dtype`` of the expert table -> part of the name of those of a sibling's kernels that
-        are this engine's own.
+    expert_kernels_elsewhere : ``dtype`` of the expert table -> part of the names of the sibling's kernels
+        that this engine runs too.
     attention_arithmetic : KV-cache precision -> arithmetic of the prefill attention kernel.
     kv_cache : format of the weights -> format of the KV cache, unless the launch or the checkpoint names one.
     token_budget : tokens of one prefill or mixed step.
@@ -38,8 +38,8 @@ class EngineSpec:
     kv_output_reserve : share of a request's output that its KV blocks cover on average over its life in the batch.
     admission_output_share : share of a request's output for which KV blocks are set aside when it is admitted.
     absorbed_prompts : latent attention of prompts runs over latents, as decode's does, not over expanded heads.
-    second_stream_tokens : up to which shared experts run on a stream of their own, beside the routed ones [token of a
-        rank]; 0 where they never do.
+    second_stream_tokens : up to which shared experts run on a second stream, parallel to the routed experts [token of
+        a rank]; 0 where they never do.
     graph_tokens : up to which a step with prompts is one CUDA graph by default [token of a rank].
     scheduler : what a step carries, as a scenario would say it: ``policy`` and its options.
     expert_parallel : ``all_or_none``: experts are spread over all GPUs of a stage, or each is cut over all of them;
@@ -96,12 +96,12 @@ _KEYS = (
 
 
 def calibration_file(path: Path) -> Path:
-    """Where the calibration of an engine stands: beside its facts."""
+    """Path of an engine's calibration, in the folder of its facts."""
     return path.with_name(f"{path.stem}{CALIBRATION}")
 
 
 def load_engine(path: Path) -> EngineSpec:
-    """Read ``engines/<engine>.yaml`` and the calibration beside it, if there is one.
+    """Read ``engines/<engine>.yaml`` and the calibration in the same folder, if there is one.
 
     Raises
     ------
@@ -110,21 +110,23 @@ def load_engine(path: Path) -> EngineSpec:
     """
     raw = load_yaml(path.read_text()) or {}
     sources = raw.pop("sources", {})
-    where, beside = str(path), calibration_file(path)
-    problems = [Problem(key, "missing", where) for key in _KEYS if key not in raw]
+    file, calibration_path = str(path), calibration_file(path)
+    problems = [Problem(key, "missing", file) for key in _KEYS if key not in raw]
     problems += [
-        Problem(key, f"unknown key{did_you_mean(key, _KEYS)}; a calibration stands in {beside.name}", where)
+        Problem(key, f"unknown key{did_you_mean(key, _KEYS)}; a calibration stands in {calibration_path.name}", file)
         for key in sorted(set(raw) - set(_KEYS))
     ]
-    problems += [Problem(f"sources.{k}", "every fact needs a source", where) for k in raw if k not in sources]
-    problems += [Problem(f"sources.{k}", "the source of no fact", where) for k in sources if k not in _KEYS]
+    problems += [Problem(f"sources.{k}", "every fact needs a source", file) for k in raw if k not in sources]
+    problems += [Problem(f"sources.{k}", "the source of no fact", file) for k in sources if k not in _KEYS]
     if (said := raw.get("expert_parallel")) not in (None, *get_args(ExpertParallel)):
         known = " or ".join(get_args(ExpertParallel))
-        problems.append(Problem("expert_parallel", f"must be {known}, not {said!r}", where))
+        problems.append(Problem("expert_parallel", f"must be {known}, not {said!r}", file))
     if problems:
         raise InputError(problems)
-    engine, calibration = load_calibration(beside) if beside.exists() else (path.stem, NONE)
+    engine, calibration = load_calibration(calibration_path) if calibration_path.exists() else (path.stem, NONE)
     if engine != path.stem:
-        raise InputError(Problem("engine", f"must be {path.stem}, whose calibration it is, not {engine}", str(beside)))
+        raise InputError(
+            Problem("engine", f"must be {path.stem}, whose calibration it is, not {engine}", str(calibration_path))
+        )
     facts = raw | {"siblings": tuple(raw["siblings"]), "calibration": calibration}
     return EngineSpec(name=path.stem, **facts, sources=sources)

@@ -1,4 +1,4 @@
-"""What is a GPU, as far as its datasheet goes: peaks, memory, links, power, price."""
+"""What does the datasheet of a GPU say: peaks, memory, links, power and price?"""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class GpuSpec:
     usd_per_hour : price of one GPU-hour; an assumption that a scenario can override.
     sources : where each fact comes from, by key of ``gpu.yaml``.
     kernels_of : GPU whose measured kernels stand for this one's, which has no tables; empty where it has.
-    l2_bytes, l2_bytes_per_s : size [byte] and bandwidth [byte/s] of the second-level cache, where it is so much faster
-        than memory that tables show its edge; 0 where nobody needs it.
+    l2_bytes, l2_bytes_per_s : size [byte] and bandwidth [byte/s] of the second-level cache, where tables show the
+        step from cache to memory; 0 where they do not.
     """
 
     name: str
@@ -112,7 +112,7 @@ def load_gpu(path: Path) -> GpuSpec:
 
 
 def with_facts(gpu: GpuSpec, facts: Mapping[str, float]) -> GpuSpec:
-    """The GPU, had it other facts; keys and units are those of ``gpu.yaml``."""
+    """The GPU with other facts, by the keys and in the units of ``gpu.yaml``."""
     sources = {**gpu.sources, **dict.fromkeys(facts, "assumption: given by the caller")}
     fields: dict[str, Any] = {_FIELDS[key][0]: value * _FIELDS[key][1] for key, value in facts.items()}
     return replace(gpu, sources=sources, **fields)

@@ -1,6 +1,6 @@
-"""What does a Hugging Face config.json say?
+"""Read the architecture of a model from its Hugging Face config.json.
 
-Families are told apart by the keys they have; by their names only where a file leaves facts out.
+Keys tell families apart; the name of a family counts only where its file leaves facts out.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Any
 from ..errors import InputError, Problem
 from .architecture import ModelSpec, VisionSpec
 from .hf_families import NOT_MODELLED, TIED, family
-from .hf_keys import INERT, VISION_INERT, Keys
+from .hf_keys import INERT, VISION_INERT, ConfigKeys
 from .layers import ATTENTION_KINDS, FFN_KINDS, Attention, CompressedAttention, Ffn, GqaAttention, LayerGroup
 from .layers.named import layer_types
 
 _UNKNOWN = GqaAttention(1, 1, 1)
-"""Stands for a layer that nobody claims until all problems are known."""
+"""Stands for a layer that no kind claims, until all problems are known."""
 
 
-def read_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
+def read_config(config: Mapping[str, Any], name: str, file: str) -> ModelSpec:
     """The architecture that a config.json describes.
 
     Parameters
     ----------
     config : the parsed file.
     name : name of the model.
-    where : the file, for messages.
+    file : its path, for messages.
 
     Raises
     ------
@@ -36,11 +36,11 @@ def read_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         Names the file and every key that is missing, wrong or not understood.
     """
     problems: list[Problem] = []
-    top = Keys(config, "", where, problems)
+    top = ConfigKeys(config, "", file, problems)
     text = top.child("text_config") if top.has("text_config") else top
     for keys in (top, text):
         if why := NOT_MODELLED.get(family(keys)):
-            raise InputError(Problem(f"{keys.prefix}model_type", f"{family(keys)}: {why} are not modelled", where))
+            raise InputError(Problem(f"{keys.prefix}model_type", f"{family(keys)}: {why} are not modelled", file))
     hidden, count, mtp = text.number("hidden_size"), text.number("num_hidden_layers"), _mtp_layers(text)
     attention, ffn, tied = _attention(text, count), _ffn(text, count), family(text) in TIED
     groups = Counter(zip(attention, ffn, strict=True))
@@ -64,23 +64,23 @@ def read_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     return spec
 
 
-def _mtp_layers(keys: Keys) -> int:
+def _mtp_layers(keys: ConfigKeys) -> int:
     if keys.has("use_mtp"):  # MiniMax
         return keys.number("num_mtp_modules") * keys.number("mtp_transformer_layers")
     return keys.number("num_nextn_predict_layers", "mtp_num_hidden_layers", default=0)
 
 
-def _mtp_attention(keys: Keys, layers: list[Attention]) -> Attention:
+def _mtp_attention(keys: ConfigKeys, layers: list[Attention]) -> Attention:
     """The last layer's kind, unless the file says more: DeepSeek-V4 lists one more ratio."""
     last, ratios = layers[-1], keys.items("compress_ratios")
     if isinstance(last, CompressedAttention) and len(ratios) > len(layers):
-        alike = [a for a in layers if isinstance(a, CompressedAttention) and a.ratio == ratios[len(layers)]]
-        return alike[0] if alike else replace(last, ratio=0, indexer=None)
+        same = [a for a in layers if isinstance(a, CompressedAttention) and a.ratio == ratios[len(layers)]]
+        return same[0] if same else replace(last, ratio=0, indexer=None)
     return last
 
 
-def _attention(keys: Keys, count: int) -> list[Attention]:
-    """The attention kind of every layer: each kind claims its own, the most special keys first."""
+def _attention(keys: ConfigKeys, count: int) -> list[Attention]:
+    """The attention kind of every layer: each kind claims its layers, in the order of `ATTENTION_KINDS`."""
     found: dict[int, Attention] = {}
     for kind in ATTENTION_KINDS:
         found |= kind.of_config(keys, count, [i for i in range(count) if i not in found])
@@ -91,7 +91,7 @@ def _attention(keys: Keys, count: int) -> list[Attention]:
     return [found.get(i, _UNKNOWN) for i in range(count)]
 
 
-def _ffn(keys: Keys, count: int) -> list[Ffn]:
+def _ffn(keys: ConfigKeys, count: int) -> list[Ffn]:
     """The feed-forward kind of every layer."""
     found: dict[int, Ffn] = {}
     for kind in FFN_KINDS:
@@ -99,7 +99,7 @@ def _ffn(keys: Keys, count: int) -> list[Ffn]:
     return [found[i] for i in range(count)]
 
 
-def _vision(keys: Keys, text_hidden: int) -> VisionSpec:
+def _vision(keys: ConfigKeys, text_hidden: int) -> VisionSpec:
     """The image encoder; Qwen, Kimi and Llama-4 name the same facts differently."""
     layers = keys.number("vt_num_hidden_layers", "num_hidden_layers", "depth")
     hidden = keys.number("vt_hidden_size", "hidden_size")
@@ -133,7 +133,7 @@ def _vision(keys: Keys, text_hidden: int) -> VisionSpec:
     return spec
 
 
-def _merge(keys: Keys) -> int:
+def _merge(keys: ConfigKeys) -> int:
     """Side, in patches, of the square that becomes one language token."""
     if keys.has("pixel_shuffle_ratio"):
         if keys.raw["pixel_shuffle_ratio"] != 0.5:

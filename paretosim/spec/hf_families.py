@@ -1,20 +1,20 @@
-"""What does a model's family say that its config.json leaves out?
+"""Facts of a model's family that its config.json leaves out.
 
-Facts of the configuration and modelling files of transformers (``configuration_<family>.py``, ``modeling_...``).
+Source: configuration and modelling files of transformers (``configuration_<family>.py``, ``modeling_...``).
 """
 
 from __future__ import annotations
 
-from .hf_keys import Keys
+from .hf_keys import ConfigKeys
 
 WINDOW_PATTERN = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4}
 """Every n-th layer has full attention and the others a window, where a file states neither list nor period."""
 FULL_INTERVAL = {"qwen3_next": 4}
 """Every n-th layer has full attention and the others linear attention, where a file states neither."""
 OUTPUT_GATE = frozenset({"qwen3_next"})
-"""Softmax attention has an output gate, which no key says."""
+"""Families whose softmax attention has an output gate that no key states."""
 TIED = frozenset({"cohere", "cohere2", "gemma", "gemma2", "gemma3_text"})
-"""Input and output embedding are one matrix unless a file says otherwise."""
+"""Families whose input and output embedding are one matrix unless a file says otherwise."""
 NOT_MODELLED = {
     "bamba": "Mamba-2 layers beside attention layers that are listed by index",
     "falcon_h1": "layers with attention and Mamba-2 heads side by side",
@@ -33,7 +33,7 @@ NOT_MODELLED = {
     "nemotron_h": "layers that are only Mamba-2, only attention or only a feed-forward block",
     "zamba2": "Mamba-2 layers that share attention blocks",
 }
-"""Families that are refused, by what they have that no kind of layer here describes."""
+"""Families that are refused, with the feature that no kind of layer here describes."""
 
 _GATED = {"silu": True, "swish": True, "swigluoai": True, "situ": True, "relu2": False}
 """Does a feed-forward block with this activation have two projections up? The gelus say nothing: both exist."""
@@ -47,7 +47,7 @@ _GATED_OF_FAMILY = {
     "phi": False,
     "starcoder2": False,
 }
-"""Where the family says it, whatever the activation."""
+"""Families that settle it, whatever the activation."""
 _SILU = frozenset(
     {
         *("cohere2", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4", "glm4_moe", "glm_moe_dsa", "gpt_oss"),
@@ -58,12 +58,12 @@ _SILU = frozenset(
 """Families whose activation is SiLU unless a file says otherwise."""
 
 
-def family(keys: Keys) -> str:
+def family(keys: ConfigKeys) -> str:
     """The ``model_type``; empty where the file has none."""
     return str(keys.raw.get("model_type", ""))
 
 
-def gated_ffn(keys: Keys) -> bool:
+def gated_ffn(keys: ConfigKeys) -> bool:
     """Whether feed-forward blocks have two projections up, by family or activation."""
     activation = keys.raw.get("hidden_activation") or keys.raw.get("hidden_act")
     keys.read.update(("hidden_act", "hidden_activation"))

@@ -1,4 +1,4 @@
-"""Which keys of a Hugging Face config.json have been read, are well formed, or can be passed over?
+"""Read the keys of a Hugging Face config.json and report those that are wrong or were not understood.
 
 Every key must be read, or be known not to change a shape; any other key that says something is a problem, because it
 may be the one that makes this model different.
@@ -42,7 +42,7 @@ INERT = re.compile(
 """Keys of a language model that change neither its weights nor its cache."""
 
 FEW = 3
-"""Keys that are not understood beyond which a file is of another family, and not a stray key the matter."""
+"""A file with more unknown keys than this is reported as another family, not key by key."""
 
 VISION_INERT = re.compile(
     INERT.pattern + r"|in_chan(nel)?s|num_channels|num_position_embeddings|init_pos_emb_\w+|pos_emb_type|merge_type"
@@ -52,19 +52,19 @@ VISION_INERT = re.compile(
 """Keys of an image encoder that change neither its weights nor its number of tokens."""
 
 
-class Keys:
+class ConfigKeys:
     """One object of a config.json, nested or not: checks values as they are read and collects problems.
 
     A value that is wrong is replaced by one that lets reading go on; the caller raises all problems at the end.
     """
 
-    def __init__(self, raw: Mapping[str, Any], prefix: str, where: str, problems: list[Problem]):
-        self.raw, self.prefix, self.where, self.problems = raw, prefix, where, problems
+    def __init__(self, raw: Mapping[str, Any], prefix: str, file: str, problems: list[Problem]):
+        self.raw, self.prefix, self.file, self.problems = raw, prefix, file, problems
         self.read: set[str] = set()
 
     def problem(self, key: str, message: str) -> None:
         """Note that `key` is wrong."""
-        self.problems.append(Problem(self.prefix + key, message, self.where))
+        self.problems.append(Problem(self.prefix + key, message, self.file))
 
     def has(self, key: str) -> bool:
         """Is the key there with a value that turns something on?"""
@@ -115,7 +115,16 @@ class Keys:
         return str(value) if value in known else known[0]
 
     def per_layer(self, key: str, layers: int, known: Sequence[Any], default: Any, spare: int = 0) -> list[Any]:
-        """One of `known` for every layer; `spare` more items (those of MTP layers) are allowed and dropped."""
+        """A value for every layer.
+
+        Parameters
+        ----------
+        key : whose list is read.
+        layers : items that the list must have.
+        known : values that are understood.
+        default : value of every layer where the key is absent, and where its list is wrong.
+        spare : further items that are allowed and dropped, such as those of multi-token-prediction layers.
+        """
         items = self.items(key) if self.has(key) else [default] * layers
         if not layers <= len(items) <= layers + spare:
             self.problem(key, f"must have one item for each of the {layers} layers, not {len(items)}")
@@ -125,17 +134,17 @@ class Keys:
             return [default] * layers
         return items[:layers]
 
-    def child(self, key: str) -> Keys:
+    def child(self, key: str) -> ConfigKeys:
         """The nested object under `key`."""
         self.read.add(key)
         value = self.raw.get(key)
         if not isinstance(value, Mapping):
             self.problem(key, "must be an object")
             value = {}
-        return Keys(value, f"{self.prefix}{key}.", self.where, self.problems)
+        return ConfigKeys(value, f"{self.prefix}{key}.", self.file, self.problems)
 
     def refuse_unread(self, inert: re.Pattern[str]) -> None:
-        """Note every key that was not read, says something and is not known to be `inert`; many of them in one line."""
+        """Report every key with a value that was neither read nor is `inert`; more than `FEW` of them in one line."""
         unread = sorted(set(self.raw) - self.read)
         unread = [key for key in unread if self._says_something(key) and not inert.fullmatch(key)]
         if len(unread) > FEW:

@@ -16,7 +16,7 @@ Per = Literal["step", "layer", "sequence", "token", "launch"]
 attention-data-parallel ranks), or an operation that the host launches while the GPU works (a step takes its kernels or
 its launches, whichever is longer)."""
 Steps = Literal["all", "decode", "prompt"]
-"""Which steps pay: all, those without prompts, or those that carry some."""
+"""Which steps pay: all, decode steps (without prompts) or prompt steps."""
 Value = TypeVar("Value")
 
 
@@ -55,7 +55,7 @@ class HostLaw(NamedTuple):
     sequence_s, token_s : of each running sequence and each new prompt token, shared by the ranks [s].
     launches_s : least time of a step that is no CUDA graph [s].
     graph_tokens : see `HostTime`.
-    ranks : attention-data-parallel ranks, each with a host process of its own; an array for several layouts.
+    ranks : attention-data-parallel ranks, each with its own host process; an array for several layouts.
     """
 
     fixed_s: float

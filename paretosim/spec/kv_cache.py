@@ -1,4 +1,4 @@
-"""What does an engine keep of the KV cache of finished requests, and where?"""
+"""How much of the KV cache of finished requests does an engine keep, and where?"""
 
 from __future__ import annotations
 

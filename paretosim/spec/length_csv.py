@@ -1,4 +1,4 @@
-"""Reads lengths that someone recorded: one column of a CSV file."""
+"""Read recorded lengths from a column of a CSV file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import TextIO, cast
 
+from ..arrays import LARGEST_COUNT
 from ..errors import InputError, Problem
 from .lengths import Histogram
 
@@ -47,7 +48,7 @@ def read_lengths(path: Path, column: str) -> Histogram:
                 raise InputError(Problem(column, f"no such column; the header has {has}", f"{path}:1"))
             for row in reader:
                 text = row[column] or ""
-                if not (text.isascii() and text.isdigit() and 1 <= int(text) < 2**31):
+                if not (text.isascii() and text.isdigit() and 1 <= int(text) <= LARGEST_COUNT):
                     message = f"must be a whole number from 1 on, not {text!r}"
                     raise InputError(Problem(column, message, f"{path}:{reader.line_num}"))
                 counts[int(text)] = counts.get(int(text), 0) + 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import erfc, exp, floor, log, pi, sqrt
 from typing import Literal, assert_never
 
-LONGEST = 2**31 - 1  # token counts live in 32-bit columns
+from ..arrays import LARGEST_COUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Normal:
     mu: float
     sigma: float
     low: int = 1
-    high: float = LONGEST
+    high: float = LARGEST_COUNT
     kind: Literal["normal"] = field(default="normal", init=False)
 
     @property
@@ -63,8 +63,8 @@ class Normal:
         return (self.low - self.mu) / self.sigma, (self.high - self.mu) / self.sigma
 
     @property
-    def kept(self) -> float:
-        """Share of the density inside the cut."""
+    def mass(self) -> float:
+        """Probability mass from `low` to `high`."""
         a, b = self.scores
         return above(a) - above(b)
 
@@ -72,7 +72,7 @@ class Normal:
     def mean(self) -> float:
         """Expected length [token]: ``mu + sigma (pdf(a) - pdf(b)) / (cdf(b) - cdf(a))``, the truncated normal."""
         a, b = self.scores
-        return self.mu + self.sigma * (_pdf(a) - _pdf(b)) / self.kept
+        return self.mu + self.sigma * (_pdf(a) - _pdf(b)) / self.mass
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Lognormal:
     median: float
     sigma: float
     low: int = 1
-    high: float = LONGEST
+    high: float = LARGEST_COUNT
     kind: Literal["lognormal"] = field(default="lognormal", init=False)
 
     @property
@@ -99,8 +99,8 @@ class Lognormal:
         return (log(self.low) - mu) / self.sigma, (log(self.high) - mu) / self.sigma
 
     @property
-    def kept(self) -> float:
-        """Share of the density inside the cut."""
+    def mass(self) -> float:
+        """Probability mass from `low` to `high`."""
         a, b = self.scores
         return above(a) - above(b)
 
@@ -109,7 +109,7 @@ class Lognormal:
         """Expected length [token]: that of the uncut density times the share of its first moment inside the cut."""
         a, b = self.scores
         moment = above(a - self.sigma) - above(b - self.sigma)
-        return self.median * exp(self.sigma**2 / 2) * moment / self.kept
+        return self.median * exp(self.sigma**2 / 2) * moment / self.mass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which model is meant? A name of the catalogue, or the path of a Hugging Face config.json."""
+"""Load a model by its name in the catalogue or by the path of a Hugging Face config.json."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def load_model(name_or_path: str | Path, relative_to: Path | None = None) -> Mod
         raise InputError(f"unknown model '{name}'{hint}: give the path of its config.json or one of {names}")
     config = _read_json(path)
     model = read_config(config, name, str(path))
-    stored = stored_formats(_with_side_file(config, path), model.layer_count, str(path))
+    stored = stored_formats(_with_quantization(config, path), model.layer_count, str(path))
     return replace(
         model,
         max_context=longest_sequence(config, model.max_context),
@@ -87,12 +87,14 @@ def load_model(name_or_path: str | Path, relative_to: Path | None = None) -> Mod
     )
 
 
-def _with_side_file(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The config with what older ModelOpt checkpoints say of their formats in ``hf_quant_config.json`` beside it."""
-    beside = path.with_name("hf_quant_config.json")
-    if "quantization_config" in config or not beside.is_file():
+def _with_quantization(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The config with its formats, which older ModelOpt checkpoints keep in ``hf_quant_config.json``."""
+    side_file = path.with_name("hf_quant_config.json")
+    if "quantization_config" in config or not side_file.is_file():
         return config
-    return config | {"quantization_config": {"quant_method": "modelopt"} | _read_json(beside).get("quantization", {})}
+    return config | {
+        "quantization_config": {"quant_method": "modelopt"} | _read_json(side_file).get("quantization", {})
+    }
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -108,11 +110,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def served_format(model: ModelSpec, precision: Precision) -> str:
-    """What the checkpoint of that name stores most of a model in: its experts, or its weights where it has none."""
+    """Format of most of a model's weights: of its experts, or of its feed-forward blocks if it has none."""
     stored = precision.of_checkpoint(model.checkpoints)
     return str(stored.experts if model.experts else stored.weights)
 
 
 def deployment_name(gpu: str, model: ModelSpec, precision: Precision) -> str:
-    """One name for whatever serves a model on a GPU in a format, in every width: ``gpu/format/model``."""
+    """Name of a model on a GPU in a format, the same for every layout: ``gpu/format/model``."""
     return f"{gpu}/{served_format(model, precision)}/{catalog_name(model.name)}"

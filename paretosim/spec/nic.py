@@ -1,4 +1,4 @@
-"""What is a network card, as far as one-sided writes go: bandwidth, latency, operations per second."""
+"""What limits the one-sided writes of a network card? Bandwidth, latency and operations per second."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NicSpec:
     Attributes
     ----------
     bytes_per_s : payload out of the GPU, and into it at the same time [byte/s].
-    latency_s : from posting a write to its arrival, beside the bytes [s].
+    latency_s : from posting a write to its arrival, without the time of its bytes [s].
     ops_per_s : writes per second; what bounds small pages.
     source : where the figures come from.
     """

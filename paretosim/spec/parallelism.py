@@ -1,4 +1,4 @@
-"""What is a parallel layout of one engine, and is it legal for a model on a GPU?"""
+"""What is the parallel layout of an engine, and is it legal for a model on a GPU?"""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Parallelism(Widths):
     ----------
     tp : GPUs that share the heads of one sequence's attention (and dense feed-forward blocks).
     pp : pipeline stages.
-    cp : groups of ``tp`` GPUs that share the tokens of one prompt in prefill, zigzag, so that each has as many causal
-        pairs; a decode engine has 1.
+    cp : groups of ``tp`` GPUs that share the tokens of one prompt in prefill, zigzag, which spreads the causal
+        pairs evenly; a decode engine has 1.
     attn_dp : groups of ``tp * cp`` GPUs that attend to different sequences.
     moe_ep : GPUs over which the experts of a layer are spread; the rest of the stage's width cuts each expert
         (`moe_tp`). With tp > 1 and attn_dp 1 this is TEP, with attn_dp > 1 wide EP.
@@ -93,7 +93,7 @@ def illegal_cp(layout: Parallelism, model: ModelSpec) -> str | None:
 
 
 def illegal_experts(layout: Parallelism, model: ModelSpec, redundant: int = 0) -> str | None:
-    """Why the experts, and `redundant` slots of each layer beside them, cannot be laid out so, or None."""
+    """Why the experts and `redundant` extra slots of each layer cannot be laid out so, or None."""
     kinds = model.experts
     if not kinds:
         if layout.attn_dp > 1:

@@ -1,4 +1,4 @@
-"""In which number format is each part of the model stored, and attention computed?"""
+"""Which number format is each part of the model stored in, and attention computed in?"""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SYNONYMS: dict[str, Format] = {"nvfp4": "fp4", "awq": "int4", "gptq": "int4", "w
 
 
 def format_word(word: str) -> str:
-    """The name of a format as this package writes it; a word that is none stays as it is."""
+    """The package's name of a format; a word that names none is returned unchanged."""
     return SYNONYMS.get(word.lower(), word.lower() if word.lower() in FORMATS else word)
 
 
@@ -93,7 +93,13 @@ class Precision:
         projections: Format | None = None,
         experts: Format | None = None,
     ) -> Precision:
-        """Formats from the weights' alone: quantised floats cache in fp8, weight-only integers in bf16."""
+        """Formats that follow from that of the weights: quantised floats cache in fp8, weight-only integers in bf16.
+
+        Parameters
+        ----------
+        weights : format of the linear layers' weights.
+        kv_cache, attention, projections, experts : see `Precision`; a `kv_cache` given here replaces the default.
+        """
         return cls(weights, kv_cache or _KV_CACHE_OF_WEIGHTS[weights], attention, projections, experts)
 
     def of_checkpoint(self, checkpoints: Mapping[str, Mapping[str, Format]]) -> StoredFormats:

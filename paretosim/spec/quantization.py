@@ -1,4 +1,4 @@
-"""In which number formats does a checkpoint store its weights? What ``quantization_config`` of a config.json says."""
+"""Which number formats does a checkpoint store its weights in, by ``quantization_config`` of its config.json?"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MODULES: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("mlp.experts",),
     ),
 }
-"""Modules of a layer by part of the model, as the families name them; most of a family's decide for the part."""
+"""Names of a layer's modules in each family, by part of the model; the majority of modules decides for the part."""
 _PREFIXES = ("model.", "language_model.model.", "model.language_model.", "language_model.")
 
 Formats = Callable[[str], Format]
@@ -33,7 +33,7 @@ Formats = Callable[[str], Format]
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class CheckpointFormats:
     """How a checkpoint is stored.
 
     Attributes
@@ -49,7 +49,7 @@ class Stored:
     kv_cache: CacheFormat | None = None
 
 
-PLAIN = Stored("bf16")
+PLAIN = CheckpointFormats("bf16")
 _CALLED: Mapping[Format, Format] = {"fp8_block": "fp8", "mxfp4": "fp4"}
 _ALGORITHMS: Mapping[str, Format] = {
     "FP8": "fp8", "FP8_PER_CHANNEL_PER_TOKEN": "fp8", "FP8_PB_WO": "fp8_block", "FP8_BLOCK_SCALES": "fp8_block",
@@ -59,8 +59,8 @@ _ALGORITHMS: Mapping[str, Format] = {
 """``quant_algo`` of NVIDIA's ModelOpt (``tensorrt_llm/quantization/mode.py`` and vLLM's ``modelopt.py``)."""
 
 
-def stored_formats(config: Mapping[str, Any], layers: int, where: str) -> Stored:
-    """What a config.json says of its checkpoint's number formats; BF16 where it says nothing.
+def stored_formats(config: Mapping[str, Any], layers: int, file: str) -> CheckpointFormats:
+    """Read the number formats of a checkpoint from its config.json; BF16 where it says nothing.
 
     A part of the model is in the format of most of its modules: exclusions of single layers change nothing.
 
@@ -68,33 +68,33 @@ def stored_formats(config: Mapping[str, Any], layers: int, where: str) -> Stored
     ----------
     config : the parsed file.
     layers : transformer layers.
-    where : the file, for messages.
+    file : its path, for messages.
 
     Raises
     ------
     InputError
         A method, an algorithm or a width that is not known, by its key.
     """
-    said = config.get("quantization_config") or config.get("text_config", {}).get("quantization_config")
-    if not said:
+    quantization = config.get("quantization_config") or config.get("text_config", {}).get("quantization_config")
+    if not quantization:
         return PLAIN
-    if not isinstance(said, Mapping):
-        raise _wrong("", "must be an object", where)
-    method = str(said.get("quant_method", "modelopt" if "quant_algo" in said else "")).lower()
+    if not isinstance(quantization, Mapping):
+        raise _wrong("", "must be an object", file)
+    method = str(quantization.get("quant_method", "modelopt" if "quant_algo" in quantization else "")).lower()
     reader = _METHODS.get(method)
     if reader is None:
         known = ", ".join(_METHODS)
         hint = did_you_mean(method, _METHODS)
         raise _wrong("quant_method", f"{method!r} is not known{hint}; known: {known}. To compute in another format, "
-                     "delete quantization_config and give a precision", where)  # fmt: skip
-    of = reader(said, config, where)
+                     "delete quantization_config and give a precision", file)  # fmt: skip
+    of = reader(quantization, config, file)
     parts = {part: _most(families, layers, of) for part, families in MODULES.items()}
     if "num_experts" not in _expert_counts(config):
         parts["experts"] = parts["weights"]
     name = parts["experts"] if parts["experts"] != "bf16" else parts["weights"]
     name = name if name != "bf16" else parts["projections"]
-    kept = {part: form for part, form in parts.items() if part == "weights" or form != parts["weights"]}
-    return Stored(_CALLED.get(name, name), kept if name != "bf16" else {}, _cache_of(said))
+    distinct = {part: form for part, form in parts.items() if part == "weights" or form != parts["weights"]}
+    return CheckpointFormats(_CALLED.get(name, name), distinct if name != "bf16" else {}, _cache_of(quantization))
 
 
 def _expert_counts(config: Mapping[str, Any]) -> set[str]:
@@ -105,7 +105,7 @@ def _expert_counts(config: Mapping[str, Any]) -> set[str]:
 
 
 def _most(families: Sequence[Sequence[str]], layers: int, of: Formats) -> Format:
-    """Format of most modules, of that family which departs furthest from what an unknown module is in."""
+    """Format of most modules in the first family whose format differs from that of an unknown module."""
     default = of("model.layers.0.unknown")
     for modules in families:
         found = Counter(of(f"layers.{layer}.{module}") for layer in range(layers) for module in modules)
@@ -115,8 +115,8 @@ def _most(families: Sequence[Sequence[str]], layers: int, of: Formats) -> Format
     return default
 
 
-def _wrong(key: str, message: str, where: str) -> InputError:
-    return InputError(Problem("quantization_config" + (f".{key}" if key else ""), message, where))
+def _wrong(key: str, message: str, file: str) -> InputError:
+    return InputError(Problem("quantization_config" + (f".{key}" if key else ""), message, file))
 
 
 # -- names of modules --------------------------------------------------------------------------------------------------
@@ -144,85 +144,85 @@ def _matches(pattern: str, module: str) -> bool:
     return False
 
 
-def _but(form: Format, patterns: object) -> Formats:
-    """One format for every module but those that patterns exclude."""
+def _except(form: Format, patterns: object) -> Formats:
+    """One format for every module that no pattern excludes."""
     excluded = [p for p in patterns if isinstance(p, str)] if isinstance(patterns, list) else []
     return lambda module: "bf16" if any(_matches(p, module) for p in excluded) else form
 
 
-def _excluded(said: Mapping[str, Any]) -> list[Any]:
+def _excluded(quantization: Mapping[str, Any]) -> list[Any]:
     keys = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "llm_int8_skip_modules")
-    return [pattern for key in keys for pattern in said.get(key) or []]
+    return [pattern for key in keys for pattern in quantization.get(key) or []]
 
 
 # -- methods -----------------------------------------------------------------------------------------------------------
 
 
-def _integer(said: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Formats:
+def _integer(quantization: Mapping[str, Any], config: Mapping[str, Any], file: str) -> Formats:
     """AWQ, GPTQ and AutoRound: weights of 4 or 8 bits."""
-    bits = said.get("bits", said.get("w_bit"))
+    bits = quantization.get("bits", quantization.get("w_bit"))
     if bits not in (4, 8):
-        raise _wrong("bits", f"must be 4 or 8, not {bits!r}", where)
+        raise _wrong("bits", f"must be 4 or 8, not {bits!r}", file)
     # GPTQModel excludes modules as keys "-:regular expression" of `dynamic`.
-    rules = said.get("dynamic") or {}
+    rules = quantization.get("dynamic") or {}
     negative = [f"re:{rule[2:]}" for rule in rules if isinstance(rule, str) and rule.startswith("-:")]
-    return _but("int4" if bits == 4 else "int8", _excluded(said) + negative)
+    return _except("int4" if bits == 4 else "int8", _excluded(quantization) + negative)
 
 
-def _fp8(said: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Formats:
-    """DeepSeek's blocks or scales of whole tensors; DeepSeek-V4 keeps its experts in four bits beside."""
-    of = _but("fp8_block" if said.get("weight_block_size") else "fp8", _excluded(said))
+def _fp8(quantization: Mapping[str, Any], config: Mapping[str, Any], file: str) -> Formats:
+    """DeepSeek's blocks or scales of whole tensors; DeepSeek-V4 keeps its experts in four bits."""
+    of = _except("fp8_block" if quantization.get("weight_block_size") else "fp8", _excluded(quantization))
     experts: Format | None = "mxfp4" if config.get("expert_dtype") == "fp4" else None
-    if algorithm := said.get("moe_quant_algo"):
-        experts = _algorithm(algorithm, "moe_quant_algo", where)
+    if algorithm := quantization.get("moe_quant_algo"):
+        experts = _algorithm(algorithm, "moe_quant_algo", file)
     return of if experts is None else lambda module: experts if ".experts" in module else of(module)
 
 
-def _mxfp4(said: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Formats:
+def _mxfp4(quantization: Mapping[str, Any], config: Mapping[str, Any], file: str) -> Formats:
     """Experts alone (gpt-oss)."""
     return lambda module: "mxfp4" if ".experts" in module else "bf16"
 
 
-def _bitsandbytes(said: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Formats:
-    four = said.get("load_in_4bit") or said.get("_load_in_4bit")
-    return _but("int4" if four else "int8", _excluded(said))
+def _bitsandbytes(quantization: Mapping[str, Any], config: Mapping[str, Any], file: str) -> Formats:
+    four = quantization.get("load_in_4bit") or quantization.get("_load_in_4bit")
+    return _except("int4" if four else "int8", _excluded(quantization))
 
 
-def _modelopt(said: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Formats:
-    layers = said.get("quantized_layers")
+def _modelopt(quantization: Mapping[str, Any], config: Mapping[str, Any], file: str) -> Formats:
+    layers = quantization.get("quantized_layers")
     if isinstance(layers, Mapping):
-        forms = {name: _algorithm(of.get("quant_algo"), "quantized_layers", where) for name, of in layers.items()}
+        forms = {name: _algorithm(of.get("quant_algo"), "quantized_layers", file) for name, of in layers.items()}
         return lambda module: next((forms[name] for name in _names(module) if name in forms), "bf16")
-    if "quant_algo" not in said and "config_groups" in said:
-        return _compressed(said, config, where)
-    return _but(_algorithm(said.get("quant_algo"), "quant_algo", where), _excluded(said))
+    if "quant_algo" not in quantization and "config_groups" in quantization:
+        return _compressed(quantization, config, file)
+    return _except(_algorithm(quantization.get("quant_algo"), "quant_algo", file), _excluded(quantization))
 
 
-def _algorithm(name: object, key: str, where: str) -> Format:
+def _algorithm(name: object, key: str, file: str) -> Format:
     found = _ALGORITHMS.get(str(name).upper())
     if found is None:
-        raise _wrong(key, f"{name!r} is not known; known: {', '.join(_ALGORITHMS)}", where)
+        raise _wrong(key, f"{name!r} is not known; known: {', '.join(_ALGORITHMS)}", file)
     return found
 
 
-def _compressed(said: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Formats:
+def _compressed(quantization: Mapping[str, Any], config: Mapping[str, Any], file: str) -> Formats:
     """compressed-tensors: groups of modules, each with its format."""
     groups: list[tuple[list[str], Format]] = []
-    for name, group in (said.get("config_groups") or {}).items():
+    for name, group in (quantization.get("config_groups") or {}).items():
         weights = group.get("weights") if isinstance(group, Mapping) else None
         if not isinstance(weights, Mapping):
             continue
         key = (weights.get("type"), weights.get("num_bits"))
         if key not in _WIDTHS:
             what = f"{weights.get('type')!r} of {weights.get('num_bits')!r} bits"
-            raise _wrong(f"config_groups.{name}.weights", f"{what} is not known", where)
+            raise _wrong(f"config_groups.{name}.weights", f"{what} is not known", file)
         form = _WIDTHS[key]
         if form == "fp8" and (weights.get("strategy") == "block" or weights.get("block_structure")):
             form = "fp8_block"
         if form == "fp4" and weights.get("group_size") == 32:
             form = "mxfp4"
         groups.append(([t for t in group.get("targets") or ["Linear"] if isinstance(t, str)], form))
-    excluded = _but("int8", _excluded(said))
+    excluded = _except("int8", _excluded(quantization))
 
     def of(module: str) -> Format:
         if excluded(module) == "bf16":
@@ -237,16 +237,16 @@ _WIDTHS: Mapping[tuple[Any, Any], Format] = {
 }  # fmt: skip
 _METHODS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], str], Formats]] = {
     "awq": _integer, "gptq": _integer, "auto-round": _integer, "fp8": _fp8,
-    "fbgemm_fp8": lambda said, config, where: _but("fp8", _excluded(said)),
+    "fbgemm_fp8": lambda quantization, config, file: _except("fp8", _excluded(quantization)),
     "compressed-tensors": _compressed, "modelopt": _modelopt, "modelopt_fp4": _modelopt, "modelopt_mixed": _modelopt,
     "mxfp4": _mxfp4, "bitsandbytes": _bitsandbytes,
 }  # fmt: skip
 """Readers by ``quant_method``."""
 
 
-def _cache_of(said: Mapping[str, Any]) -> CacheFormat | None:
+def _cache_of(quantization: Mapping[str, Any]) -> CacheFormat | None:
     """The cache format for which scales are stored: vLLM and SGLang follow both keys, TensorRT-LLM the second."""
-    scheme = said.get("kv_cache_scheme")
+    scheme = quantization.get("kv_cache_scheme")
     if isinstance(scheme, Mapping) and scheme.get("num_bits") == 8:
         return "fp8"
-    return "fp8" if str(said.get("kv_cache_quant_algo")).upper() == "FP8" else None
+    return "fp8" if str(quantization.get("kv_cache_quant_algo")).upper() == "FP8" else None

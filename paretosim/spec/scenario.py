@@ -1,4 +1,4 @@
-"""What is a scenario: everything a person decides before a sweep, checked, with its defaults filled in."""
+"""What does a person decide before a sweep? A checked scenario with its defaults filled in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .parallelism import LegalFor
 from .precision import Precision
 from .settings import DEFAULT, EngineSettings
 from .workload import Slo, Workload
-from .yaml_marks import KeyPath, Where, read_marked
+from .yaml_marks import KeyLocations, KeyPath
 
 Serving = Literal["colocated", "disaggregated"]
 Objective = Literal["throughput", "interactivity", "ttft", "cost", "power"]
@@ -59,8 +59,8 @@ class Space:
         rates of each pair of engines; None when the workers are given.
     max_gpus : GPUs of one deployment at most; None is no limit.
     cp : context-parallel widths of a prefill engine.
-    cpp_chunk : tokens of the chunks that a prefill engine with stages pipelines; 0 is none of its own: prompts beyond
-        the engine's token budget run in pieces of it, others whole.
+    cpp_chunk : tokens of the chunks that a prefill engine with stages pipelines; 0 is no explicit chunk: prompts longer
+        than the engine's token budget are split into budget-sized chunks.
     cpp_smoothing : how far chunks shrink as their prefix grows, 0 to 1
         (`paretosim.analytic.chunked_pipeline.chunk_bounds`).
     legal_for : whose layouts are designs.
@@ -97,9 +97,9 @@ class Scenario:
     workload, slo, space : traffic, targets, candidates.
     settings : how engines are run.
     max_context : tokens of a sequence at most, in place of the model's own limit; None is that one.
-    objectives : what a design of the frontier is not beaten in, throughput and interactivity first.
+    objectives : axes of the frontier, throughput and interactivity first.
     path : the file it came from.
-    where : finds ``file:line:col`` of a key.
+    locations : finds ``file:line:col`` of a key.
     """
 
     name: str
@@ -112,7 +112,7 @@ class Scenario:
     slo: Slo
     space: Space
     path: Path = field(compare=False)
-    where: Where = field(compare=False, repr=False)
+    locations: KeyLocations = field(compare=False, repr=False)
     settings: EngineSettings = DEFAULT
     objectives: tuple[Objective, ...] = PLAIN
     max_context: int | None = None
@@ -124,29 +124,16 @@ class Scenario:
 
     def problem(self, key_path: KeyPath, message: str) -> Problem:
         """A problem with the key at `key_path`, located in the scenario's file."""
-        return self.where.problem(key_path, message)
+        return self.locations.problem(key_path, message)
 
     def canonical(self) -> dict[str, Any]:
         """Everything that decides the answer, as JSON would hold it: equal questions give equal dicts.
 
         Name and file are left out. The order of GPUs, mixes and kinds of serving stays, for it numbers the designs.
-        A model given as a path is only named here, not read: hash its file beside this.
+        A model given as a path is only named here, not read: hash its file too.
         """
-        decisive = [f.name for f in fields(self) if f.name not in ("name", "path", "where")]
+        decisive = [f.name for f in fields(self) if f.name not in ("name", "path", "locations")]
         return {name: plain(getattr(self, name)) for name in sorted(decisive)}
-
-
-def load_scenario(path: str | Path) -> Scenario:
-    """Read and check a scenario.
-
-    Raises
-    ------
-    InputError
-        Every problem of the file at once, each as ``file:line:col: key: what is wrong``.
-    """
-    from .scenario_schema import checked  # pydantic costs 0.1 s, which --help and pool workers need not pay
-
-    return checked(read_marked(path), Path(path))
 
 
 def plain(value: Any) -> Any:

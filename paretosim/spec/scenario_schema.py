@@ -1,177 +1,44 @@
-"""What may a scenario file hold? A pydantic model of each mapping, and the way from them to a `Scenario`."""
+"""What may a scenario file hold? The model of the whole file, and how it becomes a `Scenario` or `Simulation`."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
-    PlainValidator,
-    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 
 from ..errors import InputError
-from .axis import small_fraction
-from .parallelism import LegalFor
-from .precision import FORMATS, CacheFormat, Format, Precision, format_word
-from .scenario import PLAIN, Hardware, Objective, Scenario, Serving, Space
+from .precision import Precision
+from .scenario import PLAIN, Hardware, Objective, Scenario, Serving
 from .schema_deployment import DeploymentKeys, StepTimeKeys
 from .schema_host_time import HostTimeKeys
 from .schema_messages import message, shown
-from .schema_settings import Mla, Moe, engine_settings
+from .schema_precision import PrecisionKey
+from .schema_settings import Mla, Moe, Speculative, engine_settings
+from .schema_space import HardwareKey, SpaceKeys
 from .schema_values import (
     ABSENT,
-    Axis,
     Keys,
     Limit,
     Positive,
     Text,
     Whole,
-    axis_values,
     once,
     problem,
     problems_at,
 )
 from .schema_workload import WorkloadKeys
-from .settings import EngineSettings
 from .simulation import Simulation
 from .workload import Slo
 from .yaml_marks import REFUSED, Marked
-
-Gpus = Annotated[list[Text], Field(strict=True, min_length=1), AfterValidator(once)]
-_GPUS = TypeAdapter(Gpus)
-_RATIOS = TypeAdapter(Annotated[list[Annotated[float, Field(gt=0, le=4096)]], Field(strict=True, min_length=1)])
-
-
-class _WorkersByPhase(Keys):
-    prefill: Axis
-    decode: Axis
-
-
-def _workers(value: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    if isinstance(value, dict) and value.keys() & {"prefill", "decode"}:
-        phases = _WorkersByPhase.model_validate(value)
-        return phases.prefill, phases.decode
-    both = axis_values(value)
-    return both, both
-
-
-def _ratios(value: Any) -> tuple[float, ...] | Literal["matched"]:
-    if value == "matched":
-        return "matched"
-    if isinstance(value, list):
-        ratios = tuple(sorted(set(_RATIOS.validate_python(value))))
-        if odd := [r for r in ratios if small_fraction(r) is None]:
-            raise problem(f"must be fractions of GPU counts up to 64, such as 0.5 or 3.5, not {shown(odd[0])}")
-        return ratios
-    raise problem(f"must be a list of numbers such as [0.5, 3.5], or the word matched, not {shown(value)}")
-
-
-def _of_prefill(values: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
-    if info.data.get("serving") == ["colocated"]:
-        raise problem("changes nothing: it is a choice of prefill engines, and 'serving' has no 'disaggregated'")
-    if info.field_name == "cpp_chunk" and info.data.get("pp", (2,))[-1] == 1:
-        raise problem("changes nothing: chunks are pipelined over stages, and every pp is 1")
-    return values
-
-
-class _Space(Keys):
-    serving: Annotated[list[Serving], AfterValidator(once)] = Field(list(get_args(Serving)), min_length=1)
-    tp: Axis = (1,)
-    pp: Axis = (1,)
-    attn_dp: Axis = (1,)
-    ep: Axis = (1,)
-    cp: Annotated[Axis, AfterValidator(_of_prefill)] = (1,)
-    cpp_chunk: Annotated[Axis, AfterValidator(_of_prefill)] = (0,)
-    cpp_smoothing: Annotated[float, Field(ge=0, le=1)] = 0.0
-    batch: Axis
-    workers: Annotated[tuple[tuple[int, ...], tuple[int, ...]], PlainValidator(_workers)] = ABSENT
-    ctx_gen_ratio: Annotated[tuple[float, ...] | Literal["matched"], PlainValidator(_ratios)] = ABSENT
-    max_gpus: Whole = ABSENT
-    legal_for: LegalFor = "engine"
-
-    @field_validator("workers", mode="before")
-    @classmethod
-    def _phases_change_something(cls, workers: Any, info: ValidationInfo) -> Any:
-        if isinstance(workers, dict) and "prefill" in workers and info.data.get("serving") == ["colocated"]:
-            raise problem("a colocated deployment has one pool: give one axis, not one per phase")
-        return workers
-
-    @field_validator("cpp_smoothing")
-    @classmethod
-    def _smoothing_changes_something(cls, smoothing: float, info: ValidationInfo) -> float:
-        if smoothing and info.data.get("cpp_chunk", (1,)) == (0,):
-            raise problem("changes nothing without cpp_chunk")
-        return smoothing
-
-    @field_validator("ctx_gen_ratio")
-    @classmethod
-    def _ratio_changes_something(cls, ratio: Any, info: ValidationInfo) -> Any:
-        if info.data.get("workers") is not None:
-            raise problem("give either workers or ctx_gen_ratio, not both")
-        if info.data.get("serving") == ["colocated"]:
-            raise problem("changes nothing: 'serving' has no 'disaggregated'")
-        return ratio
-
-    def space(self) -> Space:
-        one = (1,)
-        prefill, decode = self.workers or ((one, one) if self.ctx_gen_ratio is None else ((), ()))
-        return Space(
-            tuple(self.serving), self.tp, self.pp, self.batch, prefill, decode, self.ctx_gen_ratio, self.max_gpus,
-            self.attn_dp, self.ep, self.cp, self.cpp_chunk, self.cpp_smoothing, self.legal_for,
-        )  # fmt: skip
-
-
-class _HardwareByPhase(Keys):
-    prefill: Gpus
-    decode: Gpus
-
-
-def _hardware(value: Any) -> Hardware:
-    if isinstance(value, dict):
-        phases = _HardwareByPhase.model_validate(value)
-        return Hardware(tuple(phases.prefill), tuple(phases.decode))
-    if isinstance(value, list):
-        gpus = tuple(_GPUS.validate_python(value))
-        return Hardware(gpus, gpus)
-    raise problem(f"must be a list such as [h200_sxm], or {{prefill: [...], decode: [...]}}, not {shown(value)}")
-
-
-def _format_word(value: Any) -> Any:
-    return format_word(value) if isinstance(value, str) else value
-
-
-_Format = Annotated[Format, BeforeValidator(_format_word)]
-_CacheFormat = Annotated[CacheFormat, BeforeValidator(_format_word)]
-
-
-class _PrecisionByPart(Keys):
-    weights: _Format
-    kv_cache: _CacheFormat = ABSENT
-    attention: _CacheFormat = ABSENT
-    projections: _Format = ABSENT
-    experts: _Format = ABSENT
-
-
-def _precision(value: Any) -> Precision:
-    if isinstance(value, dict):
-        parts = _PrecisionByPart.model_validate(value)
-        return Precision(parts.weights, parts.kv_cache, parts.attention, parts.projections, parts.experts)
-    for weights in FORMATS:
-        if _format_word(value) == weights:
-            return Precision(weights, None)
-    known = ", ".join(FORMATS)
-    parts_of_it = ", ".join(_PrecisionByPart.model_fields)
-    raise problem(f"must be one of {known}, or {{{parts_of_it}}} of these, not {shown(value)}")
 
 
 class _Slo(Keys):
@@ -180,7 +47,7 @@ class _Slo(Keys):
     percentile: Annotated[float, Field(strict=True, gt=0, lt=100)] = 90.0
 
     def slo(self) -> Slo:
-        return Slo(self.ttft_s, self.tpot_s, self.percentile)
+        return self.built(Slo)
 
 
 def _folder_name(name: str) -> str:
@@ -189,11 +56,6 @@ def _folder_name(name: str) -> str:
             f"names a folder: up to 100 letters, digits, '-', '_' or '.', a letter or digit first, not {shown(name)}"
         )
     return name
-
-
-class _Speculative(Keys):
-    draft_tokens: Whole
-    acceptance: Annotated[float, Field(ge=0, le=1)]
 
 
 def _objectives(names: list[Objective]) -> list[Objective]:
@@ -207,11 +69,11 @@ class _File(Keys):
 
     name: Annotated[str, AfterValidator(_folder_name)]
     model: Text = ABSENT
-    precision: Annotated[Precision, PlainValidator(_precision)] = Precision(None, None)
+    precision: PrecisionKey = Precision(None, None)
     engine: Text = "trtllm"
     max_context: Whole = ABSENT
-    space: _Space = ABSENT
-    hardware: Annotated[Hardware, PlainValidator(_hardware)] = ABSENT
+    space: SpaceKeys = ABSENT
+    hardware: HardwareKey = ABSENT
     usd_per_gpu_hour: dict[str, Positive] = Field(default_factory=dict)
     workload: WorkloadKeys
     slo: _Slo = _Slo()
@@ -222,14 +84,7 @@ class _File(Keys):
     moe: Moe = Moe()
     mla: Mla = Mla()
     two_batch_overlap: bool = False
-    speculative: _Speculative | None = ABSENT
-
-    def settings(self) -> EngineSettings:
-        drafting = self.speculative
-        found = engine_settings(self.moe, self.mla, self.two_batch_overlap)
-        if drafting is None:
-            return found
-        return replace(found, draft_tokens=drafting.draft_tokens, acceptance=drafting.acceptance)
+    speculative: Speculative | None = ABSENT
 
     @field_validator("hardware")
     @classmethod
@@ -257,8 +112,8 @@ class _Sweep(_File):
     """What a sweep cannot do without."""
 
     model: Text
-    space: _Space
-    hardware: Annotated[Hardware, PlainValidator(_hardware)]
+    space: SpaceKeys
+    hardware: HardwareKey
 
 
 class _Simulation(_File):
@@ -290,18 +145,18 @@ def _found(kind: type[File], marked: Marked, path: Path) -> File:
     try:
         found = kind.model_validate(marked.data, context={"folder": path.parent})
     except ValidationError as error:
-        details = sorted(error.errors(include_url=False), key=lambda d: marked.where.position(d["loc"]))
-        places = [(_without_tag(d["loc"]), d) for d in details if d["input"] is not REFUSED]
-        problems += [marked.where.problem(place, message(d)) for place, d in places]
+        details = sorted(error.errors(include_url=False), key=lambda d: marked.locations.position(d["loc"]))
+        keyed = [(_without_tag(d["loc"]), d) for d in details if d["input"] is not REFUSED]
+        problems += [marked.locations.problem(keys, message(d)) for keys, d in keyed]
     if problems:
         raise InputError(problems)
     return found
 
 
-def _without_tag(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def _without_tag(keys: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """Keys of the file; pydantic names the kind of serving between ``deployment`` and its keys."""
-    tagged = place[:1] == ("deployment",) and place[1:2] and place[1] in get_args(Serving)
-    return place[:1] + place[2:] if tagged else place
+    tagged = keys[:1] == ("deployment",) and keys[1:2] and keys[1] in get_args(Serving)
+    return keys[:1] + keys[2:] if tagged else keys
 
 
 def checked(marked: Marked, path: Path) -> Scenario:
@@ -324,9 +179,9 @@ def checked(marked: Marked, path: Path) -> Scenario:
         slo=found.slo.slo(),
         space=found.space.space(),
         path=path,
-        where=marked.where,
+        locations=marked.locations,
         objectives=tuple(found.objectives),
-        settings=found.settings(),
+        settings=engine_settings(found.moe, found.mla, found.two_batch_overlap, found.speculative),
         max_context=found.max_context,
     )
 
@@ -345,11 +200,11 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
     if formula is None:
         for key, given in (("model", found.model), ("hardware", found.hardware)):
             if given is None:
-                problems.append(marked.where.problem((key,), "is required, unless 'step_time' gives a formula"))
+                problems.append(marked.locations.problem((key,), "is required, unless 'step_time' gives a formula"))
     else:
         for key in ("hardware", "precision", "engine", "max_context"):
             if key in found.model_fields_set:
-                problems.append(marked.where.problem((key,), "changes nothing: 'step_time' holds all of a step"))
+                problems.append(marked.locations.problem((key,), "changes nothing: 'step_time' holds all of a step"))
 
     def gpu_of(phase: str) -> str:
         names: tuple[str, ...] = getattr(found.hardware, phase) if found.hardware and formula is None else ("",)
@@ -361,12 +216,12 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
     limited = any(pool.kv_blocks for _, pool in deployment.pools())
     if formula is not None and found.deployment.block_tokens is not None and not limited:
         why = "changes nothing: no pool has 'kv_blocks'"
-        problems.append(marked.where.problem(("deployment", "block_tokens"), why))
+        problems.append(marked.locations.problem(("deployment", "block_tokens"), why))
     for phase, pool in deployment.pools():
         if formula is None and found.hardware and not all(group.gpu for group in pool.engines):
-            where = ("deployment",) if phase == "colocated" else ("deployment", phase)
+            keys = ("deployment",) if phase == "colocated" else ("deployment", phase)
             several = ", ".join(found.hardware.decode if phase == "colocated" else getattr(found.hardware, phase))
-            problems.append(marked.where.problem(where, f"needs 'gpu', since 'hardware' has several: {several}"))
+            problems.append(marked.locations.problem(keys, f"needs 'gpu', since 'hardware' has several: {several}"))
     if problems:
         raise InputError(problems)
     return Simulation(
@@ -380,8 +235,8 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
         engine=found.engine,
         host=found.host_time.host() if found.host_time else None,
         path=path,
-        where=marked.where,
-        settings=found.settings(),
+        locations=marked.locations,
+        settings=engine_settings(found.moe, found.mla, found.two_batch_overlap, found.speculative),
         max_context=found.max_context,
         legal_for=found.deployment.legal_for,
     )

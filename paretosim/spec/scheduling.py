@@ -1,4 +1,4 @@
-"""What does a step of an engine of a design carry, and how does a colocated one mix prefill and decode?
+"""What does a step of an engine carry, and how does a colocated engine mix prefill and decode?
 
 Arrays hold how an engine mixes the phases as two whole numbers, its kind (`IN_FLIGHT`, ...) and its size; tables hold
 it as text.
@@ -47,7 +47,7 @@ class Chunked:
 
 @dataclass(frozen=True, slots=True)
 class PerMix:
-    """Each mix has a setting of its own: the engine is retuned as the traffic changes."""
+    """Each mix has its own setting: the engine is retuned as the traffic changes."""
 
     def __str__(self) -> str:
         return "each mix's own"
@@ -83,9 +83,9 @@ def mixing_of(kind: int, size: int) -> Mixing | None:
 
 def texts_of(kind: NDArray[np.int64], size: NDArray[np.int64]) -> np.ndarray:
     """Settings as a table shows them; empty for engines of one phase."""
-    pairs, place = np.unique(np.stack([kind, size]), axis=1, return_inverse=True)
+    pairs, index = np.unique(np.stack([kind, size]), axis=1, return_inverse=True)
     words = [mixing_of(*pair) for pair in pairs.T.tolist()]
-    return np.array(["" if word is None else str(word) for word in words], dtype=object)[place.ravel()]
+    return np.array(["" if word is None else str(word) for word in words], dtype=object)[index.ravel()]
 
 
 def read_mixing(text: str) -> Mixing:
@@ -94,7 +94,7 @@ def read_mixing(text: str) -> Mixing:
     Raises
     ------
     InputError
-        The text is none that `texts_of` writes.
+        `texts_of` does not write such a text.
     """
     size = text.split(" ")[-1]
     for kind in (InFlight, Chunked):

@@ -15,23 +15,22 @@ from .parallelism import LegalFor, Parallelism
 from .schema_kv_cache import KvCacheKeys
 from .schema_messages import shown
 from .schema_transfer import TransferKeys
-from .schema_values import ABSENT, Keys, Positive, Text, Whole, problem
+from .schema_values import ABSENT, Keys, NotNegative, Positive, Text, Whole, problem
 
-AtLeastZero = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 SomeShare = Annotated[float, Field(strict=True, gt=0, le=1)]
 
 
 class _PrefillTime(Keys):
-    base: AtLeastZero
-    per_token: AtLeastZero
-    per_token_squared: AtLeastZero = 0.0
+    base: NotNegative
+    per_token: NotNegative
+    per_token_squared: NotNegative = 0.0
 
 
 class _DecodeTime(Keys):
     base: Positive
-    per_sequence: AtLeastZero = 0.0
-    per_context_token: AtLeastZero = 0.0
+    per_sequence: NotNegative = 0.0
+    per_context_token: NotNegative = 0.0
 
 
 class StepTimeKeys(Keys):
@@ -45,7 +44,13 @@ class StepTimeKeys(Keys):
         """As the package speaks of it."""
         p, d = self.prefill, self.decode
         return StepFormula(
-            p.base, p.per_token, d.base, d.per_context_token, d.per_sequence, p.per_token_squared, self.mixed
+            prefill_base_s=p.base,
+            per_token_s=p.per_token,
+            per_token_squared_s=p.per_token_squared,
+            decode_base_s=d.base,
+            per_sequence_s=d.per_sequence,
+            per_context_token_s=d.per_context_token,
+            mixed=self.mixed,
         )
 
 
@@ -137,11 +142,13 @@ class Colocated(_DecodingPool):
     def deployment(self, gpu_of: Callable[[str], str]) -> Deployment:
         """As the package speaks of it; `gpu_of` names the GPU of a phase whose pool does not."""
         _one_way_to_say_engines(self)
-        kept = self.kv_cache.kv_cache() if self.kv_cache else None
+        kv_cache = self.kv_cache.kv_cache() if self.kv_cache else None
         return Deployment(
-            self.pool(gpu_of("decode"), None), block_tokens=self.block_tokens or 16, kv_cache=kept,
+            decode=self.pool(gpu_of("decode"), None),
+            block_tokens=self.block_tokens or 16,
+            kv_cache=kv_cache,
             controllers=tuple(self.controllers),
-        )  # fmt: skip
+        )
 
 
 class Disaggregated(Keys):
@@ -165,9 +172,15 @@ class Disaggregated(Keys):
             for phase, pool in (("prefill", self.prefill), ("decode", self.decode))
         )
         transfer = self.kv_transfer.transfer() if self.kv_transfer else None
-        kept = self.kv_cache.kv_cache() if self.kv_cache else None
+        kv_cache = self.kv_cache.kv_cache() if self.kv_cache else None
         return Deployment(
-            decode, prefill, self.first_token_after, self.block_tokens or 16, transfer, kept, tuple(self.controllers)
+            decode=decode,
+            prefill=prefill,
+            first_token_after=self.first_token_after,
+            block_tokens=self.block_tokens or 16,
+            transfer=transfer,
+            kv_cache=kv_cache,
+            controllers=tuple(self.controllers),
         )
 
 

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, create_model
 
 from .host_time import HostTime, by_term
-from .schema_values import Keys
-
-_Price = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+from .schema_values import Keys, NotNegative
 
 if TYPE_CHECKING:
     _Prices = Keys
 else:
-    _Prices = create_model("_Prices", __base__=Keys, **by_term(lambda term: (_Price, 0.0)))
+    _Prices = create_model("_Prices", __base__=Keys, **by_term(lambda term: (NotNegative, 0.0)))
 
 
 class HostTimeKeys(_Prices):

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, ValidationInfo, field_validator
 
 from ..units import GB, US
 from .kv_cache import EVICTIONS, KvCacheSpec, TierSpec
-from .schema_transfer import NotNegative, name_of
-from .schema_values import ABSENT, Keys, Positive, Text, Whole, problem, problems_at
+from .schema_transfer import name_of
+from .schema_values import ABSENT, Keys, NotNegative, Positive, Text, Whole, problem, problems_at
 
 
 class _Tier(Keys):
@@ -55,6 +55,5 @@ class KvCacheKeys(Keys):
 
     def kv_cache(self) -> KvCacheSpec:
         """The frozen form."""
-        return KvCacheSpec(
-            self.block_tokens or 0, self.prefix_caching, self.eviction, tuple(tier.tier() for tier in self.tiers)
-        )
+        tiers = tuple(tier.tier() for tier in self.tiers)
+        return self.built(KvCacheSpec, block_tokens=self.block_tokens or 0, tiers=tiers)

@@ -1,4 +1,4 @@
-"""What may a length in a scenario file be? A number, or a distribution."""
+"""What may a length in a scenario be? A number or a distribution."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, ValidationInfo, model_validator
 
+from ..arrays import LARGEST_COUNT
 from ..errors import InputError
 from .length_csv import read_lengths
-from .lengths import LONGEST, Fixed, Histogram, Lengths, Lognormal, Normal, Uniform, nominal
+from .lengths import Fixed, Histogram, Lengths, Lognormal, Normal, Uniform, nominal
 from .schema_messages import shown
-from .schema_values import ABSENT, LARGEST, Keys, Positive, Text, Whole, once, problem, problems_at
+from .schema_values import ABSENT, Keys, Positive, Text, Whole, once, problem, problems_at
 
-_LEAST_KEPT = 1e-6
+_LEAST_MASS = 1e-6
 _WHOLES = TypeAdapter(Annotated[list[Whole], Field(strict=True)])
 
 
@@ -34,13 +35,13 @@ def _uniform(value: Any) -> Uniform:
 
 class _Cut(Keys):
     low: Whole = Field(1, alias="min")
-    high: Whole = Field(LONGEST, alias="max")
+    high: Whole = Field(LARGEST_COUNT, alias="max")
 
     def checked(self, of: type[Normal | Lognormal], centre: float, width: float) -> Normal | Lognormal:
         if self.high < self.low:
             problems_at([(("max",), f"must be at least 'min', which is {self.low}, not {self.high}")])
         lengths = of(centre, width, self.low, self.high)
-        if not lengths.kept >= _LEAST_KEPT:
+        if not lengths.mass >= _LEAST_MASS:
             raise problem("less than a millionth of it is from 'min' (1 unless given) to 'max': move one of them")
         return lengths
 
@@ -110,14 +111,14 @@ class _Distribution(Keys):
 
 def _lengths(least: int) -> PlainValidator:
     """A number from `least` on, or a distribution whose mean is."""
-    number = TypeAdapter(Annotated[int, Field(strict=True, ge=least, le=LARGEST)])
+    number = TypeAdapter(Annotated[int, Field(strict=True, ge=least, le=LARGEST_COUNT)])
 
     def checked(value: Any, info: ValidationInfo) -> Lengths:
         if not isinstance(value, dict):
             return Fixed(number.validate_python(value))
         lengths = _Distribution.model_validate(value).lengths(folder_of(info))
-        if not least <= nominal(lengths) <= LARGEST:
-            raise problem(f"must have a mean from {least} to {LARGEST}, not {shown(lengths.mean)}")
+        if not least <= nominal(lengths) <= LARGEST_COUNT:
+            raise problem(f"must have a mean from {least} to {LARGEST_COUNT}, not {shown(lengths.mean)}")
         return lengths
 
     return PlainValidator(checked)

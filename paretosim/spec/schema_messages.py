@@ -1,4 +1,4 @@
-"""What does a schema violation say to a person? pydantic's error, in the words of the scenario."""
+"""How is a pydantic error told in the words of the scenario?"""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def message(error: ErrorDetails) -> str:
             return f"must be text, not {given}" + ("" if error["input"] is None else "; quote it if it is text")
         case "string_too_short" | "too_short":
             return "must not be empty"
-        case "list_type":
+        case "list_type" | "tuple_type":
             return f"must be a list, not {given}"
         case "dict_type" | "model_type":
             return f"must be a mapping, not {given}"

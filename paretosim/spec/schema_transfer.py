@@ -11,14 +11,18 @@ from ..errors import did_you_mean
 from ..units import GB, MS, US
 from .nic import NICS
 from .schema_messages import shown
-from .schema_values import ABSENT, Keys, Positive, Text, Whole, problem, problems_at
+from .schema_values import ABSENT, Keys, NotNegative, Positive, Text, Whole, problem, problems_at
 from .transfer import TRANSFER_MODES, CodecSpec, TransferSpec, nic_of
-
-NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 
 def name_of(known: tuple[str, ...], name: str) -> str:
-    """`name` if it is one of `known` or looks like ``module:Class``."""
+    """`name` if it is one of `known` or looks like ``module:Class``.
+
+    Raises
+    ------
+    PydanticCustomError
+        It is neither.
+    """
     if name not in known and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         raise problem(
             f"must be one of {', '.join(known)}, or module:Class, not {shown(name)}{did_you_mean(name, known)}"

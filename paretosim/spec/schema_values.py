@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -23,12 +23,13 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from ..arrays import LARGEST_COUNT
 from .axis import multiplied, stepped
 from .schema_messages import shown
 
 ABSENT: Any = None  # a key may be left out, but not left empty: pydantic does not check a default
-LARGEST = 2**31 - 1  # counts live in 32-bit columns
 _LONGEST_AXIS = 10_000
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,13 @@ def problem(text: str) -> PydanticCustomError:
 
 
 def problems_at(texts: Iterable[tuple[tuple[int | str, ...], str]]) -> None:
-    """Raise each text at its own place below the value under validation; nothing if there is none."""
+    """Raise each text, located at its path below the value under validation.
+
+    Raises
+    ------
+    ValidationError
+        There is a text.
+    """
     errors = [InitErrorDetails(type=problem(text), loc=loc, input=None) for loc, text in texts]
     if errors:
         raise ValidationError.from_exception_data("scenario", errors)
@@ -64,6 +71,10 @@ class Keys(BaseModel):
         allowed = tuple(f.alias or name for name, f in cls.model_fields.items())
         return {key: value if key in allowed else UnknownKey(allowed) for key, value in data.items()}
 
+    def built(self, kind: type[Built], **others: Any) -> Built:
+        """A dataclass with a field for every key; `others` replace or complete the values of the keys."""
+        return kind(**(dict(self) | others))
+
 
 def once(values: list[Any]) -> list[Any]:
     """Refuse repeated items, each at its own place."""
@@ -71,8 +82,9 @@ def once(values: list[Any]) -> list[Any]:
     return values
 
 
-Whole = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
+Whole = Annotated[int, Field(strict=True, ge=1, le=LARGEST_COUNT)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Limit = Annotated[float, Field(strict=True, gt=0)]
 Text = Annotated[str, Field(strict=True, min_length=1)]
 _WHOLES = TypeAdapter(Annotated[list[Whole], Field(strict=True, min_length=1)])
@@ -82,7 +94,7 @@ class _Range(Keys):
     first: Whole = Field(alias="from")
     last: Whole = Field(alias="to")
     step: Whole = ABSENT
-    factor: Annotated[int, Field(ge=2, le=LARGEST)] = ABSENT
+    factor: Annotated[int, Field(ge=2, le=LARGEST_COUNT)] = ABSENT
 
     @field_validator("last")
     @classmethod
@@ -109,7 +121,13 @@ class _Range(Keys):
 
 
 def axis_values(value: Any) -> tuple[int, ...]:
-    """Expand a list, or ``{from, to, step | factor}`` (step 1 when neither is given), to sorted unique integers."""
+    """Expand a list, or ``{from, to, step | factor}`` (step 1 when neither is given), to sorted unique integers.
+
+    Raises
+    ------
+    PydanticCustomError
+        The value is neither, or has too many values.
+    """
     if isinstance(value, dict):
         return _Range.model_validate(value).values()
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What may `workload` in a scenario file hold? Checked key by key, against the arrivals it rests on."""
+"""What may ``workload`` of a scenario hold? Keys are checked one by one, against the arrivals."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, ValidationInfo, field_validator
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
+from ..arrays import LARGEST_COUNT
 from .arrivals import ClosedLoop, Trace
 from .lengths import Fixed, Lengths, nominal
-from .schema_arrivals import ArrivalsKey, NotNegative
+from .schema_arrivals import ArrivalsKey
 from .schema_lengths import AnswerLengths, PromptLengths, Turns
-from .schema_values import ABSENT, LARGEST, Keys, Positive, Text, Whole, problem, problems_at
+from .schema_values import ABSENT, Keys, NotNegative, Positive, Text, Whole, problem, problems_at
 from .workload import Mix, PrefixGroups, Sessions, Workload
 from .yaml_marks import REFUSED
 
@@ -25,13 +26,18 @@ class _Mix(Keys):
     osl: AnswerLengths
     weight: Positive = 1.0
     name: Text = ABSENT
-    priority: Annotated[int, Field(ge=-LARGEST, le=LARGEST)] = 0
+    priority: Annotated[int, Field(ge=-LARGEST_COUNT, le=LARGEST_COUNT)] = 0
 
     def mix(self) -> Mix:
         return Mix(
-            nominal(self.isl), nominal(self.osl), self.weight, _varying(self.isl), _varying(self.osl),
-            self.name or "", self.priority,
-        )  # fmt: skip
+            isl=nominal(self.isl),
+            osl=nominal(self.osl),
+            weight=self.weight,
+            isl_lengths=_varying(self.isl),
+            osl_lengths=_varying(self.osl),
+            name=self.name or "",
+            priority=self.priority,
+        )
 
 
 def _varying(lengths: Lengths) -> Lengths | None:
@@ -158,11 +164,16 @@ class WorkloadKeys(Keys):
             requests = _PROMPTS_PER_CLIENT * self.arrivals.concurrency
         groups, sessions = self.prefix.groups, self.sessions
         return Workload(
-            tuple(mix.mix() for mix in self.mixes), self.prefix.hit_rate, self.arrivals, requests, self.duration_s,
-            None if sessions is None else sessions.sessions(),
-            None if groups is None else PrefixGroups(groups.count, groups.share),
-            self.prefix.block_tokens or 16, self.seed or 0,
-        )  # fmt: skip
+            mixes=tuple(mix.mix() for mix in self.mixes),
+            prefix_hit_rate=self.prefix.hit_rate,
+            arrivals=self.arrivals,
+            requests=requests,
+            duration_s=self.duration_s,
+            sessions=sessions.sessions() if sessions else None,
+            groups=groups.built(PrefixGroups) if groups else None,
+            block_tokens=self.prefix.block_tokens or 16,
+            seed=self.seed or 0,
+        )
 
 
 def _check_arrivals_given(info: ValidationInfo, *below: str) -> None:

@@ -1,4 +1,4 @@
-"""In which formats does an engine serve a model, where a person leaves that open?"""
+"""Which number formats does an engine serve a model in when the scenario leaves them open?"""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .precision import CacheFormat, Format, Precision
 
 
 def decided(asked: Precision, model: ModelSpec, kv_cache: Mapping[Format, CacheFormat]) -> Precision:
-    """A precision without open parts: the weights as the checkpoint stores them, the cache as the engine keeps it.
+    """Fill the open parts of a precision: weights as the checkpoint stores them, the cache as the engine keeps it.
 
     Parameters
     ----------
-    kv_cache : the engine's cache format for each format of weights (`EngineSpec.kv_cache`); a checkpoint that carries
-        scales of its cache decides before it.
+    kv_cache : the engine's cache format for each format of weights (`EngineSpec.kv_cache`), unless the checkpoint
+        carries scales for a cache format.
     """
     weights = asked.weights or model.stored
     parts = model.checkpoints.get(weights, {})
@@ -26,7 +26,7 @@ def decided(asked: Precision, model: ModelSpec, kv_cache: Mapping[Format, CacheF
 
 
 def wrong_word(asked: Precision, model: ModelSpec) -> str | None:
-    """The right word for a format that only the experts of a published checkpoint have, or None."""
+    """The name of the checkpoint that a person means who asks for the format of its experts alone, or None."""
     for name, parts in model.checkpoints.items():
         if asked.weights not in (None, name) and asked.experts is None and parts.get("experts") == asked.weights:
             return f"{model.name} has {asked.weights} experts and {parts['weights']} elsewhere: write {name}"
@@ -34,7 +34,15 @@ def wrong_word(asked: Precision, model: ModelSpec) -> str | None:
 
 
 def formats_text(asked: Precision, model: ModelSpec, engine: str, kv_cache: Mapping[Format, CacheFormat]) -> str:
-    """What a model is computed in and who decided that, e.g. ``fp8, KV cache bf16 (vllm's default)``."""
+    """What a model is computed in and who decided that, e.g. ``fp8, KV cache bf16 (vllm's default)``.
+
+    Parameters
+    ----------
+    asked : formats that a person asked for; open parts are decided here (`decided`).
+    model : what is served.
+    engine : its name, for the text.
+    kv_cache : the engine's cache format for each format of weights (`EngineSpec.kv_cache`).
+    """
     found = decided(asked, model, kv_cache)
     text = str(found.weights) if asked.weights else f"{found.weights} (as the checkpoint is stored)"
     text += f", KV cache {found.kv_cache}"

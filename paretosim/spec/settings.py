@@ -1,11 +1,11 @@
-"""How is an engine run, beside its layout and its number formats? What a launch command says and no table knows."""
+"""Launch settings of an engine other than its layout and its number formats."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-LOADS = ("balanced", "power_law", "log_linear")
-"""Loads of experts that have a name."""
+EXPERT_LOADS = ("balanced", "power_law", "log_linear")
+"""Distributions of tokens over experts that have a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class EngineSettings:
     ----------
     expert_load : how tokens spread over the routed experts: ``balanced``, ``power_law``, ``log_linear``, or the shares
         of each expert (a histogram, any positive numbers); the empty string is what the layout's tables hold.
-    redundant_experts : expert slots of a layer beside one for each expert (EPLB), given to the hottest experts.
+    redundant_experts : extra expert slots of a layer (EPLB), given to the hottest experts.
     two_batch_overlap : a step runs as two half batches, one computing while the other one's tokens are exchanged.
     cache_expanded_latents : latent attention keeps the keys and values it expanded, so that later chunks of a prompt do
         not expand them again.
@@ -46,4 +46,4 @@ class EngineSettings:
 
 
 DEFAULT = EngineSettings()
-"""As a plain launch command has it."""
+"""Settings of a plain launch command."""

@@ -1,4 +1,4 @@
-"""What is a simulation: one deployment, its traffic and its targets, checked, with its defaults filled in."""
+"""What is simulated? One deployment, its traffic and its targets, checked and with defaults filled in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .parallelism import LegalFor
 from .precision import Precision
 from .settings import DEFAULT, EngineSettings
 from .workload import Slo, Workload
-from .yaml_marks import KeyPath, Where, read_marked
+from .yaml_marks import KeyLocations, KeyPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Simulation:
     host : host time of a step; None is the engine's calibrated one.
     max_context : tokens of a sequence at most, in place of the model's own limit; None is that one.
     path : the file it came from.
-    where : finds ``file:line:col`` of a key.
+    locations : finds ``file:line:col`` of a key.
     legal_for : whose layouts may be deployed.
     """
 
@@ -44,7 +44,7 @@ class Simulation:
     engine: str
     host: HostTime | None
     path: Path = field(compare=False)
-    where: Where = field(compare=False, repr=False)
+    locations: KeyLocations = field(compare=False, repr=False)
     settings: EngineSettings = DEFAULT
     max_context: int | None = None
     legal_for: LegalFor = "engine"
@@ -56,17 +56,4 @@ class Simulation:
 
     def problem(self, key_path: KeyPath, message: str) -> Problem:
         """A problem with the key at `key_path`, located in the scenario's file."""
-        return self.where.problem(key_path, message)
-
-
-def load_simulation(path: str | Path) -> Simulation:
-    """Read and check a scenario with a ``deployment``.
-
-    Raises
-    ------
-    InputError
-        Every problem of the file at once, each as ``file:line:col: key: what is wrong``.
-    """
-    from .scenario_schema import checked_simulation
-
-    return checked_simulation(read_marked(path), Path(path))
+        return self.locations.problem(key_path, message)

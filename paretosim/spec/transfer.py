@@ -18,7 +18,7 @@ class CodecSpec:
     Attributes
     ----------
     ratio : bytes before over bytes after.
-    decode_bytes_per_s : decoded output of one engine [byte/s]; decoding overlaps with what is still on its way.
+    decode_bytes_per_s : decoded output of one engine [byte/s]; decoding overlaps with the rest of the transfer.
     """
 
     ratio: float
@@ -32,13 +32,13 @@ class TransferSpec:
     Attributes
     ----------
     mode : one of `TRANSFER_MODES`, or ``module:Class``.
-    nic : cards of one GPU; None with mode ``none``, which takes no time, or for those of the GPU's datasheet.
+    nic : cards of one GPU; None is the GPU's datasheet, or nothing with mode ``none``, which takes no time.
     page_bytes : bytes of one write; 0 for writes so large that operations per second do not bound them.
-    layers : layers whose cache is streamed; 0 for those of the model.
+    layers : layers whose cache is streamed; 0 for all layers of the model.
     bytes_per_token : cache of one token over all layers [byte]; 0 for that of the model.
     codec : compression, if any.
-    set_up_s : of each prompt, before its last bytes count as arrived: routing, notification, memory registration [s];
-        None is the engine's calibrated one.
+    set_up_s : time of each prompt before its last bytes count as arrived: routing, notification, memory registration
+        [s]; None is the engine's calibrated one.
     """
 
     mode: str = "layerwise"
@@ -51,7 +51,13 @@ class TransferSpec:
 
 
 def nic_of(name: str, bytes_per_s: float | None, latency_s: float | None, ops_per_s: float | None) -> NicSpec | None:
-    """The card named `name` ("" for none) with what was given in place of its figures; None if nothing was given."""
+    """A network card by name or by its figures; None where neither is given.
+
+    Parameters
+    ----------
+    name : one of `NICS`; empty for a card that is described by its figures alone.
+    bytes_per_s, latency_s, ops_per_s : figures that replace those of the named card [byte/s, s, 1/s]; None keeps them.
+    """
     if not name and bytes_per_s is None:
         return None
     base = NICS[name] if name else NicSpec(bytes_per_s or inf)

@@ -1,4 +1,4 @@
-"""How wide is an engine cut, in each direction?"""
+"""Over how many GPUs is an engine cut, in each parallel dimension?"""
 
 from __future__ import annotations
 

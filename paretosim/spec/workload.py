@@ -1,4 +1,4 @@
-"""What do the users send, and how fast must the answer come?"""
+"""What do users send, and how fast must answers come?"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Mix:
 
     @property
     def label(self) -> str:
-        """Its name, given or not."""
+        """The name for tables: `name`, or else ``ISL/OSL``."""
         return self.name or f"{self.isl}/{self.osl}"
 
     @property
@@ -66,7 +66,7 @@ class Sessions:
 
 @dataclass(frozen=True, slots=True)
 class PrefixGroups:
-    """Prompts that begin alike.
+    """Prompts that share a beginning.
 
     Attributes
     ----------
@@ -84,13 +84,13 @@ class Workload:
 
     Attributes
     ----------
-    mixes : kinds of request; each gets its own frontier. Empty only under a trace, which has lengths of its own.
+    mixes : kinds of request; each gets its own frontier. Empty only under a trace, which records lengths.
     prefix_hit_rate : share of the input tokens whose KV is already cached, in [0, 1); a simulation finds out itself.
     arrivals : when requests (or sessions) arrive; None only for a sweep.
     requests, duration_s : how many requests, or for how long they arrive [s]; both None under a trace.
     sessions : how requests follow each other; None is not at all.
-    groups : how prompts begin alike; None is not at all.
-    block_tokens : tokens of a hashed block of a prompt, where sessions or groups make prompts begin alike.
+    groups : how prompts share beginnings; None is not at all.
+    block_tokens : tokens of a hashed block of a prompt, where sessions or groups make prompts share a beginning.
     seed : of everything random.
     """
 

@@ -1,8 +1,7 @@
-"""Where in a YAML file does each key stand, and which of its values would surprise their author?
+"""Read a YAML file with the location of each key, and refuse values that would surprise their author.
 
 YAML 1.1, which PyYAML speaks, reads ``2:1`` as 121, ``no`` as false and ``1e9`` as text, and keeps the
-last of two equal keys. Such values are refused rather than read.
-"""
+last of two equal keys."""
 
 from __future__ import annotations
 
@@ -38,11 +37,11 @@ class _Refused:
 
 
 REFUSED = _Refused()
-"""Stands in the data for a value that has a problem of its own already."""
+"""Stands in the data for a value whose problem is already reported."""
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class KeyLocations:
     """Finds a key in its file.
 
     Attributes
@@ -76,12 +75,12 @@ class Marked:
     Attributes
     ----------
     data : plain dicts, lists and scalars; `REFUSED` where a problem stands.
-    where : finds a key.
+    locations : finds a key.
     problems : values refused.
     """
 
     data: dict[str, Any]
-    where: Where
+    locations: KeyLocations
     problems: tuple[Problem, ...] = ()
 
 
@@ -114,7 +113,7 @@ def read_marked(path: str | Path) -> Marked:
     data = walk.value(root, ())
     if not isinstance(root, yaml.MappingNode):
         raise InputError(Problem("", "must be a mapping of `key: value` lines", walk.mark(root)))
-    return Marked({} if data is REFUSED else data, Where(file, walk.positions), tuple(walk.problems))
+    return Marked({} if data is REFUSED else data, KeyLocations(file, walk.positions), tuple(walk.problems))
 
 
 class _Walk:
@@ -199,8 +198,9 @@ class _Walk:
     def refuse(self, path: KeyPath, node: yaml.Node, message: str, mark: str = "") -> _Refused:
         if id(node) not in self._blamed:
             self._blamed.add(id(node))
-            where = Where(self.file, self.positions)
-            self.problems.append(Problem(".".join(map(str, path)), message, mark or where(path)))
+            self.problems.append(
+                Problem(".".join(map(str, path)), message, mark or KeyLocations(self.file, self.positions)(path))
+            )
         return REFUSED
 
 
@@ -241,8 +241,8 @@ def _text(path: Path, file: str) -> str:
         raise InputError(Problem("", f"cannot be read: {error.strerror}", file)) from None
     odd = Reader.NON_PRINTABLE.search(text)
     if odd:
-        where = f"{file}:{_line_and_column(text[: odd.start()])}"
-        raise InputError(Problem("", f"the character {odd.group()!r} is not allowed in YAML", where))
+        location = f"{file}:{_line_and_column(text[: odd.start()])}"
+        raise InputError(Problem("", f"the character {odd.group()!r} is not allowed in YAML", location))
     return text
 
 
@@ -256,18 +256,18 @@ def _check_depth(text: str, file: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
             mark = event.start_mark
-            where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
-            raise InputError(Problem("", f"nested more than {_MAX_DEPTH} deep", where))
+            location = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+            raise InputError(Problem("", f"nested more than {_MAX_DEPTH} deep", location))
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
     mark = error.problem_mark or error.context_mark
-    where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else f"{file}:1:1"
+    location = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else f"{file}:1:1"
     if mark and text[mark.index : mark.index + 1] == "\t":
-        return Problem("", "not valid YAML: a tab where spaces belong; indent with spaces", where)
-    if "nesting depth" in (error.problem or ""):  # newer versions of libyaml have a limit of their own, met first
-        return Problem("", f"nested more than {_MAX_DEPTH} deep", where)
+        return Problem("", "not valid YAML: a tab where spaces belong; indent with spaces", location)
+    if "nesting depth" in (error.problem or ""):  # newer versions of libyaml have a lower limit
+        return Problem("", f"nested more than {_MAX_DEPTH} deep", location)
     context = error.context or ""
     if context and error.context_mark:
         context += f" that starts on line {error.context_mark.line + 1}"
-    return Problem("", "not valid YAML: " + ": ".join(part for part in (context, error.problem) if part), where)
+    return Problem("", "not valid YAML: " + ": ".join(part for part in (context, error.problem) if part), location)

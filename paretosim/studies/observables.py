@@ -1,6 +1,6 @@
-"""What can be read off a sweep of one mix: small functions from its fronts or engine points to one number.
+"""Observables of a study: functions from the fronts or engine points of a one-mix sweep to one number.
 
-NaN says that there is nothing to read, and agrees with no expectation.
+NaN means that the sweep has no such number; it agrees with no expectation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def best_gain(one: SweepResult) -> float:
 
 
 def mean_gain(one: SweepResult) -> float:
-    """Area below the disaggregated curve / below the colocated one, where they can be compared."""
+    """Area below the disaggregated curve / area below the colocated one, where both are comparable."""
     colocated, disaggregated = _mode(one, "colocated")[0], _mode(one, "disaggregated")[0]
     x, _ = compare.gains(colocated, disaggregated)
     if len(x) < 2:
@@ -52,17 +52,17 @@ def tight_ratio(one: SweepResult) -> float:
 
 
 def ratio_fall(one: SweepResult) -> float:
-    """How many times as many prefill GPUs per decode GPU the relaxed end of the front has as the tight one."""
+    """Prefill / decode GPUs at the relaxed end of the front over those at the tight end."""
     return relaxed_ratio(one) / tight_ratio(one)
 
 
 def kv_gb_s_per_gpu(one: SweepResult) -> float:
-    """Most that any GPU of the disaggregated front sends or receives of caches [GB/s]."""
+    """Highest KV-cache bandwidth of any GPU of the disaggregated front, sent or received [GB/s]."""
     return float(_kv(_mode(one, "disaggregated")[1]).max(initial=0))
 
 
 def kv_fall(one: SweepResult) -> float:
-    """How many times the bandwidth of the tight end the relaxed end of the front needs."""
+    """KV-cache bandwidth at the relaxed end of the front over that at the tight end."""
     need = _kv(_mode(one, "disaggregated")[1])
     return float(need[-1] / need[0])
 
@@ -89,13 +89,13 @@ def attention_dp_fall(one: SweepResult) -> float:
 
 
 def chunked_share(one: SweepResult) -> float:
-    """Share of the colocated front that carries slices of prompts on decode steps."""
+    """Share of the colocated front that uses chunked prefill."""
     settings = _settings(one)
     return sum(isinstance(setting, Chunked) for setting in settings) / len(settings) if settings else np.nan
 
 
 def smallest_chunk(one: SweepResult) -> float:
-    """Prompt tokens of the smallest slice that a decode step of the colocated front carries."""
+    """Prompt tokens of the smallest prefill chunk on the colocated front."""
     return float(min((s.chunk_tokens for s in _settings(one) if isinstance(s, Chunked)), default=np.nan))
 
 
@@ -115,7 +115,7 @@ def service_gain(one: SweepResult) -> float:
 
 
 def batch_gain(one: SweepResult) -> float:
-    """Decode batch a GPU of the design with the highest disaggregated throughput, over that of the colocated one."""
+    """Decode batch per GPU of the design with the highest disaggregated throughput, over that of the colocated one."""
     sizes = []
     for serving in ("disaggregated", "colocated"):
         last = _mode(one, serving)[1].iloc[-1]
@@ -135,22 +135,22 @@ def best_ratio(one: SweepResult) -> float:
 
 
 def prefill_qps(one: SweepResult) -> float:
-    """Most prompts a second of 256 GPUs that only prefill, within the targets."""
+    """Highest prompt rate of 256 GPUs that only prefill, within the targets [1/s]."""
     return CARDS * _engine_rate(one, "prefill")
 
 
 def decode_qps(one: SweepResult) -> float:
-    """Most answers a second of 256 GPUs that only decode, within the targets."""
+    """Highest request rate of 256 GPUs that only decode, within the targets [1/s]."""
     return CARDS * _engine_rate(one, "decode")
 
 
 def prefill_tok_s_gpu(one: SweepResult) -> float:
-    """Most prompt tokens a second of a GPU that only prefills."""
+    """Highest prompt throughput of a GPU that only prefills [token/s]."""
     return _only(one).isl * _engine_rate(one, "prefill")
 
 
 def decode_tok_s_gpu(one: SweepResult) -> float:
-    """Most output tokens a second of a GPU that only decodes; the first token of an answer is prefill's."""
+    """Highest output throughput of a GPU that only decodes [token/s]; prefill yields the first output token."""
     return (_only(one).osl - 1) * _engine_rate(one, "decode")
 
 
@@ -161,25 +161,25 @@ def prefill_ttft_s(one: SweepResult) -> float:
 
 
 def rate_identity(one: SweepResult) -> float:
-    """Rate of the best disaggregated design over 1 / (1/prefill + 1/decode), the rates of as many GPUs of each."""
+    """Rate per GPU of the best disaggregated design over 1 / (1/prefill + 1/decode), from the best rates per GPU."""
     row = _mode(one, "disaggregated")[1].iloc[-1]
     rate = float(row["request_rate_s"] / row["gpus"])
     return rate * (1 / _engine_rate(one, "prefill") + 1 / _engine_rate(one, "decode"))
 
 
 def least_lead(one: SweepResult, other: SweepResult) -> float:
-    """Smallest throughput of one front over the other's at any of its designs; 0 where one does not reach."""
+    """Smallest throughput ratio of two fronts at the designs of the other; 0 where the first has none that fast."""
     mine, theirs = _overall(one), _overall(other)
     return float(np.nan_to_num(mine.best_y(theirs.x) / theirs.y).min())
 
 
 def most_lead(one: SweepResult, other: SweepResult) -> float:
-    """Largest throughput of one front over the other's where both reach."""
+    """Largest throughput ratio of two fronts within the range of both."""
     return float(_leads(one, other)[1].max())
 
 
 def lead_place(one: SweepResult, other: SweepResult) -> float:
-    """Where the lead is largest, as a share of the interactivity that both reach."""
+    """Interactivity of the largest throughput ratio, as a share of the highest that both fronts reach."""
     x, ratio = _leads(one, other)
     return float(x[ratio.argmax()] / x[-1])
 
@@ -206,14 +206,14 @@ def _pool(one: SweepResult, name: str) -> Points:
 
 
 def _engine_rate(one: SweepResult, name: str) -> float:
-    """Most requests a second and GPU of a pool's feasible engines."""
+    """Highest request rate per GPU of a pool's feasible engines [1/s]; NaN if it has none."""
     points = _pool(one, name)
     rate = points.rate_req_s / getattr(one.space, name).engine_gpus()
     return float(rate[points.feasible].max(initial=0)) or np.nan
 
 
 def _settings(one: SweepResult) -> list[Mixing]:
-    """How each engine of the colocated front mixes the phases."""
+    """Scheduler setting of each engine of the colocated front."""
     return [read_mixing(text) for text in _mode(one, "colocated")[1]["scheduler"].astype(str)]
 
 
@@ -269,7 +269,7 @@ OF_TWO: dict[str, Callable[[SweepResult, SweepResult], float]] = {
 
 
 def observed(name: str, one: SweepResult, against: SweepResult | None) -> float:
-    """One number; where there is something to compare with, that of a front over the other or the ratio of two."""
+    """An observable of one sweep; with `against`, one of two fronts, or the ratio of the two sweeps' numbers."""
     if name in OF_TWO:
         assert against is not None
         return OF_TWO[name](one, against)

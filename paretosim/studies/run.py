@@ -1,11 +1,11 @@
-"""Run a study: a sweep for each variant, a number for each statement, and whether they agree."""
+"""Run a study: sweep every variant, and compare one number per statement with the publication."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..designs.run import How, SweepResult, sweep
+from ..designs.run import SweepOptions, SweepResult, sweep
 from ..execution.task import ProgressCallback
 from ..profiles.store import Store
 from .observables import observed
@@ -14,12 +14,12 @@ from .study import Row, Study
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A statement, and what was computed.
+    """A statement, and the numbers computed for it.
 
     Attributes
     ----------
     row : the statement.
-    numbers : one a variant.
+    numbers : one per variant.
     """
 
     row: Row
@@ -33,13 +33,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """What a study found.
+    """The outcome of a study.
 
     Attributes
     ----------
     study : the question.
-    sweeps : answer of each variant.
-    findings : one a statement.
+    sweeps : by name of the variant.
+    findings : one per statement.
     """
 
     study: Study
@@ -48,20 +48,30 @@ class StudyResult:
 
 
 def run_study(
-    study: Study, store: Store | None = None, how: How | None = None, progress: ProgressCallback | None = None
+    study: Study,
+    store: Store | None = None,
+    options: SweepOptions | None = None,
+    progress: ProgressCallback | None = None,
 ) -> StudyResult:
-    """Sweep every variant and read off what each statement is about.
+    """Sweep every variant and compute the number of each statement.
+
+    Parameters
+    ----------
+    study : what to run.
+    store : where profiles come from; default: shipped profiles without calibrations.
+    options : how sweeps are run; default: serially.
+    progress : called with (done, total, what).
 
     Raises
     ------
     InputError
-        A variant names what does not exist, has no designs, or none that meets its targets.
+        A variant has an unknown name, no designs, or none that meets its targets.
     """
     store, sweeps = store or Store(calibrations={}), {}
     for done, (name, variant) in enumerate(study.variants.items()):
         if progress:
             progress(done, len(study.variants), f"{study.name}: {name}")
-        sweeps[name] = sweep(variant.scenario, store.supposing(variant.facts), how or How("serial"))
+        sweeps[name] = sweep(variant.scenario, store.supposing(variant.facts), options or SweepOptions("serial"))
     findings = [
         Finding(row, tuple(observed(row.observe, sweeps[v], sweeps.get(row.against)) for v in row.variants))
         for row in study.rows

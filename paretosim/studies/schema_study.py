@@ -1,4 +1,4 @@
-"""What may a study file hold? A pydantic model of each mapping; its sweeps are checked as scenarios are."""
+"""Schema of a study file: a pydantic model of each mapping; its variants are checked like scenarios."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..spec.scenario import Scenario
 from ..spec.scenario_schema import checked
 from ..spec.schema_messages import message
 from ..spec.schema_values import ABSENT, Keys, Positive, Text, problem
-from ..spec.yaml_marks import REFUSED, Marked, Where, read_marked
+from ..spec.yaml_marks import REFUSED, KeyLocations, Marked, read_marked
 from .observables import OF_ONE, OF_TWO
 from .study import Expectation, Kind, Row, Study, Variant
 
@@ -87,31 +87,33 @@ class _File(Keys):
 
 
 def checked_study(path: Path) -> Study:
-    """The study that a YAML file holds.
+    """Read and check a study file.
 
     Raises
     ------
     InputError
-        Every problem at once.
+        Every problem of the file at once.
     """
     marked = read_marked(path)
     problems = list(marked.problems)
     try:
         found = _File.model_validate(marked.data)
     except ValidationError as error:
-        details = sorted(error.errors(include_url=False), key=lambda d: marked.where.position(d["loc"]))
-        problems += [marked.where.problem(d["loc"], message(d)) for d in details if d["input"] is not REFUSED]
+        details = sorted(error.errors(include_url=False), key=lambda d: marked.locations.position(d["loc"]))
+        problems += [marked.locations.problem(d["loc"], message(d)) for d in details if d["input"] is not REFUSED]
         raise InputError(problems) from None
     variants: dict[str, Variant] = {}
     for name, changes in found.variants.items():
         try:
-            variants[name] = _variant(found.scenario, changes, f"{path.stem}-{name}", _place(marked.where, name), path)
+            variants[name] = _variant(
+                found.scenario, changes, f"{path.stem}-{name}", _locations(marked.locations, name), path
+            )
         except InputError as error:
             problems += error.problems
     for row, keys in found.expect.items():
         for key, names in (("of", keys.of), ("against", [keys.against] if keys.against else [])):
             problems += [
-                marked.where.problem(("expect", row, key), f"no variant {n!r}{did_you_mean(n, found.variants)}")
+                marked.locations.problem(("expect", row, key), f"no variant {n!r}{did_you_mean(n, found.variants)}")
                 for n in names if n not in found.variants
             ]  # fmt: skip
     if problems:
@@ -120,21 +122,23 @@ def checked_study(path: Path) -> Study:
     return Study(path.stem, found.title, found.source, found.choices, variants, rows)
 
 
-def _place(where: Where, variant: str) -> Where:
-    """Finds a key of a variant's scenario: in the variant where it stands there, else in what all share."""
-    positions = {key[1:]: at for key, at in where.positions.items() if key[:1] == ("scenario",)}
-    own = {key[2:]: at for key, at in where.positions.items() if key[:2] == ("variants", variant)}
-    return Where(where.file, positions | own)
+def _locations(locations: KeyLocations, variant: str) -> KeyLocations:
+    """Locations of the keys of a variant's scenario: in the variant where it has the key, else in the shared part."""
+    positions = {key[1:]: at for key, at in locations.positions.items() if key[:1] == ("scenario",)}
+    own = {key[2:]: at for key, at in locations.positions.items() if key[:2] == ("variants", variant)}
+    return KeyLocations(locations.file, positions | own)
 
 
-def _variant(shared: dict[str, Any], changes: dict[str, Any], name: str, where: Where, path: Path) -> Variant:
-    """What all variants share, with one's keys put in their place; of mappings, each key on its own."""
+def _variant(
+    shared: dict[str, Any], changes: dict[str, Any], name: str, locations: KeyLocations, path: Path
+) -> Variant:
+    """The shared scenario with the keys of one variant in place of its own; mappings are merged key by key."""
     data: dict[str, Any] = dict(shared)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(data.get(key), dict)
         data[key] = data[key] | value if both else value
     facts = data.pop(GPUS, {})
-    scenario = checked(Marked({"name": name} | data, where), path)
+    scenario = checked(Marked({"name": name} | data, locations), path)
     problems = [*_wrong_facts(facts, scenario)]
     if len(scenario.workload.mixes) != 1:
         problems.append(scenario.problem(("workload", "mixes"), "a variant is one question: give one mix"))

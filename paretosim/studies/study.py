@@ -1,4 +1,4 @@
-"""What is a study: sweeps that answer a publication, and what it says that they should show."""
+"""A study: sweeps that reproduce a publication, and what its statements say that they should show."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal
 
-from ..errors import InputError, did_you_mean
 from ..spec.scenario import Scenario
 
 Kind = Literal["E", "M", "A", "P", "T"]
@@ -18,12 +16,12 @@ Kind = Literal["E", "M", "A", "P", "T"]
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What numbers must be to agree with a publication.
+    """The numbers that agree with a publication.
 
     Attributes
     ----------
-    at_least, at_most : of each number.
-    order : of the numbers in the order of their variants, equal neighbours allowed.
+    at_least, at_most : limits of each number.
+    order : of the numbers, in the order of the variants; equal neighbours are allowed.
     """
 
     at_least: float = -math.inf
@@ -31,8 +29,8 @@ class Expectation:
     order: Literal["", "rising", "falling"] = ""
 
     def holds(self, numbers: tuple[float, ...]) -> bool:
-        """Whether every number is one and as expected."""
-        if not all(self.at_least <= n <= self.at_most for n in numbers):  # NaN is in no band
+        """Whether every number is as expected; NaN never is."""
+        if not all(self.at_least <= n <= self.at_most for n in numbers):  # false for NaN
             return False
         steps = [later - earlier for earlier, later in pairwise(numbers)]
         return not self.order or all(s >= 0 if self.order == "rising" else s <= 0 for s in steps)
@@ -46,13 +44,13 @@ class Row:
     ----------
     name : unique in the study.
     says : the statement, and where it stands.
-    published : the figure as published; or what the text says in place of one.
-    kind : how much it binds.
+    published : the published figure, or the text where it gives none.
+    kind : how strict the comparison is.
     observe : function of `paretosim.studies.observables`.
-    variants : one number each.
-    against : variant that each is compared with; empty where none is.
-    expect : when the numbers agree.
-    missed_because : what keeps it from agreeing, where that is known; empty where it should agree.
+    variants : names; each gives one number.
+    against : variant to compare each with, or empty.
+    expect : what the numbers must be to agree.
+    missed_because : known reason why they disagree; empty where they should agree.
     """
 
     name: str
@@ -86,8 +84,8 @@ class Study:
 
     Attributes
     ----------
-    name : of its file.
-    title, source, choices : what is asked, of which publication, what it left open and we chose.
+    name : stem of its file.
+    title, source, choices : the question, the publication, and our choices where it leaves things open.
     variants : by name.
     rows : statements.
     """
@@ -98,30 +96,3 @@ class Study:
     choices: str
     variants: Mapping[str, Variant]
     rows: tuple[Row, ...]
-
-
-def shipped() -> dict[str, Path]:
-    """Studies that come with the package, by name."""
-    package = Path(__file__).resolve().parents[1]
-    # Inside a wheel they travel in the package; in a clone they lie with the scenarios.
-    folders = (package / "scenarios" / "studies", package.parent / "scenarios" / "studies")
-    found = next((folder for folder in folders if folder.is_dir()), folders[0])
-    return {path.stem: path for path in sorted(found.glob("*.yaml"))}
-
-
-def load_study(name: str) -> Study:
-    """A study by its name, or from the path of a file.
-
-    Raises
-    ------
-    InputError
-        No such study; or every problem of the file at once, each as ``file:line:col: key: what is wrong``.
-    """
-    from .schema_study import checked_study  # pydantic costs 0.1 s
-
-    known = shipped()
-    if name in known:
-        return checked_study(known[name])
-    if name.endswith((".yaml", ".yml")):
-        return checked_study(Path(name))
-    raise InputError(f"no study {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}, or the path of a file")

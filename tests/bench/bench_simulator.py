@@ -20,7 +20,7 @@ from paretosim.profiles.store import Store
 from paretosim.sim.arrivals import requests_of
 from paretosim.sim.build import Builder
 from paretosim.sim.sources import Sources
-from paretosim.spec.simulation import load_simulation
+from paretosim.spec.loading import load_simulation
 
 LINEAR = """
 name: bench

@@ -24,7 +24,7 @@ from paretosim.designs.compiled_engines import Engines
 from paretosim.designs.pair_scoring import PIECE
 from paretosim.designs.space import DesignSpace
 from paretosim.designs.sweep_checks import check_names
-from paretosim.designs.sweep_tasks import Evaluate, SomeEngines
+from paretosim.designs.sweep_tasks import Evaluate, EvaluateTask
 from paretosim.spec.served_formats import decided
 
 ROOT = Path(__file__).parents[2]
@@ -118,13 +118,13 @@ def _engine_points(scenario_file: Path) -> tuple[int, float, float]:
     tasks = work.tasks()
     for gpu in dict.fromkeys(task.gpu for task in tasks):
         first = {layout.attn_dp: layout for task in tasks if task.gpu == gpu for layout in task.layouts}
-        work(SomeEngines(gpu, tuple(first.values()), 0))
+        work(EvaluateTask(gpu, tuple(first.values()), 0))
     compiling = evaluating = 0.0
     points = 0
     for task in tasks:
         began = time.process_time()
         for layout in task.layouts:
-            engines.made(task.gpu, layout)
+            engines.step_parts(task.gpu, layout)
         middle = time.process_time()
         points += sum(found.evaluations for found in work(task).points.values())
         compiling += middle - began

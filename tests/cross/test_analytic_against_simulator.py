@@ -27,11 +27,11 @@ from paretosim.profiles.store import Store
 from paretosim.sim.clock import Clock
 from paretosim.sim.cluster import Cluster, Stage
 from paretosim.sim.engine import Engine
-from paretosim.sim.engine_base import Intake
 from paretosim.sim.prefill import PrefillEngine
 from paretosim.sim.requests import Requests
 from paretosim.sim.routers import RoundRobin
-from paretosim.sim.schedulers import ChunkedPrefill, Composed, Fcfs, InFlight, PrefillFirst, Scheduler
+from paretosim.sim.schedulers import ChunkedPrefill, Fcfs, InFlight, PrefillFirst
+from paretosim.sim.scheduling import AdmittingEngine, Scheduler, StepPlan
 from paretosim.sim.steps import CompiledSteps
 from paretosim.spec.host_time import HostTime
 from paretosim.spec.model import load_model
@@ -83,10 +83,10 @@ class Together:
     alone: bool = False  # no decoding beside prompts
     delay: int = 0
 
-    def compose(self, engine: Intake, now_s: float) -> Composed:
-        lanes = engine.steps.lanes
-        if not engine.prompts and min(len(engine.waiting), self.max_sequences - len(engine.running)) >= lanes:
-            for _ in range(lanes):
+    def compose(self, engine: AdmittingEngine, now_s: float) -> StepPlan:
+        slots = engine.steps.slots
+        if not engine.prompts and min(len(engine.waiting), self.max_sequences - len(engine.running)) >= slots:
+            for _ in range(slots):
                 engine.admit(engine.waiting[0], now_s)
         chunks = [(request, min(tokens, self.chunk)) for request, tokens in engine.prompts.items()]
         return chunks, not (chunks and self.alone)
@@ -118,11 +118,10 @@ def colocated(
 ) -> tuple[float, float]:
     """(requests a second, mean batch) of one engine whose places are always taken."""
     steps = compiled(model, layout)[1]
-    waves = max(waves, ceil(40 * steps.lanes / batch))
-    clock = Clock()
-    clients = 2 * (scheduler.max_sequences + steps.lanes)
-    cluster = Cluster(clock, closed_loop(waves, batch, isl, osl, clients))
-    engine = Engine(0, clock, steps, scheduler, None, None, cluster.log, cluster)
+    waves = max(waves, ceil(40 * steps.slots / batch))
+    clients = 2 * (scheduler.max_sequences + steps.slots)
+    cluster = Cluster(Clock(), closed_loop(waves, batch, isl, osl, clients))
+    engine = Engine(0, cluster, steps, scheduler)
     cluster.add_stage(Stage([engine], RoundRobin()))
     return middle([engine], osl, cluster.run().log.column("finish_s"))
 
@@ -149,9 +148,9 @@ def test_chunked_engines_deliver_what_the_evaluator_says(model: str, layout: Par
     compared = 0
     for _, _, isl, osl, batch, chunk in chunked_cases(((model, layout),)):
         name = f"chunked {chunk}"
-        if batch < steps.lanes or np.isnan(setting(colocated_rate(step, [batch], isl, osl, 0, 1e9), name)):
+        if batch < steps.slots or np.isnan(setting(colocated_rate(step, [batch], isl, osl, 0, 1e9), name)):
             continue
-        places = batch + steps.lanes  # the evaluator's batch has the prompts in work beside it
+        places = batch + steps.slots  # the evaluator's batch has the prompts in work beside it
         found, running = colocated(model, layout, batch, isl, osl, Together(chunk, places))
         expected = setting(colocated_rate(step, [running], isl, osl, 0, 1e9), name)
         if not np.isnan(expected):
@@ -166,7 +165,7 @@ def whole_prompts(model: str, layout: Parallelism, pick: str) -> list[tuple[floa
     pairs = []
     for isl, osl in TRAFFIC:
         for batch in BATCHES:
-            if batch < steps.lanes:
+            if batch < steps.slots:
                 continue
             scheduler: Scheduler = Together(isl, batch, alone=True)
             if pick == "in_flight":
@@ -227,7 +226,7 @@ def test_engines_of_several_lanes_lose_nothing_when_prompts_come_one_by_one(layo
     model = "Llama-3.1-70B" if layout.pp > 1 else "DeepSeek-V3"
     step, steps = compiled(model, layout)
     found, running = colocated(
-        model, layout, 256, 1024, 256, ChunkedPrefill(1024 + 256 // steps.lanes, 256 + steps.lanes)
+        model, layout, 256, 1024, 256, ChunkedPrefill(1024 + 256 // steps.slots, 256 + steps.slots)
     )
     assert found == pytest.approx(setting(colocated_rate(step, [running], 1024, 256, 0, 1e9), "chunked 1024"), rel=0.03)
 
@@ -236,9 +235,9 @@ def latencies(
     model: str, layout: Parallelism, rate_req_s: float, isl: int, osl: int, scheduler: Scheduler
 ) -> tuple[float, float]:
     """Mean TTFT and TPOT of one engine whose requests come at even distances."""
-    steps, clock, n = compiled(model, layout)[1], Clock(), 120
-    cluster = Cluster(clock, Requests.of(np.arange(n) / rate_req_s, np.full(n, isl), np.full(n, osl)))
-    engine = Engine(0, clock, steps, scheduler, None, None, cluster.log, cluster)
+    steps, n = compiled(model, layout)[1], 120
+    cluster = Cluster(Clock(), Requests.of(np.arange(n) / rate_req_s, np.full(n, isl), np.full(n, osl)))
+    engine = Engine(0, cluster, steps, scheduler)
     cluster.add_stage(Stage([engine], RoundRobin()))
     log = cluster.run().log
     arrival, first, finish = (log.column(name)[n // 3 :] for name in ("arrival_s", "first_token_s", "finish_s"))
@@ -301,21 +300,14 @@ def disaggregated(
     """Requests a second of pools of (steps, engines, batch)."""
     steps, workers, batch = decode
     n_prefill, most = prefill[1:]
-    clock = Clock()
     clients = workers * batch + 4 * n_prefill * most
-    cluster = Cluster(clock, closed_loop(6, workers * batch, isl, osl, clients))
-    log = cluster.log
-    first = [
-        PrefillEngine(i, clock, prefill[0], Fcfs(BUDGET, most), None, None, log, cluster) for i in range(n_prefill)
-    ]
-    second = [
-        Engine(n_prefill + i, clock, steps, ChunkedPrefill(BUDGET, batch), None, None, log, cluster)
-        for i in range(workers)
-    ]
+    cluster = Cluster(Clock(), closed_loop(6, workers * batch, isl, osl, clients))
+    first = [PrefillEngine(i, cluster, prefill[0], Fcfs(BUDGET, most)) for i in range(n_prefill)]
+    second = [Engine(n_prefill + i, cluster, steps, ChunkedPrefill(BUDGET, batch)) for i in range(workers)]
     cluster.add_stage(Stage(list(first), RoundRobin()))
     cluster.add_stage(Stage(list(second), RoundRobin()))
     cluster.run()
-    return middle(second, osl, log.column("finish_s"))[0]
+    return middle(second, osl, cluster.log.column("finish_s"))[0]
 
 
 @pytest.mark.parametrize(("model", "ahead", "prompts", "behind"), PAIRS, ids=ids)

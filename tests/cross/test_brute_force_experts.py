@@ -20,7 +20,7 @@ from paretosim.cost.memory.kv_bandwidth import (
 from paretosim.cost.memory.memory import MemoryModel
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.designs.front import comparable
-from paretosim.designs.front_nd import FrontOfMany
+from paretosim.designs.front_nd import ParetoSet
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism, illegal
@@ -134,7 +134,7 @@ def test_the_frontier_is_what_brute_force_finds(engines, answer: ps.Sweep, store
     width = len(answer.summary["objectives"])
     # Designs that differ by rounding only are one design; latencies of equal engines are equal already.
     rounded = np.copysign(comparable(np.abs(every)), every)[:, :width]
-    slow = FrontOfMany.of(rounded, np.arange(len(every))).values
+    slow = ParetoSet.of(rounded, np.arange(len(every))).values
     rows = answer.frontier[answer.frontier.mix == mix]
     found = np.column_stack(
         [rows.throughput_tok_s_gpu, rows.interactivity_tok_s_user, -rows.ttft_s, -rows.usd_per_mtok * 3600 / 1e6]

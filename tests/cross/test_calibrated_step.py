@@ -42,7 +42,7 @@ def test_both_evaluators_charge_a_step_alike(name: str, layout: Parallelism, sto
     for sequences in (8, 64):
         micro = sequences / stages
         stage_s = float(ours.decode(micro, 2048).seconds)
-        assert steps.line(sequences).step_s(2048 * sequences) == pytest.approx(stages * stage_s, rel=1e-9)
+        assert steps.decode_time(sequences).step_s(2048 * sequences) == pytest.approx(stages * stage_s, rel=1e-9)
     prompts = layout.attn_dp
     assert steps.stage_s([(0, 2048)] * prompts) == pytest.approx(float(ours.prefill(prompts, 2048).seconds), rel=1e-3)
 

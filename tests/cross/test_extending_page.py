@@ -41,8 +41,8 @@ def test_the_transfer_mode_of_the_page(modules) -> None:
     fabric = Fabric(clock)
     transfers = Transfers.of(clock, fabric, TransferSpec("my_modes:Halves"), float, 80, allow_plugins=True)
     ready: list[float] = []
-    hand_over = transfers.open(fabric.endpoint(NicSpec(4.0)), fabric.endpoint(NicSpec(4.0)), ready.append)
-    hand_over.step(0.0, 8.0, 16, last=True)
+    kv_transfer = transfers.open(fabric.endpoint(NicSpec(4.0)), fabric.endpoint(NicSpec(4.0)), ready.append)
+    kv_transfer.step(0.0, 8.0, 16, last=True)
     clock.run()
     assert ready == [8.0 + 8 / 4]  # the first half has long arrived
 

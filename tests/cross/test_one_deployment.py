@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import paretosim as ps
-from paretosim.designs.design_deployment import of_design, of_row
+from paretosim.designs.design_deployment import deployment_of_design, deployment_of_row
 from paretosim.designs.design_replay import simulation_of
 from paretosim.designs.frontier_columns import describe, framed
 from paretosim.report.simulation import requests_frame
@@ -68,7 +68,7 @@ def test_a_design_and_its_row_deploy_the_same(
     path: Path = tmp_path_factory.mktemp("row") / "frontier.csv"
     table.to_csv(path, index=False)
     (row,) = pd.read_csv(path).to_dict("records")
-    direct, through_row = of_design(result.space, points, where), of_row(row)
+    direct, through_row = deployment_of_design(result.space, points, where), deployment_of_row(row)
     assert direct == through_row
     assert direct.gpus == row["gpus"]
     assert requests_csv(sweep, row, direct) == requests_csv(sweep, row, through_row)
@@ -81,7 +81,7 @@ def test_a_row_without_a_column_or_with_another_word_is_an_error_that_names_it(s
         ({"scheduler": "chunked"}, "'chunked' is no setting; write 'in-flight 4' or 'chunked 2048'"),
     ):
         with pytest.raises(ps.InputError, match=message):
-            of_row(row | change)
+            deployment_of_row(row | change)
     del row["decode_workers"]
     with pytest.raises(ps.InputError, match="decode_workers: is missing"):
-        of_row(row)
+        deployment_of_row(row)

@@ -50,7 +50,7 @@ assert float(served.decode(4, 900).seconds) == float(step.decode(4, 900).seconds
 plain, dearer = (CompiledSteps(step, model.layer_count, c.host) for c in (Calibration(), found))
 assert near(dearer.stage_s([(0, 512)]), plain.stage_s([(0, 512)]) + price_s / 2)
 assert near(dearer.mixed_s(4, 3600, [(0, 512)]), plain.mixed_s(4, 3600, [(0, 512)]) + price_s)
-assert dearer.line(4).step_s(3600) == plain.line(4).step_s(3600)
+assert dearer.decode_time(4).step_s(3600) == plain.decode_time(4).step_s(3600)
 
 # The fit has a regressor for it: its means are those that the simulator finds.
 assert "prompt_step_us" in FITTED

@@ -21,11 +21,10 @@ GROWING = FormulaSteps(StepFormula(2.0**-8, 2.0**-12, 1.0, per_token_squared_s=2
 @pytest.mark.parametrize("stages", [1, 2, 4, 8])
 def test_prompts_in_chunks_leave_as_the_ring_says(stages: int) -> None:
     prompts, isl, chunk = 6, 4096, 512
-    clock = Clock()
     requests = Requests.of(np.zeros(prompts), np.full(prompts, isl), np.ones(prompts, np.int64))
-    cluster = Cluster(clock, requests)
+    cluster = Cluster(Clock(), requests)
     scheduler = Fcfs(max_batch_tokens=chunk, max_batch=1, chunk_tokens=chunk)
-    engine = PrefillEngine(0, clock, GROWING, scheduler, None, None, cluster.log, cluster, stages=stages)
+    engine = PrefillEngine(0, cluster, GROWING, scheduler, stages=stages)
     cluster.add_stage(Stage([engine], RoundRobin()))
     cluster.add_stage(Stage([], RoundRobin()))
     log = cluster.run().log

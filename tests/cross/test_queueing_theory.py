@@ -29,10 +29,9 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 def prefill_waits(arrival: np.ndarray, isl: np.ndarray, per_token_s: float) -> np.ndarray:
     """Waiting times before one prefill engine that takes prompts one by one."""
-    clock = Clock()
-    cluster = Cluster(clock, Requests.of(arrival, isl, np.ones(len(isl), np.int64)))
+    cluster = Cluster(Clock(), Requests.of(arrival, isl, np.ones(len(isl), np.int64)))
     steps = FormulaSteps(StepFormula(0.0, per_token_s, 1.0))
-    engine = PrefillEngine(0, clock, steps, Fcfs(max_batch=1), None, None, cluster.log, cluster)
+    engine = PrefillEngine(0, cluster, steps, Fcfs(max_batch=1))
     cluster.add_stage(Stage([engine], RoundRobin()))
     cluster.add_stage(Stage([], RoundRobin()))  # one token each: nothing is handed over
     log = cluster.run().log

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ class Gated:
         import ray
 
         with (self.notes / task.key).open("a") as file:
-            file.write(f"{ray.get_runtime_context().get_node_id()}\n")
+            file.write(f"{ray.get_runtime_context().get_node_id()} {os.getpid()}\n")
         if task.number == self.deadly and len(self.tries(task.number)) == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         while task.number >= FREE and not self.gate.exists():
@@ -96,8 +97,13 @@ class Gated:
 
     def tries(self, number: int) -> list[str]:
         """Node of each attempt."""
+        return [node for node, _ in self.attempts(number)]
+
+    def attempts(self, number: int) -> list[tuple[str, int]]:
+        """Node and process of each attempt; a line that is still being written does not count."""
         path = self.notes / str(number)
-        return path.read_text().split() if path.exists() else []
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        return [(node, int(process)) for node, process in map(str.split, lines)]
 
     def packed(self, answer: int) -> dict[str, np.ndarray]:
         return {"square": np.array(answer)}
@@ -133,6 +139,11 @@ def test_a_killed_worker_and_a_lost_node_cost_only_their_tasks(nodes, tmp_path: 
         while not any(lost.node_id in work.tries(n) for n in range(FREE, len(tasks))):
             time.sleep(0.01)
         nodes.remove_node(nodes.nodes.pop(), allow_graceful=False)
+        # Workers outlive their node for a moment, in which they could still pass the gate and answer.
+        for n in range(len(tasks)):
+            for node, process in work.attempts(n):
+                if node == lost.node_id:
+                    killed(process)
         before.extend(work.tries(n) for n in range(len(tasks)))
         work.gate.touch()
 
@@ -144,6 +155,16 @@ def test_a_killed_worker_and_a_lost_node_cost_only_their_tasks(nodes, tmp_path: 
     assert all(len(after[n]) > 1 for n in held)
     assert sum(tries.count(lost.node_id) for tries in after) == sum(tries.count(lost.node_id) for tries in before)
     assert all(len(after[n]) == 1 for n in range(len(tasks)) if n not in (*held, work.deadly))
+
+
+def killed(process: int) -> None:
+    """Kill a process, and wait until it is gone (or a zombie, which computes nothing)."""
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+    status = Path(f"/proc/{process}/stat")
+    with suppress(FileNotFoundError, ProcessLookupError):
+        while status.read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
 
 
 def test_certified_and_predicted_tables_are_the_serial_ones(nodes, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paretosim.sim.decode_runs import Line
+from paretosim.sim.decode_runs import DecodeStepTime
 from paretosim.sim.log import COUNTS, TIMES, Outcome
 from paretosim.sim.schedulers import ChunkedPrefill, InFlight, PrefillFirst
 from tests.clusters import dyadic_requests, run
@@ -97,7 +97,7 @@ def test_a_run_over_bends_is_the_sum_of_its_steps(knots, slopes, start, growth, 
     a = [2.0**-6]
     for end, before, after in zip(ends, c, c[1:], strict=False):
         a.append(a[-1] + (before - after) * end)
-    line = Line([*ends, float("inf")], a, c)
+    line = DecodeStepTime([*ends, float("inf")], a, c)
     singles = [line.step_s(start + growth * j) for j in range(steps)]
     sums = np.cumsum(singles)
     assert line.span_s(start, growth, steps) == sums[-1]
@@ -106,5 +106,5 @@ def test_a_run_over_bends_is_the_sum_of_its_steps(knots, slopes, start, growth, 
 
 
 def test_a_line_through_points_meets_them() -> None:
-    line = Line.through([1.0, 2.0, 4.0, 8.0], [1.0, 3.0, 4.0, 9.0])
+    line = DecodeStepTime.through([1.0, 2.0, 4.0, 8.0], [1.0, 3.0, 4.0, 9.0])
     assert [line.step_s(x) for x in (0.0, 1.0, 2.0, 3.0, 8.0, 12.0)] == pytest.approx([-1, 1, 3, 3.5, 9, 14])

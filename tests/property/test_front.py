@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretosim.designs.front import Front, comparable
-from paretosim.designs.front_nd import FrontOfMany
+from paretosim.designs.front_nd import ParetoSet
 
 # Small integers make ties common.
 points = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=40)
@@ -81,9 +81,9 @@ quadruples = st.lists(st.tuples(*[st.integers(0, 3)] * 4), max_size=40)
 clouds = st.one_of(st.tuples(triples, triples), st.tuples(quadruples, quadruples))
 
 
-def of_many(rows: list[tuple[int, ...]], width: int, first: int = 0) -> FrontOfMany:
+def of_many(rows: list[tuple[int, ...]], width: int, first: int = 0) -> ParetoSet:
     values = np.array(rows, float).reshape(len(rows), width)
-    return FrontOfMany.of(values, np.arange(first, first + len(rows)))
+    return ParetoSet.of(values, np.arange(first, first + len(rows)))
 
 
 @given(clouds)
@@ -98,11 +98,11 @@ def test_a_front_of_many_objectives_is_what_brute_force_finds_and_merges_in_any_
     }  # fmt: skip
     whole, one, two_ = of_many(rows, width), of_many(a, width), of_many(b, width, len(a))
     assert {(tuple(v), i) for v, i in zip(whole.values.tolist(), whole.index.tolist(), strict=True)} == kept
-    for merged in (one | two_, two_ | one, whole | one, whole | FrontOfMany.empty(width)):
+    for merged in (one | two_, two_ | one, whole | one, whole | ParetoSet.empty(width)):
         np.testing.assert_array_equal(merged.values, whole.values)
         np.testing.assert_array_equal(merged.index, whole.index)
 
 
 def test_many_objectives_that_are_not_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="not finite"):
-        FrontOfMany.of([[1.0, np.inf, 0.0]], [0])
+        ParetoSet.of([[1.0, np.inf, 0.0]], [0])

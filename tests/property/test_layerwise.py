@@ -61,9 +61,9 @@ def streamed(prompts: list[Prompt], egress: list[int], ingress: list[int]) -> li
     over = [0.0] * len(prompts)
     for i, p in enumerate(prompts):
         transfers = Transfers(clock, fabric, LayerwiseTransfer(), lambda n, p=p: float(n * p.layer_bytes), p.layers)
-        hand_over = transfers.open(p.src, ENDPOINTS + p.dst, lambda t, i=i: over.__setitem__(i, t))
+        kv_transfer = transfers.open(p.src, ENDPOINTS + p.dst, lambda t, i=i: over.__setitem__(i, t))
         end = p.begin + p.layer_s * p.layers
-        clock.at(p.begin, lambda step: step[0].step(*step[1:]), (hand_over, p.begin, end, p.layers, True))
+        clock.at(p.begin, lambda step: step[0].step(*step[1:]), (kv_transfer, p.begin, end, p.layers, True))
     clock.run()
     return over
 

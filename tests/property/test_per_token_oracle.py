@@ -17,7 +17,7 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from paretosim.sim.inter_token_latency import gaps_of
+from paretosim.sim.inter_token_latency import itl_of
 from paretosim.sim.log import Outcome
 from paretosim.sim.requests import Requests
 from paretosim.sim.schedulers import ChunkedPrefill
@@ -182,7 +182,7 @@ def same(outcome: Outcome, jobs: list[Job]) -> None:
 
 def same_gaps(outcome: Outcome, jobs: list[Job]) -> None:
     """Every gap between two tokens of a request, from a log of single steps."""
-    gaps = gaps_of(outcome)
+    gaps = itl_of(outcome)
     found = np.repeat(gaps.first_s, gaps.count.astype(int))
     assert np.array_equal(np.sort(found), np.sort(np.concatenate([np.diff(job.token_s) for job in jobs])))
 

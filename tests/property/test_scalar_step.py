@@ -14,7 +14,7 @@ from paretosim.cost.steps.scalar import ScalarStep
 from paretosim.cost.steps.step import StepCost
 from paretosim.cost.steps.step_grids import CONTEXTS
 from paretosim.profiles.store import Store
-from paretosim.sim.decode_runs import Line
+from paretosim.sim.decode_runs import DecodeStepTime
 from paretosim.sim.steps import CompiledSteps
 from paretosim.spec.host_time import HostTime
 from paretosim.spec.model import load_model
@@ -53,10 +53,12 @@ same = lambda value: pytest.approx(float(value), rel=1e-9)  # noqa: E731
 @given(case=case, batch=batches, context=st.integers(1, 200_000))
 def test_a_decode_step_of_equal_contexts(case: str, batch: int, context: int) -> None:
     step, scalar, steps = compiled(case)
-    line = Line.through(CONTEXTS.tolist(), scalar.decode_knots(batch))
+    line = DecodeStepTime.through(CONTEXTS.tolist(), scalar.decode_knots(batch))
     assert line.step_s(context) == same(step.decode(batch, context).seconds)
     pp = step.layout.pp
-    assert steps.line(batch).step_s(batch * context) == same(pp * step.decode(batch / min(pp, batch), context).seconds)
+    assert steps.decode_time(batch).step_s(batch * context) == same(
+        pp * step.decode(batch / min(pp, batch), context).seconds
+    )
 
 
 @settings(max_examples=200)
@@ -95,7 +97,7 @@ def test_a_step_with_a_chunk_on_every_lane(case: str, micro: int, context: int, 
     """Every rank of every micro-batch has its own: no more than a step with one; alone, they follow each other."""
     step, _, steps = compiled(case)
     pp, ranks = step.layout.pp, step.layout.attn_dp
-    batch, chunks = micro * pp, [(past, new)] * steps.lanes
+    batch, chunks = micro * pp, [(past, new)] * steps.slots
     mixed = step.mixed(micro, context, ranks, past + new, past).seconds
     assert steps.mixed_s(batch, batch * context, chunks) == same(pp * mixed)
     alone = step.prefill(ranks, past + new, past).seconds

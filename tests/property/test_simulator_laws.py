@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paretosim.sim.inter_token_latency import gaps_of
+from paretosim.sim.inter_token_latency import itl_of
 from paretosim.sim.log import Outcome
 from paretosim.sim.metrics import Latencies, summarize
 from paretosim.sim.schedulers import ChunkedPrefill, InFlight, PrefillFirst
@@ -84,7 +84,7 @@ def test_the_engines_book_what_the_requests_got(**case) -> None:
     several = requests.osl > 1
     assert held == float((log.column("finish_s") - log.column("decode_start_s"))[several].sum())
     assert sum(r["tokens"].sum() for r in rows) == requests.isl.sum()
-    gaps = gaps_of(done)
+    gaps = itl_of(done)
     assert gaps.count.sum() == (requests.osl - 1).sum()
     if several.any():
         waited = float((log.column("finish_s") - log.column("first_token_s")).sum())
@@ -106,7 +106,7 @@ def test_quantiles_of_gaps_are_those_of_single_steps() -> None:
     requests = dyadic_requests(5, 400, 20.0, 600, 200)
     shares = [0.01, 0.5, 0.9, 0.99]
     fast, slow = (
-        gaps_of(run(requests, scheduler=partial(ChunkedPrefill, 512, 64), longest_run=most)).quantiles_s(shares)
+        itl_of(run(requests, scheduler=partial(ChunkedPrefill, 512, 64), longest_run=most)).quantiles_s(shares)
         for most in (float("inf"), 1)
     )
     assert fast == pytest.approx(slow, rel=0.002)

@@ -34,7 +34,7 @@ def test_every_index_is_one_design_and_back(space: DesignSpace) -> None:
     mode = space.mode(index)
     for serving in space.serving:
         mine = index[mode == serving]
-        np.testing.assert_array_equal(space.index(serving, *space.places(serving, mine)), mine)
+        np.testing.assert_array_equal(space.index(serving, *space.axis_indices(serving, mine)), mine)
     assert sum((mode == s).sum() for s in space.serving) == len(space)
 
 

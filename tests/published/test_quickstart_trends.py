@@ -56,7 +56,7 @@ def test_no_engine_is_left_out_for_its_nic_and_a_tenth_of_one_would_do(quickstar
     for points in quickstart.result.points.values():
         for pool in (points.prefill, points.decode):
             assert pool is not None
-            within = pool.legal & pool.fits & pool.in_time
+            within = pool.legal & pool.fits & pool.meets_slo
             assert within.sum() > 50
             assert pool.kv_bytes_per_s[within].max() < 5e9  # of 50 GB/s
 

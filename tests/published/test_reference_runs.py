@@ -90,10 +90,9 @@ def run_c() -> tuple[dict[str, Floats], float]:
             per_sequence_s=1e-3 * (0.06296393225 - 1e-4),
         )
     )
-    clock = Clock()
-    cluster = Cluster(clock, Requests.of(arrival, isl, osl + 1))
-    prefill = PrefillEngine(0, clock, steps, Fcfs(163_008), None, None, cluster.log, cluster)
-    decode = Engine(1, clock, steps, ChunkedPrefill(), None, None, cluster.log, cluster)
+    cluster = Cluster(Clock(), Requests.of(arrival, isl, osl + 1))
+    prefill = PrefillEngine(0, cluster, steps, Fcfs(163_008))
+    decode = Engine(1, cluster, steps, ChunkedPrefill())
     cluster.add_stage(Stage([prefill], RoundRobin()))
     cluster.add_stage(Stage([decode], RoundRobin()))
     done = cluster.run()

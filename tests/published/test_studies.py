@@ -10,8 +10,8 @@ from functools import cache
 import pytest
 
 from paretosim.profiles.store import Store
+from paretosim.studies.loading import load_study, shipped
 from paretosim.studies.run import StudyResult, run_study
-from paretosim.studies.study import load_study, shipped
 
 STORE = Store(calibrations={})
 

@@ -1,11 +1,11 @@
-"""Which kinds of layers are there? One file a kind; each answers for itself what `answers` asks."""
+"""Which kinds of layers are there? Each kind has a file and answers the questions of `answers`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TypeAlias, get_args
 
-from .answers import AttentionKind, FeedForwardKind, Tokens
+from .answers import AttentionKind, FeedForwardKind
 from .compressed import CompressedAttention
 from .dense import DenseFfn
 from .experts import MoeFfn
@@ -20,7 +20,7 @@ from .mamba2 import Mamba2
 __all__ = [
     "ATTENTION_KINDS", "FFN_KINDS", "Attention", "BlockAttention", "CompressedAttention", "DenseFfn", "Ffn",
     "GatedDeltaNet", "GqaAttention", "Indexer", "KimiDeltaAttention", "LayerGroup", "LightningAttention", "Mamba2",
-    "MlaAttention", "MoeFfn", "Tokens",
+    "MlaAttention", "MoeFfn",
 ]  # fmt: skip
 
 Attention: TypeAlias = (

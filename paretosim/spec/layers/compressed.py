@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..hf_keys import Keys
-from .answers import Number, PromptPairs, Tokens, attended_pairs, not_divided
+from ...arrays import ScalarOrArray
+from ..hf_keys import ConfigKeys
+from .answers import PromptPairs, attended_pairs, not_divided
 from .indexer import Indexer
 
 
@@ -73,15 +74,15 @@ class CompressedAttention:
         """Cache elements one token adds beyond the window: its share of a compressed entry."""
         return self.entry_elements / self.ratio if self.ratio else 0
 
-    def entries(self, context: Tokens) -> Tokens:
+    def entries(self, context: ScalarOrArray) -> ScalarOrArray:
         """Compressed entries of a sequence of `context` tokens; an incomplete group has none yet."""
         return context // self.ratio if self.ratio else context * 0
 
-    def kv_elements(self, context: Tokens) -> Tokens:
+    def kv_elements(self, context: ScalarOrArray) -> ScalarOrArray:
         """Cache elements that a sequence of `context` tokens holds."""
         return self.entries(context) * self.entry_elements + np.minimum(context, self.window) * self.head_dim
 
-    def attended_tokens(self, context: Tokens) -> Tokens:
+    def attended_tokens(self, context: ScalarOrArray) -> ScalarOrArray:
         """Window tokens and compressed entries that the last token reads."""
         entries = self.entries(context)
         if self.indexer:
@@ -93,7 +94,7 @@ class CompressedAttention:
         by_head = self.heads * self.head_dim * (self.q_lora + self.o_lora)
         return self.params(hidden) - by_head - self.o_groups * self.o_lora * hidden
 
-    def params_per_gpu(self, hidden: int, tp: Number) -> Number:
+    def params_per_gpu(self, hidden: int, tp: ScalarOrArray) -> ScalarOrArray:
         """Heads are cut; what all of them read is copied."""
         shared = self.shared_params(hidden)
         return shared + (self.params(hidden) - shared) / tp
@@ -102,7 +103,7 @@ class CompressedAttention:
         """Heads are cut evenly."""
         return not_divided(tp, f"{self.heads} heads", self.heads)
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Query and output."""
         return 2 * self.heads * self.head_dim / tp
 
@@ -129,11 +130,11 @@ class CompressedAttention:
         """Elements of a token in and out of the kernel, per head: query and output."""
         return 2 * self.head_dim
 
-    def scored_keys(self, context: Tokens) -> Tokens:
+    def scored_keys(self, context: ScalarOrArray) -> ScalarOrArray:
         """Keys that the indexer scores for the last token: those of complete entries."""
         return context // self.ratio
 
-    def prompt_pairs(self, isl: Tokens) -> PromptPairs:
+    def prompt_pairs(self, isl: ScalarOrArray) -> PromptPairs:
         """Pairs within the window and with entries, all or those selected."""
         every, near = attended_pairs(isl, 0), attended_pairs(np.minimum(isl, self.window), 0)
         far = attended_pairs(isl, self.window) - near
@@ -148,7 +149,7 @@ class CompressedAttention:
         return PromptPairs(near + chosen, far + beyond, entries)
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, CompressedAttention]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, CompressedAttention]:
         """Layers by their ratio; ratios of multi-token-prediction layers may follow."""
         if not keys.has("compress_ratios"):
             return {}
@@ -159,7 +160,7 @@ class CompressedAttention:
         return {i: replace(kind if ratios[i] == 4 else plain, ratio=ratios[i]) for i in left}
 
     @classmethod
-    def _of_keys(cls, keys: Keys) -> CompressedAttention:
+    def _of_keys(cls, keys: ConfigKeys) -> CompressedAttention:
         if keys.number("num_key_value_heads") != 1:
             keys.problem("num_key_value_heads", "must be 1: compressed attention has one key/value head")
         keys.read.add("qk_rope_head_dim")  # a part of head_dim

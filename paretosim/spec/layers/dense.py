@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ...arrays import ScalarOrArray
 from ..hf_families import gated_ffn
-from ..hf_keys import Keys
+from ..hf_keys import ConfigKeys
 from ..widths import Widths
-from .answers import GpuWeights, Number, not_divided
+from .answers import GpuWeights, not_divided
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,12 @@ class DenseFfn:
         """The width is cut evenly."""
         return not_divided(tp, f"feed-forward width {self.inter}", self.inter)
 
-    def width_in_flight(self, hidden: int, layout: Widths) -> Number:
+    def width_in_flight(self, hidden: int, layout: Widths) -> ScalarOrArray:
         """Both projections up and their product."""
         return 3 * self.inter // layout.tp
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, DenseFfn]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, DenseFfn]:
         """All that are no mixtures of experts."""
         gated = gated_ffn(keys)
         if not left:

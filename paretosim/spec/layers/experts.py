@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ...arrays import ScalarOrArray
 from ..hf_families import gated_ffn
-from ..hf_keys import Keys
+from ..hf_keys import ConfigKeys
 from ..widths import Widths
-from .answers import GpuWeights, Number, not_divided
+from .answers import GpuWeights, not_divided
 from .dense import DenseFfn
 
 
@@ -58,17 +59,17 @@ class MoeFfn:
         """Shared experts are cut evenly."""
         return not_divided(tp, f"width {self.shared_inter} of the shared experts", self.shared_inter)
 
-    def width_in_flight(self, hidden: int, layout: Widths) -> Number:
+    def width_in_flight(self, hidden: int, layout: Widths) -> ScalarOrArray:
         """A routed token exists once for each expert it visits, spread over the GPUs."""
         visits = self.top_k * layout.token_groups / layout.moe_ep
         routed = visits * (3 * self.inter / layout.moe_tp + 2 * (self.latent or hidden))
         return 3 * self.shared_inter / layout.tp + routed
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, MoeFfn]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, MoeFfn]:
         """Layers that every rule of the file lets have experts."""
-        mine = _sparse_layers(keys, count)
-        if not mine:
+        indices = _sparse_layers(keys, count)
+        if not indices:
             return {}
         inter = keys.number("moe_intermediate_size", "intermediate_size")
         shared = inter * keys.number("num_shared_experts", "n_shared_experts", default=0)
@@ -82,10 +83,10 @@ class MoeFfn:
             gated=gated_ffn(keys),
             latent=keys.number("routed_expert_hidden_size", default=0),
         )
-        return dict.fromkeys(mine, kind)
+        return dict.fromkeys(indices, kind)
 
 
-def _sparse_layers(keys: Keys, count: int) -> list[int]:
+def _sparse_layers(keys: ConfigKeys, count: int) -> list[int]:
     """Which layers are mixtures of experts; all the rules that a file states must agree on one."""
     if not any([keys.has("n_routed_experts"), keys.has("num_experts"), keys.has("num_local_experts")]):
         return []

@@ -6,8 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..hf_keys import Keys
-from .answers import Number, Recurrent
+from ...arrays import ScalarOrArray
+from ..hf_keys import ConfigKeys
+from .answers import Recurrent
 from .named import layer_types
 
 
@@ -48,16 +49,16 @@ class GatedDeltaNet(Recurrent):
         """Value heads."""
         return self.value_heads
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Key, query, value and output."""
         return 2 * (self.key_heads * self.key_dim + self.value_heads * self.value_dim) / tp
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, GatedDeltaNet]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, GatedDeltaNet]:
         """Layers called linear, where the file has no other linear kind."""
         types = layer_types(keys, count)
-        mine = [i for i in left if types is not None and types[i] in cls.layer_types]
-        if not mine:
+        indices = [i for i in left if types is not None and types[i] in cls.layer_types]
+        if not indices:
             return {}
         kind = cls(
             key_heads=keys.number("linear_num_key_heads"),
@@ -66,4 +67,4 @@ class GatedDeltaNet(Recurrent):
             value_dim=keys.number("linear_value_head_dim"),
             conv=keys.number("linear_conv_kernel_dim"),
         )
-        return dict.fromkeys(mine, kind)
+        return dict.fromkeys(indices, kind)

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...arrays import ScalarOrArray
 from ..hf_families import OUTPUT_GATE, family
-from ..hf_keys import Keys
-from .answers import Number, Tokens, heads_per_gpu, not_divided
+from ..hf_keys import ConfigKeys
+from .answers import heads_per_gpu, not_divided
 from .named import layer_types
 
 
@@ -52,19 +53,19 @@ class GqaAttention:
         """Cache elements one token writes: a key and a value of every kv head."""
         return 2 * self.kv_heads * self.head_dim
 
-    def kv_tokens(self, context: Tokens) -> Tokens:
+    def kv_tokens(self, context: ScalarOrArray) -> ScalarOrArray:
         """Tokens whose keys and values a sequence of `context` tokens must hold (at most, if chunked)."""
         return np.minimum(context, self.window) if self.window else context
 
-    def kv_elements(self, context: Tokens) -> Tokens:
+    def kv_elements(self, context: ScalarOrArray) -> ScalarOrArray:
         """Cache elements that a sequence of `context` tokens holds."""
         return self.kv_tokens(context) * self.kv_elements_per_token
 
-    def attended_tokens(self, context: Tokens) -> Tokens:
+    def attended_tokens(self, context: ScalarOrArray) -> ScalarOrArray:
         """Keys that the last token of a sequence of `context` (>= 1) tokens reads, itself included."""
         return (context - 1) % self.window + 1 if self.chunked else self.kv_tokens(context)
 
-    def params_per_gpu(self, hidden: int, tp: Number) -> Number:
+    def params_per_gpu(self, hidden: int, tp: ScalarOrArray) -> ScalarOrArray:
         """A share of all, and of each key and value head a copy where there are fewer of them than GPUs."""
         copies = tp // self.kv_heads
         copies = copies + (copies == 0)
@@ -84,12 +85,12 @@ class GqaAttention:
             return f"{tp} neither divides nor is a multiple of the {self.kv_heads} KV heads"
         return None
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Query, output, key and value."""
         return 2 * self.heads // tp * self.head_dim + 2 * heads_per_gpu(self.kv_heads, tp) * self.head_dim
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, GqaAttention]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, GqaAttention]:
         """All that no other kind has claimed, unless the file has the keys of latent attention."""
         if not left or keys.has("kv_lora_rank"):
             return {}
@@ -118,7 +119,7 @@ class GqaAttention:
         return {i: known[types[i]] for i in left if types[i] in known}
 
 
-def _chunked(kind: GqaAttention, keys: Keys, count: int, left: Collection[int]) -> dict[int, GqaAttention]:
+def _chunked(kind: GqaAttention, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, GqaAttention]:
     """Llama-4: layers with RoPE are chunked, by default all but every fourth."""
     chunked = replace(kind, window=keys.number("attention_chunk_size"), chunked=True)
     if keys.has("no_rope_layers"):

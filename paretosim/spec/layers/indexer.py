@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..hf_keys import Keys
+from ..hf_keys import ConfigKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,6 @@ class Indexer:
         return q_lora * self.heads * self.head_dim + hidden * self.heads
 
     @classmethod
-    def of_config(cls, keys: Keys) -> Indexer:
+    def of_config(cls, keys: ConfigKeys) -> Indexer:
         """One that selects for itself."""
         return cls(keys.number("index_n_heads"), keys.number("index_head_dim"), keys.number("index_topk"))

@@ -7,8 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..hf_keys import Keys
-from .answers import Number, Recurrent
+from ...arrays import ScalarOrArray
+from ..hf_keys import ConfigKeys
+from .answers import Recurrent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,12 @@ class KimiDeltaAttention(Recurrent):
         """All heads."""
         return self.heads
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Query, key, value and output."""
         return 4 * self.heads * self.head_dim / tp
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, KimiDeltaAttention]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, KimiDeltaAttention]:
         """Layers listed as such; the file counts them from 1."""
         if not keys.has("linear_attn_config"):
             return {}

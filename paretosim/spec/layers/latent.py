@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..hf_keys import Keys
-from .answers import Number, PromptPairs, Tokens, attended_pairs, not_divided
+from ...arrays import ScalarOrArray
+from ..hf_keys import ConfigKeys
+from .answers import PromptPairs, attended_pairs, not_divided
 from .indexer import Indexer
 from .named import layer_types
 
@@ -60,11 +61,11 @@ class MlaAttention:
         """Cache elements one token writes: the latent, the RoPE key and the indexer's key."""
         return self.kv_lora + self.rope_dim + (self.indexer.head_dim if self.indexer else 0)
 
-    def kv_elements(self, context: Tokens) -> Tokens:
+    def kv_elements(self, context: ScalarOrArray) -> ScalarOrArray:
         """Cache elements that a sequence of `context` tokens holds."""
         return context * self.kv_elements_per_token
 
-    def attended_tokens(self, context: Tokens) -> Tokens:
+    def attended_tokens(self, context: ScalarOrArray) -> ScalarOrArray:
         """Latents that the last token reads (the indexer itself scores all `context` keys)."""
         return np.minimum(context, self.indexer.topk) if self.indexer else context
 
@@ -72,7 +73,7 @@ class MlaAttention:
         """Projections to the latents, and the indexer: every rank scores all keys with all of its heads."""
         return hidden * (self.q_lora + self.kv_lora + self.rope_dim) + self._indexer_params(hidden)
 
-    def params_per_gpu(self, hidden: int, tp: Number) -> Number:
+    def params_per_gpu(self, hidden: int, tp: ScalarOrArray) -> ScalarOrArray:
         """Heads are cut; what all of them read is copied."""
         shared = self.shared_params(hidden)
         return shared + (self.params(hidden) - shared) / tp
@@ -81,7 +82,7 @@ class MlaAttention:
         """Heads are cut evenly."""
         return not_divided(tp, f"{self.heads} heads", self.heads)
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Query and its latent form, expanded key and output."""
         query = self.heads // tp * (self.nope_dim + self.rope_dim)
         return 2 * query + self.heads // tp * (self.nope_dim + self.v_dim)
@@ -119,11 +120,11 @@ class MlaAttention:
         """Elements of a token in and out of the kernel, per head: latent or expanded."""
         return 2 * self.kv_lora + self.rope_dim if absorbed else 2 * (self.nope_dim + self.rope_dim + self.v_dim)
 
-    def scored_keys(self, context: Tokens) -> Tokens:
+    def scored_keys(self, context: ScalarOrArray) -> ScalarOrArray:
         """Keys that the indexer scores for the last token: all of them."""
         return context
 
-    def prompt_pairs(self, isl: Tokens) -> PromptPairs:
+    def prompt_pairs(self, isl: ScalarOrArray) -> PromptPairs:
         """All pairs; with an indexer those of selected tokens."""
         every = attended_pairs(isl, 0)
         if not self.indexer:
@@ -132,7 +133,7 @@ class MlaAttention:
         return PromptPairs(near, attended_pairs(isl, self.indexer.topk) - near, every)
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, MlaAttention]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, MlaAttention]:
         """All that no other kind has claimed, where the file has a rank of the latents."""
         if not keys.has("kv_lora_rank"):
             return {}
@@ -148,16 +149,16 @@ class MlaAttention:
             v_dim=keys.number("v_head_dim"),
             output_gate=keys.flag("mla_use_output_gate"),
         )
-        mine = [i for i in left if types is None or types[i] in cls.layer_types]
+        indices = [i for i in left if types is None or types[i] in cls.layer_types]
         if not keys.has("index_topk"):
-            return dict.fromkeys(mine, kind)
+            return dict.fromkeys(indices, kind)
         own = replace(kind, indexer=Indexer.of_config(keys))
         reuses = replace(kind, indexer=Indexer(heads=0, head_dim=0, topk=keys.number("index_topk")))
         shared = _reusing(keys, count)
-        return {i: reuses if shared[i] else own for i in mine}
+        return {i: reuses if shared[i] else own for i in indices}
 
 
-def _reusing(keys: Keys, count: int) -> list[bool]:
+def _reusing(keys: ConfigKeys, count: int) -> list[bool]:
     """Which layers reuse the selection of an earlier one; older files of GLM-5.2 say it by a period and an offset
     (transformers, ``configuration_glm_moe_dsa.py``)."""
     every, offset = keys.number("index_topk_freq", default=1), keys.number("index_skip_topk_offset", default=2)

@@ -6,9 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...arrays import ScalarOrArray
 from ..hf_families import family
-from ..hf_keys import Keys
-from .answers import Number, Recurrent
+from ..hf_keys import ConfigKeys
+from .answers import Recurrent
 from .named import layer_types
 
 
@@ -37,17 +38,17 @@ class LightningAttention(Recurrent):
         """All heads."""
         return self.heads
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Query, key, value, gate and output."""
         return 5 * self.heads * self.head_dim / tp
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, LightningAttention]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, LightningAttention]:
         """Zeros of ``attn_type_list`` (ones are softmax attention), or MiniMax's linear layers by name."""
-        mine = [i for i, t in enumerate(keys.per_layer("attn_type_list", count, known=(0, 1), default=1)) if t == 0]
+        indices = [i for i, t in enumerate(keys.per_layer("attn_type_list", count, known=(0, 1), default=1)) if t == 0]
         if family(keys) == "minimax" and (types := layer_types(keys, count)):
-            mine = [i for i, name in enumerate(types) if name in cls.layer_types]
-        if not mine:
+            indices = [i for i, name in enumerate(types) if name in cls.layer_types]
+        if not indices:
             return {}
         keys.read.add("block_size")  # tokens of one chunk of the kernel
-        return dict.fromkeys(mine, cls(heads=keys.number("num_attention_heads"), head_dim=keys.number("head_dim")))
+        return dict.fromkeys(indices, cls(heads=keys.number("num_attention_heads"), head_dim=keys.number("head_dim")))

@@ -6,8 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..hf_keys import Keys
-from .answers import Number, Recurrent, heads_per_gpu
+from ...arrays import ScalarOrArray
+from ..hf_keys import ConfigKeys
+from .answers import Recurrent, heads_per_gpu
 from .named import layer_types
 
 
@@ -47,7 +48,7 @@ class Mamba2(Recurrent):
         rows = 2 * self.inner + self.shared + self.heads
         return hidden * (rows + self.inner) + (self.inner + self.shared) * self.conv
 
-    def params_per_gpu(self, hidden: int, tp: Number) -> Number:
+    def params_per_gpu(self, hidden: int, tp: ScalarOrArray) -> ScalarOrArray:
         """Heads are cut; B and C of a group are copied to all GPUs that have heads of it."""
         shared = (hidden + self.conv) * self.shared
         copied = heads_per_gpu(self.groups, tp) / self.groups
@@ -69,18 +70,18 @@ class Mamba2(Recurrent):
             return f"{tp} does not divide the {self.groups} Mamba groups"
         return Recurrent.illegal_tp(self, tp)
 
-    def width_in_flight(self, tp: Number) -> Number:
+    def width_in_flight(self, tp: ScalarOrArray) -> ScalarOrArray:
         """Gate, input, output, B and C."""
         return (3 * self.inner + self.shared) / tp
 
     @classmethod
-    def of_config(cls, keys: Keys, count: int, left: Collection[int]) -> dict[int, Mamba2]:
+    def of_config(cls, keys: ConfigKeys, count: int, left: Collection[int]) -> dict[int, Mamba2]:
         """Layers called mamba (Granite-4)."""
         types = layer_types(keys, count)
-        mine = [i for i in left if types is not None and types[i] in cls.layer_types]
+        indices = [i for i in left if types is not None and types[i] in cls.layer_types]
         # Stated whether or not a layer is of this kind; a chunk is how the kernel scans, biases are vectors.
         keys.read.update(key for key in keys.raw if key.startswith("mamba_") and types is not None)
-        if not mine:
+        if not indices:
             return {}
         kind = cls(
             heads=keys.number("mamba_n_heads"),
@@ -91,4 +92,4 @@ class Mamba2(Recurrent):
         )
         if keys.number("mamba_expand", default=2) * keys.number("hidden_size") != kind.inner:
             keys.problem("mamba_expand", f"times hidden_size must be the {kind.inner} of all Mamba heads")
-        return dict.fromkeys(mine, kind)
+        return dict.fromkeys(indices, kind)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..hf_families import FULL_INTERVAL, WINDOW_PATTERN, family
-from ..hf_keys import Keys
+from ..hf_keys import ConfigKeys
 
 
-def layer_types(keys: Keys, count: int) -> list[str] | None:
+def layer_types(keys: ConfigKeys, count: int) -> list[str] | None:
     """One name for every layer, or None where the file tells no layers apart.
 
     A period counts where no list is there: every n-th layer has full attention, and the others are linear

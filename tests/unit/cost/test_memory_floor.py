@@ -89,7 +89,7 @@ def test_a_simulated_step_has_the_same_floor(case: str) -> None:
         ours.step, model.layer_count, calibration.host, ours.kernel_scale, calibration.prompt_scale
     )  # fmt: skip
     same = pytest.approx(float(ours.decode(batch, context).seconds), rel=1e-9)
-    assert steps.line(batch).step_s(batch * context) == same
+    assert steps.decode_time(batch).step_s(batch * context) == same
     least = read_s(gpu, name, batch, context)
     assert steps.mixed_s(batch, batch * context, [(0, 16)]) >= 0.999 * least
 

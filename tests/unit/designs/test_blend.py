@@ -73,7 +73,7 @@ def test_each_row_of_the_blend_is_what_its_design_delivers_to_every_mix(answer: 
     osl = np.array([mix.osl for mix in mixes])
     each = [result.points[f"{mix.isl}/{mix.osl}"] for mix in mixes]
     space = result.space
-    p, at_p, d, at_d = space.places("disaggregated", ids)
+    p, at_p, d, at_d = space.axis_indices("disaggregated", ids)
     pools = []
     for side, point, at, workers in (
         ("prefill", p, at_p, space.prefill_workers), ("decode", d, at_d, space.decode_workers)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import paretosim as ps
-from paretosim.designs.design_deployment import of_row
+from paretosim.designs.design_deployment import deployment_of_row
 from paretosim.spec.scheduling import PromptBatches
 
 SCENARIO = """\
@@ -51,7 +51,7 @@ def test_a_row_says_its_whole_deployment(swept) -> None:
     rows = answer.fronts[answer.fronts["serving"] == "disaggregated"]
     assert len(rows)
     for _, row in rows.iterrows():
-        found = of_row(row)
+        found = deployment_of_row(row)
         assert found.prefill is not None
         assert found.prefill.scheduler == PromptBatches(2048)
         assert [pool.engines[0].layout.cp for _, pool in found.pools()] == [2, 1]

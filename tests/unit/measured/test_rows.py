@@ -37,7 +37,7 @@ def test_every_problem_of_a_file_is_named_with_its_line(tmp_path: Path) -> None:
     path = write_rows(tmp_path, *wrong)
     with pytest.raises(InputError) as caught:
         rows_of(read_frame(path), str(path))
-    assert [(p.where, p.key) for p in caught.value.problems] == [(f"{path}:2", "ttft_ms"), (f"{path}:3", "tp")]
+    assert [(p.location, p.key) for p in caught.value.problems] == [(f"{path}:2", "ttft_ms"), (f"{path}:3", "tp")]
 
 
 def test_a_missing_column_is_named_with_the_one_that_was_meant(tmp_path: Path) -> None:

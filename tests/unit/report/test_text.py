@@ -12,7 +12,7 @@ import pytest
 
 import paretosim as ps
 from paretosim.designs.compare import levels, mode_front
-from paretosim.designs.design_deployment import of_row
+from paretosim.designs.design_deployment import deployment_of_row
 from paretosim.designs.front import Front
 
 ROOT = Path(__file__).parents[3]
@@ -99,7 +99,7 @@ def test_a_row_is_a_design_of_the_fronts_with_its_own_speed_throughput_band_and_
         for row, design in section.rows:
             mine = fronts[(fronts["mix"] == mix) & (fronts["serving"] == design.split()[0])]
             near = mine[np.isclose(mine["throughput_tok_s_gpu"], float(row["tok"]), rtol=5e-4)]
-            (one,) = (one for one in near.to_dict("records") if str(of_row(one)) in " ".join(design.split()))
+            (one,) = (one for one in near.to_dict("records") if str(deployment_of_row(one)) in " ".join(design.split()))
             assert float(row["at"]) == pytest.approx(one["interactivity_tok_s_user"], rel=5e-3)
             assert float(row["level"]) <= one["interactivity_tok_s_user"]
             for end in ("lo", "hi"):

@@ -17,10 +17,9 @@ from paretosim.sim.clock import Clock
 from paretosim.sim.cluster import Cluster, Stage
 from paretosim.sim.controllers import Failures
 from paretosim.sim.engine import Engine
-from paretosim.sim.engine_base import Intake
+from paretosim.sim.engine_base import EngineBase
 from paretosim.sim.eviction import LeastRecentlyUsed
-from paretosim.sim.fabric import Fabric
-from paretosim.sim.inter_token_latency import gaps_of
+from paretosim.sim.inter_token_latency import itl_of
 from paretosim.sim.kv_tiers import Tier
 from paretosim.sim.kvcache import PrefixCache
 from paretosim.sim.metrics import summarize
@@ -29,11 +28,11 @@ from paretosim.sim.requests import Requests
 from paretosim.sim.routers import RoundRobin
 from paretosim.sim.schedulers import ChunkedPrefill, Fcfs
 from paretosim.sim.steps import FormulaSteps, ScaledSteps
-from paretosim.sim.transfer import BulkTransfer, Transfers
+from paretosim.sim.transfer import BulkTransfer
 from paretosim.spec.cluster import StepFormula
 from paretosim.spec.kv_cache import TierSpec
 from paretosim.spec.workload import Slo
-from tests.clusters import DYADIC, NIC, cluster_of, dyadic_requests
+from tests.clusters import DYADIC, NIC, cluster_of, connect, dyadic_requests
 
 ENCODE = StepFormula(prefill_base_s=2.0**-6, per_token_s=2.0**-15, decode_base_s=1.0)
 PREFILL = FormulaSteps(DYADIC)
@@ -41,12 +40,7 @@ PREFILL = FormulaSteps(DYADIC)
 
 def three_stages(requests: Requests, engines: tuple[int, int, int] = (1, 1, 1), network: bool = False) -> Cluster:
     """Encode, prefill and decode pools, as for images in prompts."""
-    clock = Clock()
-    cluster = Cluster(clock, requests)
-
-    def engine(make: Callable[..., Intake], number: int, steps: FormulaSteps, scheduler: Any) -> Intake:
-        return make(number, clock, steps, scheduler, None, None, cluster.log, cluster)
-
+    cluster = Cluster(Clock(), requests)
     kinds = (
         (PrefillEngine, FormulaSteps(ENCODE), partial(Fcfs, 2048)),
         (PrefillEngine, PREFILL, partial(Fcfs, 2048)),
@@ -54,16 +48,10 @@ def three_stages(requests: Requests, engines: tuple[int, int, int] = (1, 1, 1), 
     )
     for (make, steps, scheduler), count in zip(kinds, engines, strict=True):
         first = len(cluster.engines)
-        cluster.add_stage(
-            Stage([engine(make, first + i, steps, scheduler()) for i in range(count)], RoundRobin())  # type: ignore[arg-type]
-        )
+        members: list[EngineBase] = [make(first + i, cluster, steps, scheduler()) for i in range(count)]
+        cluster.add_stage(Stage(members, RoundRobin()))
     if network:
-        fabric = Fabric(clock)
-        transfers = Transfers(clock, fabric, BulkTransfer(), lambda tokens: 64.0 * tokens, 8)
-        for one in cluster.engines:
-            cluster.endpoints[one.number] = fabric.endpoint(NIC)
-            one.watched = one.number < sum(engines[:2])
-        cluster.transfers = lambda source, target: transfers
+        connect(cluster, BulkTransfer())
     return cluster
 
 
@@ -77,7 +65,7 @@ def test_a_prompt_is_encoded_prefilled_and_decoded_one_after_the_other() -> None
     encoded_s = 2.0**-6 + 128 * 2.0**-15
     prefilled_s = encoded_s + PREFILL.stage_s([(0, 128)])
     assert log.column("prefill_end_s")[0] == log.column("first_token_s")[0] == prefilled_s
-    decoded_s = PREFILL.line(1).step_s(129) + PREFILL.line(1).step_s(130)
+    decoded_s = PREFILL.decode_time(1).step_s(129) + PREFILL.decode_time(1).step_s(130)
     assert log.column("finish_s")[0] == prefilled_s + decoded_s
     assert [engine.log.column("tokens").sum() for engine in done.engines] == [128, 128, 0]
 
@@ -159,7 +147,7 @@ def test_other_step_times_count_from_the_next_step_on(most: int) -> None:
     for name in ("first_token_s", "finish_s"):
         assert np.array_equal(fast.log.column(name), slow.log.column(name))
     shares = [0.01, 0.5, 0.9, 0.99]
-    assert gaps_of(fast).quantiles_s(shares) == pytest.approx(gaps_of(slow).quantiles_s(shares), rel=0.005)
+    assert itl_of(fast).quantiles_s(shares) == pytest.approx(itl_of(slow).quantiles_s(shares), rel=0.005)
 
 
 def test_an_engine_says_when_it_can_begin_another_prompt() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from paretosim.sim.requests import Requests
-from paretosim.sim.schedulers import ChunkedPrefill, Fcfs, InFlight, PrefillFirst, Scheduler
+from paretosim.sim.schedulers import ChunkedPrefill, Fcfs, InFlight, PrefillFirst
+from paretosim.sim.scheduling import Scheduler
 from tests.clusters import run
 
 

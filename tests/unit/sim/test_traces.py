@@ -162,7 +162,7 @@ def test_wrong_lines_are_told_together_up_to_twenty(tmp_path: Path) -> None:
     path.write_text("arrival_s,isl,osl\n" + "0,0,1\n" * 3 + "0,1,1\n" * 5 + "0,1,x\n" * 50)
     with pytest.raises(InputError) as caught:
         read_trace(path, "csv")
-    assert [p.where.rsplit(":")[-1] for p in caught.value.problems] == [str(n) for n in [2, 3, 4, *range(10, 27)]]
+    assert [p.location.rsplit(":")[-1] for p in caught.value.problems] == [str(n) for n in [2, 3, 4, *range(10, 27)]]
 
 
 def test_a_file_that_is_not_what_its_name_says_cannot_be_read(tmp_path: Path) -> None:

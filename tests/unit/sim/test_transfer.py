@@ -18,10 +18,10 @@ def handed_over(mode: str, steps: list[tuple[float, float, int]], layers: int = 
     transfers = Transfers(clock, fabric, MODES[mode](), float, layers, **more)
     ready: list[float] = []
     nic = NicSpec(bandwidth, LATENCY)
-    hand_over = transfers.open(fabric.endpoint(nic), fabric.endpoint(nic), ready.append)
+    kv_transfer = transfers.open(fabric.endpoint(nic), fabric.endpoint(nic), ready.append)
     for begin, end, tokens in steps:
         last = (begin, end, tokens) == steps[-1]
-        clock.at(begin, lambda step: hand_over.step(*step), (begin, end, tokens, last))
+        clock.at(begin, lambda step: kv_transfer.step(*step), (begin, end, tokens, last))
     clock.run()
     (only,) = ready
     return only, fabric.links().bytes[0]
@@ -104,8 +104,8 @@ def test_the_scenario_may_replace_the_model_and_name_a_mode_of_its_own() -> None
 class Late:
     """A mode of a user."""
 
-    def step(self, step, hand_over) -> None:
-        hand_over.send(step.bytes, step.end_s + 1)
+    def step(self, step, kv_transfer) -> None:
+        kv_transfer.send(step.bytes, step.end_s + 1)
 
 
 def test_the_schema_knows_the_modes_that_there_are() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import paretosim as ps
-from paretosim.designs.design_deployment import of_row
+from paretosim.designs.design_deployment import deployment_of_row
 from paretosim.spec.cluster import Policy
 from paretosim.spec.deployment import Deployment, EngineGroup, Pool
 from paretosim.spec.parallelism import Parallelism
@@ -38,7 +38,7 @@ def test_a_batch_is_said_by_a_design_or_by_the_options_of_a_policy() -> None:
 
 def test_every_row_of_the_fronts_is_a_deployment(quickstart: ps.Sweep) -> None:
     for _, row in quickstart.fronts.iterrows():
-        found = of_row(row)
+        found = deployment_of_row(row)
         assert found.gpus == row["gpus"] <= 64
         assert found.serving == row["serving"]
         if found.ctx_gen_ratio is not None:

@@ -36,8 +36,8 @@ def refusal(folder: Path, facts: dict[str, Any]) -> list[tuple[str, str, str]]:
     path.write_text(yaml.safe_dump(facts))
     with pytest.raises(InputError) as caught:
         load_gpu(path)
-    assert all(problem.where == str(path) for problem in caught.value.problems)
-    return [(problem.where, problem.key, problem.message) for problem in caught.value.problems]
+    assert all(problem.location == str(path) for problem in caught.value.problems)
+    return [(problem.location, problem.key, problem.message) for problem in caught.value.problems]
 
 
 def test_every_promised_gpu_is_shipped() -> None:

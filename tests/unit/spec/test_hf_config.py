@@ -38,7 +38,7 @@ def refused(tmp_path: Path, **changes: Any) -> dict[str, str]:
     """Message by key of a config that must be refused; every problem names the file."""
     with pytest.raises(InputError) as error:
         read(tmp_path, **changes)
-    assert all(p.where == str(tmp_path / "config.json") for p in error.value.problems)
+    assert all(p.location == str(tmp_path / "config.json") for p in error.value.problems)
     return {p.key: p.message for p in error.value.problems}
 
 
@@ -279,7 +279,7 @@ def test_a_config_with_one_key_garbled_still_loads_or_names_the_file(path, tmp_p
                     load_model(file)
                 except InputError as error:
                     refusals += 1
-                    assert all(p.where == str(file) and p.message for p in error.problems)
+                    assert all(p.location == str(file) and p.message for p in error.problems)
             part[key] = value
     file.write_text(json.dumps(config))
     assert load_model(file).params > 0

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from paretosim.errors import InputError
+from paretosim.spec.loading import load_scenario
 from paretosim.spec.precision import BYTES_PER_ELEMENT, Precision
-from paretosim.spec.scenario import Hardware, Scenario, load_scenario
+from paretosim.spec.scenario import Hardware, Scenario
 from paretosim.spec.workload import Mix, Slo, Workload
 
 ROOT = Path(__file__).parents[3]
@@ -216,7 +217,7 @@ def test_a_scenario_survives_the_way_to_another_process(load) -> None:
     scenario = load()
     copy = pickle.loads(pickle.dumps(scenario))
     assert copy == scenario
-    assert copy.where(("space", "batch")) == "s.yaml:9:3"
+    assert copy.locations(("space", "batch")) == "s.yaml:9:3"
 
 
 def test_later_checks_can_point_at_a_key(load) -> None:

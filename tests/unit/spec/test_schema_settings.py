@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from paretosim.errors import InputError
-from paretosim.spec.scenario import Scenario, load_scenario
+from paretosim.spec.loading import load_scenario
+from paretosim.spec.scenario import Scenario
 from paretosim.spec.settings import DEFAULT, EngineSettings
 
 BASE = """name: small

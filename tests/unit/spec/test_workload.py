@@ -13,7 +13,8 @@ import yaml
 from paretosim.errors import InputError
 from paretosim.spec.arrivals import ClosedLoop, Constant, Diurnal, Gamma, Mmpp, Poisson, Trace
 from paretosim.spec.lengths import Fixed, Histogram, Lengths, Lognormal, Normal, Uniform
-from paretosim.spec.scenario import Scenario, load_scenario
+from paretosim.spec.loading import load_scenario
+from paretosim.spec.scenario import Scenario
 from paretosim.spec.workload import Mix, PrefixGroups, Sessions, Workload
 from tests.conftest import SHARED
 from tests.workloads import workload

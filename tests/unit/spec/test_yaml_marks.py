@@ -32,17 +32,17 @@ def problems(load):
 
 
 def test_keys_and_list_items_are_found_where_they_stand(load) -> None:
-    where = load("# a comment\nspace:\n  tp: [1, 2]\n  pp:\n    - 4\n").where
-    assert where(("space",)) == "s.yaml:2:1"
-    assert where(("space", "tp")) == "s.yaml:3:3"
-    assert where(("space", "tp", 1)) == "s.yaml:3:11"
-    assert where(("space", "pp", 0)) == "s.yaml:5:7"
+    locations = load("# a comment\nspace:\n  tp: [1, 2]\n  pp:\n    - 4\n").locations
+    assert locations(("space",)) == "s.yaml:2:1"
+    assert locations(("space", "tp")) == "s.yaml:3:3"
+    assert locations(("space", "tp", 1)) == "s.yaml:3:11"
+    assert locations(("space", "pp", 0)) == "s.yaml:5:7"
 
 
 def test_a_key_that_is_not_there_is_found_at_its_nearest_ancestor(load) -> None:
-    where = load("name: x\nspace:\n  tp: [1]\n").where
-    assert where(("space", "batch", 3)) == "s.yaml:2:1"
-    assert where(("slo", "ttft_s")) == "s.yaml:1:1"
+    locations = load("name: x\nspace:\n  tp: [1]\n").locations
+    assert locations(("space", "batch", 3)) == "s.yaml:2:1"
+    assert locations(("slo", "ttft_s")) == "s.yaml:1:1"
 
 
 def test_plain_values_come_as_they_are_written(load) -> None:
@@ -62,9 +62,9 @@ def test_plain_values_come_as_they_are_written(load) -> None:
 
 
 def test_columns_count_characters_and_a_byte_order_mark_is_no_character(load) -> None:
-    where = load("\ufeffé: 1\nb: {ü: 1, c: 2}\n").where
-    assert where(("é",)) == "s.yaml:1:1"
-    assert where(("b", "c")) == "s.yaml:2:11"
+    locations = load("\ufeffé: 1\nb: {ü: 1, c: 2}\n").locations
+    assert locations(("é",)) == "s.yaml:1:1"
+    assert locations(("b", "c")) == "s.yaml:2:11"
 
 
 @pytest.mark.parametrize(
@@ -179,14 +179,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_an_alias_repeats_its_anchor(load) -> None:
     marked = load("a: &x {tp: [1, 2]}\nb: *x\n")
     assert marked.data["b"] == {"tp": [1, 2]}
-    assert marked.where(("b",)) == "s.yaml:2:1"
-    assert marked.where(("b", "tp")) == "s.yaml:1:8"
+    assert marked.locations(("b",)) == "s.yaml:2:1"
+    assert marked.locations(("b", "tp")) == "s.yaml:1:8"
 
 
 def test_a_merged_mapping_gives_way_to_what_is_written_out(load) -> None:
     marked = load("base: &x {tp: 1, pp: 2}\nmore: &y {pp: 3, ep: 4}\nspace:\n  <<: [*x, *y]\n  tp: 8\n")
     assert marked.data["space"] == {"tp": 8, "pp": 2, "ep": 4}
-    assert marked.where(("space", "tp")) == "s.yaml:5:3"
+    assert marked.locations(("space", "tp")) == "s.yaml:5:3"
 
 
 def test_a_refused_value_under_an_anchor_is_told_once(problems) -> None:

@@ -12,8 +12,9 @@ import pytest
 from paretosim.cli import main
 from paretosim.errors import InputError
 from paretosim.studies import observables
+from paretosim.studies.loading import load_study, shipped
 from paretosim.studies.run import StudyResult, run_study
-from paretosim.studies.study import Expectation, load_study, shipped
+from paretosim.studies.study import Expectation
 
 TEXT = """\
 title: Does a second GPU type help?

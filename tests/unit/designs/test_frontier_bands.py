@@ -1,4 +1,4 @@
-"""Bands beside a frontier's numbers, and which designs they cannot tell apart."""
+"""Error bands of a frontier, and which designs they cannot tell apart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from paretosim.designs import frontier_bands as certainty
+from paretosim.designs import frontier_bands
 from paretosim.designs.frontier_bands import COLUMNS
 from paretosim.measured.conformal_bands import Bands
 
@@ -29,8 +29,8 @@ def fronts(*rows: tuple[str, str, float, float, int, bool]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).assign(ttft_s=0.2, prefill_batch=math.nan, decode_gpu="h200_sxm")
 
 
-def with_bands(frame: pd.DataFrame, *how: Any) -> pd.DataFrame:
-    return pd.DataFrame(certainty.with_bands({str(name): frame[name].to_numpy() for name in frame}, *how))
+def with_bands(frame: pd.DataFrame, *arguments: Any) -> pd.DataFrame:
+    return pd.DataFrame(frontier_bands.with_bands({str(name): frame[name].to_numpy() for name in frame}, *arguments))
 
 
 def test_a_design_has_the_band_of_its_mode_and_its_load() -> None:

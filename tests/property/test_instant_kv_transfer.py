@@ -1,27 +1,21 @@
-"""A hand-over that ends with the prefill itself, because nothing was left to send, happens once and costs nothing."""
+"""A KV transfer that ends with its prefill, because nothing was left to send, happens once and costs nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from paretosim.sim.fabric import Fabric
 from paretosim.sim.log import TIMES
-from paretosim.sim.transfer import MODES, Transfers
+from paretosim.sim.transfer import MODES
 from paretosim.spec.nic import NicSpec
-from tests.clusters import cluster_of, dyadic_requests, run
+from tests.clusters import cluster_of, connect, dyadic_requests, run
 
 
 @pytest.mark.parametrize("mode", list(MODES))
 def test_no_bytes_without_latency_equal_no_network(mode: str) -> None:
     requests = dyadic_requests(1, 80, 40.0, 300, 50)
     cluster = cluster_of(requests, prefill_engines=1)
-    fabric = Fabric(cluster.clock)
-    transfers = Transfers(cluster.clock, fabric, MODES[mode](), lambda tokens: 0.0, 8)
-    for engine in cluster.engines:
-        cluster.endpoints[engine.number] = fabric.endpoint(NicSpec(2.0**20))
-        engine.watched = engine.number == 0
-    cluster.transfers = lambda source, target: transfers
+    connect(cluster, MODES[mode](), token_bytes=0.0, nic=NicSpec(2.0**20))
     done, expected = cluster.run(), run(requests, prefill_engines=1)
     assert all(engine.load == 0 for engine in done.engines)
     for name in TIMES:
