@@ -219,7 +219,7 @@ def test_a_kind_that_leaves_an_answer_out_does_not_type_check(check) -> None:
 def test_a_kind_without_operators_does_not_type_check(check) -> None:
     said = check(
         "paretosim/cost/operators/layer.py", "paretosim/cost/operators/layer.py",
-        r"        case Mamba2\(\):\n            _mamba2\(attention, share\)\n", "",
+        r"        case Mamba2\(\):\n            _mamba2\(attention, layer\)\n", "",
     )  # fmt: skip
     assert re.search(r'"assert_never" has incompatible type "Mamba2"', said)
 
