@@ -1,4 +1,4 @@
-"""Modes of the hand-over: what leaves when, and when the sequence may decode."""
+"""Transfer modes: which bytes leave when, and when the sequence may decode."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paretosim.spec.transfer import TRANSFER_MODES, CodecSpec, TransferSpec
 LATENCY = 0.125
 
 
-def handed_over(mode: str, steps: list[tuple[float, float, int]], layers: int = 4, bandwidth: float = 8.0, **more):
+def ready_after(mode: str, steps: list[tuple[float, float, int]], layers: int = 4, bandwidth: float = 8.0, **more):
     """When a prompt alone may decode: ``steps`` are (begin, end, tokens), a token is a byte."""
     clock = Clock()
     fabric = Fabric(clock)
@@ -32,63 +32,63 @@ CHUNKS = [(0.0, 4.0, 16), (5.0, 9.0, 8)]
 
 
 def test_without_transfer_decoding_begins_when_the_prefill_ends() -> None:
-    assert handed_over("none", CHUNKS) == (9.0, 0)
+    assert ready_after("none", CHUNKS) == (9.0, 0)
 
 
 def test_in_bulk_all_bytes_leave_after_the_prefill() -> None:
-    assert handed_over("bulk", CHUNKS) == (9.0 + 24 / 8 + LATENCY, 24)
+    assert ready_after("bulk", CHUNKS) == (9.0 + 24 / 8 + LATENCY, 24)
 
 
 def test_by_chunk_only_the_last_chunk_is_exposed() -> None:
-    assert handed_over("chunk", CHUNKS) == (9.0 + 8 / 8 + LATENCY, 24)
+    assert ready_after("chunk", CHUNKS) == (9.0 + 8 / 8 + LATENCY, 24)
 
 
 def test_a_chunk_waits_for_the_one_before_it() -> None:
-    assert handed_over("chunk", CHUNKS, bandwidth=2.0) == (4.0 + 24 / 2 + LATENCY, 24)
+    assert ready_after("chunk", CHUNKS, bandwidth=2.0) == (4.0 + 24 / 2 + LATENCY, 24)
 
 
 def test_layerwise_only_the_last_layer_is_exposed_when_the_network_keeps_up() -> None:
     """The bar of fabric-lib (arXiv 2510.27656): at most one layer's transfer and a tail above the prefill."""
-    assert handed_over("layerwise", WHOLE) == (4.0 + 16 / 4 / 8 + LATENCY, 16)
+    assert ready_after("layerwise", WHOLE) == (4.0 + 16 / 4 / 8 + LATENCY, 16)
 
 
 def test_layerwise_on_a_slow_network_the_bytes_decide_from_the_first_layer_on() -> None:
-    assert handed_over("layerwise", WHOLE, bandwidth=2.0) == (1.0 + 16 / 2 + LATENCY, 16)
+    assert ready_after("layerwise", WHOLE, bandwidth=2.0) == (1.0 + 16 / 2 + LATENCY, 16)
 
 
 def test_layerwise_chunks_stream_one_after_another() -> None:
-    assert handed_over("layerwise", CHUNKS) == (9.0 + 8 / 4 / 8 + LATENCY, 24)
-    assert handed_over("layerwise", CHUNKS, bandwidth=2.0) == (1.0 + 24 / 2 + LATENCY, 24)
+    assert ready_after("layerwise", CHUNKS) == (9.0 + 8 / 4 / 8 + LATENCY, 24)
+    assert ready_after("layerwise", CHUNKS, bandwidth=2.0) == (1.0 + 24 / 2 + LATENCY, 24)
 
 
 def test_one_layer_streamed_is_a_chunk() -> None:
-    assert handed_over("layerwise", CHUNKS, layers=1) == handed_over("chunk", CHUNKS)
+    assert ready_after("layerwise", CHUNKS, layers=1) == ready_after("chunk", CHUNKS)
 
 
 def test_a_last_step_that_adds_nothing_waits_for_what_is_on_its_way() -> None:
     steps = [(0.0, 4.0, 16), (4.0, 4.5, 0)]
-    assert handed_over("chunk", steps) == (4.0 + 16 / 8 + LATENCY, 16)
-    assert handed_over("chunk", [(0.0, 4.0, 16), (4.0, 9.0, 0)]) == (9.0 + LATENCY, 16)
+    assert ready_after("chunk", steps) == (4.0 + 16 / 8 + LATENCY, 16)
+    assert ready_after("chunk", [(0.0, 4.0, 16), (4.0, 9.0, 0)]) == (9.0 + LATENCY, 16)
 
 
 def test_a_codec_sends_less_and_decodes_on_arrival() -> None:
     codec = RatioCodec(CodecSpec(ratio=4.0, decode_bytes_per_s=16.0))
-    assert handed_over("bulk", WHOLE, codec=codec) == (4.0 + 4 / 8 + LATENCY + 16 / 16, 4)
+    assert ready_after("bulk", WHOLE, codec=codec) == (4.0 + 4 / 8 + LATENCY + 16 / 16, 4)
 
 
 def test_decoding_overlaps_with_the_chunks_that_follow() -> None:
     codec = RatioCodec(CodecSpec(ratio=1.0, decode_bytes_per_s=16.0))
-    ready, _ = handed_over("chunk", [(0.0, 1.0, 16), (1.0, 2.0, 16)], codec=codec)
+    ready, _ = ready_after("chunk", [(0.0, 1.0, 16), (1.0, 2.0, 16)], codec=codec)
     assert ready == 1.0 + 32 / 8 + LATENCY + 16 / 16
 
 
 def test_a_prompt_on_some_gpus_of_an_engine_has_the_bandwidth_of_these() -> None:
-    assert handed_over("bulk", WHOLE, most_bytes_per_s=4.0)[0] == 4.0 + 16 / 4 + LATENCY
+    assert ready_after("bulk", WHOLE, most_bytes_per_s=4.0)[0] == 4.0 + 16 / 4 + LATENCY
 
 
-def test_setting_up_a_hand_over_delays_each_prompt_whatever_its_bytes() -> None:
+def test_setting_up_a_transfer_delays_each_prompt_whatever_its_bytes() -> None:
     for mode in ("bulk", "chunk", "layerwise"):
-        assert handed_over(mode, CHUNKS, set_up_s=0.5)[0] == handed_over(mode, CHUNKS)[0] + 0.5
+        assert ready_after(mode, CHUNKS, set_up_s=0.5)[0] == ready_after(mode, CHUNKS)[0] + 0.5
     spec = TransferSpec("bulk", set_up_s=0.25)
     assert Transfers.of(Clock(), Fabric(Clock()), spec, float, 8).set_up_s == 0.25
 
