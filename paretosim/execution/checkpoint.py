@@ -23,12 +23,12 @@ import numpy as np
 from ..arrays import Arrays
 from ..errors import InputError
 
-HEAD = struct.Struct("<4sIII")  # mark, length of the key, length of the arrays, CRC-32 of both
+HEADER = struct.Struct("<4sIII")  # mark, length of the key, length of the arrays, CRC-32 of both
 MARK = b"pst1"
 SUFFIX = ".tasks"
 
 
-class Journal:
+class Checkpoint:
     """Records of one run, and those of earlier runs of the same question; use as a context manager.
 
     Parameters
@@ -70,11 +70,11 @@ class Journal:
         buffer, name = BytesIO(), key.encode()
         np.savez(buffer, allow_pickle=False, **arrays)
         body = name + buffer.getvalue()
-        record = HEAD.pack(MARK, len(name), len(body) - len(name), zlib.crc32(body)) + body
+        record = HEADER.pack(MARK, len(name), len(body) - len(name), zlib.crc32(body)) + body
         while record:
             record = record[os.write(self._file, record) :]
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> Checkpoint:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
@@ -97,13 +97,13 @@ def records(path: Path) -> dict[str, bytes]:
     except FileNotFoundError:  # its run ended well meanwhile
         return found
     at = 0
-    while at + HEAD.size <= len(raw):
-        mark, of_key, of_arrays, checksum = HEAD.unpack_from(raw, at)
-        body = raw[at + HEAD.size : at + HEAD.size + of_key + of_arrays]
+    while at + HEADER.size <= len(raw):
+        mark, of_key, of_arrays, checksum = HEADER.unpack_from(raw, at)
+        body = raw[at + HEADER.size : at + HEADER.size + of_key + of_arrays]
         if mark != MARK or len(body) != of_key + of_arrays or zlib.crc32(body) != checksum:
             break
         found[body[:of_key].decode(errors="replace")] = body[of_key:]
-        at += HEAD.size + len(body)
+        at += HEADER.size + len(body)
     return found
 
 

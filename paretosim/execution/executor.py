@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, did_you_mean
-from .checkpoint import Journal
+from .checkpoint import Checkpoint
 from .task import Answer, ProgressCallback, Runner, Task, TaskResult, Work, WorkerUsage
 
 EXECUTORS = ("auto", "serial", "processes", "ray")
@@ -88,7 +88,7 @@ class Executor:
 
     name: str
     runner: Runner
-    journal: Journal
+    journal: Checkpoint
     progress: ProgressCallback = ignore_progress
     usage: WorkerUsage = field(default_factory=WorkerUsage)
 
@@ -132,7 +132,7 @@ def open_executor(
     """
     name = options.chosen(cpu_s)
     with (
-        Journal(options.journal, question_id, options.resume) as journal,
+        Checkpoint(options.journal, question_id, options.resume) as journal,
         _runner(name, options.jobs or cores(), options.ray_address) as runner,
     ):
         yield Executor(name, runner, journal, progress or ignore_progress)
@@ -140,7 +140,7 @@ def open_executor(
 
 def serial_executor() -> Executor:
     """One that runs everything here and keeps nothing."""
-    return Executor("serial", run_serially, Journal(None, ""))
+    return Executor("serial", run_serially, Checkpoint(None, ""))
 
 
 def cores() -> int:

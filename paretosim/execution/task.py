@@ -24,14 +24,14 @@ class Keyed(Protocol):
 
 
 Task = TypeVar("Task", bound=Keyed)
-Given = TypeVar("Given", contravariant=True)
+Question = TypeVar("Question", contravariant=True)
 Answer = TypeVar("Answer")
 
 
-class Work(Protocol[Given, Answer]):
+class Work(Protocol[Question, Answer]):
     """What all tasks of a kind share; travels to other processes once."""
 
-    def __call__(self, task: Given, /) -> Answer:
+    def __call__(self, task: Question, /) -> Answer:
         """Do one task; no side effects."""
 
     def packed(self, answer: Answer, /) -> Arrays:

@@ -148,10 +148,10 @@ def test_a_recipe_says_the_prefill_budget_and_outranks_a_label(pair: Row, store:
     def widths(**said: object) -> list[tuple[int, int, int]]:
         said = of(pair, prefill_attn_dp=4, attn_dp=4, prefill_tokens=16384) | said
         recipes = read_recipes(write_recipes(tmp_path, said))
-        cluster = simulation_of(pair, model, engine, launch_of(pair, engine, recipes)).cluster
-        assert cluster.prefill is not None
-        assert cluster.prefill.scheduler.options["max_batch_tokens"] == 16384
-        layouts = [pool.engines[0].layout for pool in (cluster.prefill, cluster.decode)]
+        deployment = simulation_of(pair, model, engine, launch_of(pair, engine, recipes)).deployment
+        assert deployment.prefill is not None
+        assert deployment.prefill.scheduler.options["max_batch_tokens"] == 16384
+        layouts = [pool.engines[0].layout for pool in (deployment.prefill, deployment.decode)]
         return [(layout.tp, layout.attn_dp, layout.moe_ep) for layout in layouts]
 
     assert widths() == [(1, 4, 4), (1, 4, 4)]
