@@ -84,11 +84,11 @@ class Certify:
         return np.array([self._replayed(task, place, load) for place, load in enumerate(LOADS)])
 
     def packed(self, answer: np.ndarray) -> dict[str, np.ndarray]:
-        """For the journal."""
+        """Arrays for the checkpoint."""
         return {"loads": answer}
 
     def unpacked(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """From the journal."""
+        """Answer from the arrays of a checkpoint."""
         return arrays["loads"].reshape(len(LOADS), len(COLUMNS))
 
     def _replayed(self, task: Replay, place: int, load: float) -> list[float]:

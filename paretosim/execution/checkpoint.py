@@ -1,7 +1,7 @@
-"""Finished tasks on disk, so that a run that was killed goes on where it stood.
+"""Keep finished tasks on disk, so that a run that was killed can resume.
 
-Each run appends to a file of its own, named by the question's id, so two runs never write to one; a record carries a
-checksum, so one that was cut off is not read. The id hashes everything that decides an answer (scenario or rows,
+Each run appends to its own file, named by the question's id, so two runs never write to one; a record carries a
+checksum, so a truncated one is not read. The id hashes everything that decides an answer (scenario or rows,
 profiles, version): a record of another question has another file name.
 """
 
@@ -33,12 +33,12 @@ class Checkpoint:
 
     Parameters
     ----------
-    folder : where journals lie; made with the first record. None keeps nothing.
+    folder : folder of checkpoint files, made with the first record. None keeps nothing.
     question_id : hash of everything that decides the answers.
     resume : whether to read what earlier runs left.
 
-    A run that ends well removes the journals of its question, its own and those it read; one that is stopped leaves
-    them. Those of a run that is still at work are locked and stay.
+    A run that ends well removes the checkpoint files of its question; a run that is stopped leaves them. Files of a run
+    that is still at work are locked and stay.
     """
 
     def __init__(self, folder: str | Path | None, question_id: str, resume: bool = False):
@@ -85,12 +85,12 @@ class Checkpoint:
         if self._folder is not None and ended:
             for path in self._folder.glob(f"{self._id}.*{SUFFIX}"):
                 _remove_idle(path)
-            with contextlib.suppress(OSError):  # another run's journals are in it, or it never was
+            with contextlib.suppress(OSError):  # files of another run are in it, or it never was
                 self._folder.rmdir()
 
 
 def records(path: Path) -> dict[str, bytes]:
-    """Whole records of a journal by key, up to the first that is cut off or damaged."""
+    """Whole records of a checkpoint file by key, up to the first that is truncated or damaged."""
     found: dict[str, bytes] = {}
     try:
         raw = path.read_bytes()
@@ -108,7 +108,7 @@ def records(path: Path) -> dict[str, bytes]:
 
 
 def _remove_idle(path: Path) -> None:
-    """Delete a journal unless the run that writes it is alive."""
+    """Delete a checkpoint file unless the run that writes it is alive."""
     with contextlib.suppress(FileNotFoundError):
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -187,7 +187,7 @@ def test_two_simulations_that_write_at_once_leave_the_files_of_one(tmp_path: Pat
 
 @pytest.fixture
 def left(scenario: Path, tmp_path: Path) -> Path:
-    """The journal of a run that was stopped while it scored."""
+    """The checkpoint of a run that was stopped while it scored."""
     folder = tmp_path / "left"
 
     def stop(done: int, total: int, what: str) -> None:

@@ -1,4 +1,4 @@
-"""The journal: what was finished is read back whole, what was cut off is not read, and no run touches another's."""
+"""Checkpoints: what was finished is read back whole, what was cut off is not read, and no run touches another's."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ANSWER = {"x": np.array([1.5, np.nan]), "index": np.array([2**53 + 1]), "setting
 
 
 def stopped(folder: Path, name: str = "abc", keys: tuple[str, ...] = ("a", "b", "c")) -> Path:
-    """The journal of a run that was interrupted."""
-    with pytest.raises(KeyboardInterrupt), Checkpoint(folder, name) as journal:
+    """The checkpoint of a run that was interrupted."""
+    with pytest.raises(KeyboardInterrupt), Checkpoint(folder, name) as checkpoint:
         for key in keys:
-            journal.put(key, ANSWER)
+            checkpoint.put(key, ANSWER)
         raise KeyboardInterrupt
     (path,) = folder.glob(f"{name}.*")
     return path
@@ -62,18 +62,18 @@ def test_a_run_that_ends_well_leaves_nothing_of_its_scenario(tmp_path: Path) -> 
     folder = tmp_path / "journals"
     stopped(folder)
     other = stopped(folder, "xyz")
-    with Checkpoint(folder, "abc", resume=True) as journal:
-        journal.put("d", ANSWER)
+    with Checkpoint(folder, "abc", resume=True) as checkpoint:
+        checkpoint.put("d", ANSWER)
     assert list(folder.iterdir()) == [other]
-    with Checkpoint(folder, "xyz") as journal:
+    with Checkpoint(folder, "xyz") as checkpoint:
         pass
     assert not folder.exists()
 
 
 def test_a_wrong_question_leaves_nothing_either(tmp_path: Path) -> None:
     folder = tmp_path / "journals"
-    with pytest.raises(InputError), Checkpoint(folder, "abc") as journal:
-        journal.put("a", ANSWER)
+    with pytest.raises(InputError), Checkpoint(folder, "abc") as checkpoint:
+        checkpoint.put("a", ANSWER)
         raise InputError("no design meets its targets")
     assert not folder.exists()
 
@@ -92,7 +92,7 @@ def test_two_runs_write_two_files_and_the_living_ones_stays(tmp_path: Path) -> N
 
 def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with Checkpoint(None, "abc", resume=True) as journal:
-        journal.put("a", ANSWER)
-        assert journal.get("a") is None
+    with Checkpoint(None, "abc", resume=True) as checkpoint:
+        checkpoint.put("a", ANSWER)
+        assert checkpoint.get("a") is None
     assert not list(tmp_path.iterdir())
