@@ -24,12 +24,12 @@ from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.steps.step import StepCost
 from paretosim.execution.executor import ExecutionOptions
 from paretosim.measured.batch_replay import replay_executor
-from paretosim.measured.calibrate import answered
-from paretosim.measured.cross_validation import COUNTS, given_some, learning_curve
+from paretosim.measured.calibrate import replay_kernels
+from paretosim.measured.cross_validation import SHOTS, few_shot_predictions, learning_curve
 from paretosim.measured.launch_settings import launch_of
 from paretosim.measured.recipes import shipped_recipes
 from paretosim.measured.row_deployment import layout_of, precision_of
-from paretosim.measured.rows import MODES, read_frame, rows_of
+from paretosim.measured.rows import MODE_LABELS, read_frame, rows_of
 from paretosim.measured.validation import tables_of
 from paretosim.profiles.hygiene import Repair
 
@@ -167,13 +167,13 @@ def curve_rows(path: Path) -> Iterator[Line]:
     """Error on the rest of a deployment by how many of its rows were given, for each engine."""
     asked = [row for row in rows_of(read_frame(path), str(path)) if len(row.pools) == 1 and row.fitted]
     with replay_executor(asked, Store(), ExecutionOptions()) as executor:
-        kept, replays = answered(asked, Store(), executor)
+        kept, replays = replay_kernels(asked, Store(), executor)
     curves = {}
     for engine in ("vllm", "trtllm", "sglang"):
         mine = [i for i, row in enumerate(kept) if row.engine == engine]
-        curves[engine] = learning_curve(given_some([kept[i] for i in mine], [replays[i] for i in mine]))
+        curves[engine] = learning_curve(few_shot_predictions([kept[i] for i in mine], [replays[i] for i in mine]))
     yield "rows given", *(f"{engine} {of}" for engine in curves for of in ("TTFT", "TPOT"))
-    for count in COUNTS:
+    for count in SHOTS:
         yield count, *(f"{error:.1%}" for curve in curves.values() for error in curve[count][:2])
 
 
@@ -194,7 +194,7 @@ def default_rows(rows: Path, predictions: Path, by_default: Path) -> Iterator[Li
         {"recipes": pd.read_csv(predictions), "defaults": pd.read_csv(by_default)},
         [r.fitted for r in measured],
     )
-    cuts = {mode: [r.mode == mode for r in measured] for mode in MODES}
+    cuts = {mode: [r.mode == mode for r in measured] for mode in MODE_LABELS}
     cuts |= {f"{e}, both modes": [r.engine == e for r in measured] for e in ("vllm", "trtllm", "sglang")}
     yield "rows", "rows", *(f"{of} error, {by} | bias" for by in told for of in ("TTFT", "TPOT"))
     for name, cut in cuts.items():

@@ -263,12 +263,12 @@ def simulate(
     >>> late = answer.requests.query("ttft_s > 1")
     """
     # Imported here because a sweep does not need the simulator.
-    from .measured.attach_bands import banded
+    from .measured.attach_bands import bands_of_simulation
     from .sim.run import simulate as run_simulation
 
     store = _store(profiles)
     result = run_simulation(scenario, store, seed, allow_plugins, progress)
-    return Simulated(replace(result, summary=result.summary | banded(result, store)))
+    return Simulated(replace(result, summary=result.summary | bands_of_simulation(result, store)))
 
 
 def estimate(model: str, gpu: str, profiles: Iterable[str | Path] | Store = (), **asked: Any) -> Estimate:

@@ -107,7 +107,7 @@ def continued(*runs: Run) -> list[int]:
     return [run.returncode if run.returncode is not None else run.wait(PATIENCE_S) for run in runs]
 
 
-def journaled(folder: Path) -> int:
+def checkpointed(folder: Path) -> int:
     """Finished tasks in the journals of a folder."""
     from paretosim.execution.checkpoint import records
 

@@ -1,4 +1,4 @@
-"""What several commands read from their arguments: who runs the tasks, and where results and journals lie."""
+"""Arguments that several commands share: executor, output folder and checkpoint folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ RUNS = Path("runs")
 
 
 def execution_options(args: argparse.Namespace) -> ExecutionOptions:
-    """``--executor``, ``--jobs``, ``--ray-address`` and ``--resume``; the journal lies beside what is written."""
+    """``--executor``, ``--jobs``, ``--ray-address`` and ``--resume``; the checkpoint lies beside the output folder."""
     journal = (args.out.parent if args.out else RUNS) / ".journal"
     return ExecutionOptions(args.executor, args.jobs, args.ray_address, journal, args.resume)

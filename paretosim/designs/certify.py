@@ -84,11 +84,11 @@ class Certify:
         return np.array([self._replayed(task, index, load) for index, load in enumerate(LOADS)])
 
     def packed(self, answer: np.ndarray) -> dict[str, np.ndarray]:
-        """An answer as arrays."""
+        """Arrays for the checkpoint."""
         return {"loads": answer}
 
     def unpacked(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """An answer from its arrays."""
+        """Answer from the arrays of a checkpoint."""
         return arrays["loads"].reshape(len(LOADS), len(COLUMNS))
 
     def _replayed(self, task: Replay, index: int, load: float) -> list[float]:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ..arrays import Columns, Ints
-from ..measured.conformal_bands import MODES, Bands
+from ..measured.conformal_bands import Bands
 
 X, Y = "interactivity_tok_s_user", "throughput_tok_s_gpu"
 COLUMNS = (*(f"{of}_{end}" for of in (X, Y, "tpot_s", "ttft_s") for end in ("lo", "hi")), "alike")
@@ -44,7 +44,7 @@ def with_bands(
     @cache
     def factors_of(serving: str, deployment: str, batch: float, prompts: float) -> list[float]:
         loads = (batch, "tpot"), (batch, "throughput"), (prompts, "ttft")
-        return [end for load, of in loads for end in bands.band(MODES[serving], engine, float(load), of, deployment)]
+        return [end for load, of in loads for end in bands.band(serving, engine, float(load), of, deployment)]
 
     factors = np.array([factors_of(*one) for one in asked])
     slow, fast = 1 / table[X] * factors[:, 0], 1 / table[X] * factors[:, 1]

@@ -1,1 +1,1 @@
-"""Run independent tasks: in this process, in a pool of processes, or on Ray, with a journal of what is finished."""
+"""Run independent tasks: in this process, in a pool of processes, or on Ray, with a checkpoint of what is finished."""

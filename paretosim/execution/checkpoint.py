@@ -1,7 +1,7 @@
-"""Finished tasks on disk, so that a run that was killed goes on where it stood.
+"""Keep finished tasks on disk, so that a run that was killed can resume.
 
-Each run appends to a file of its own, named by the question's id, so two runs never write to one; a record carries a
-checksum, so one that was cut off is not read. The id hashes everything that decides an answer (scenario or rows,
+Each run appends to its own file, named by the question's id, so two runs never write to one; a record carries a
+checksum, so a truncated one is not read. The id hashes everything that decides an answer (scenario or rows,
 profiles, version): a record of another question has another file name.
 """
 
@@ -23,22 +23,22 @@ import numpy as np
 from ..arrays import Arrays
 from ..errors import InputError
 
-HEAD = struct.Struct("<4sIII")  # mark, length of the key, length of the arrays, CRC-32 of both
+HEADER = struct.Struct("<4sIII")  # mark, length of the key, length of the arrays, CRC-32 of both
 MARK = b"pst1"
 SUFFIX = ".tasks"
 
 
-class Journal:
+class Checkpoint:
     """Records of one run, and those of earlier runs of the same question; use as a context manager.
 
     Parameters
     ----------
-    folder : where journals lie; made with the first record. None keeps nothing.
+    folder : folder of checkpoint files, made with the first record. None keeps nothing.
     question_id : hash of everything that decides the answers.
     resume : whether to read what earlier runs left.
 
-    A run that ends well removes the journals of its question, its own and those it read; one that is stopped leaves
-    them. Those of a run that is still at work are locked and stay.
+    A run that ends well removes the checkpoint files of its question; a run that is stopped leaves them. Files of a run
+    that is still at work are locked and stay.
     """
 
     def __init__(self, folder: str | Path | None, question_id: str, resume: bool = False):
@@ -70,11 +70,11 @@ class Journal:
         buffer, name = BytesIO(), key.encode()
         np.savez(buffer, allow_pickle=False, **arrays)
         body = name + buffer.getvalue()
-        record = HEAD.pack(MARK, len(name), len(body) - len(name), zlib.crc32(body)) + body
+        record = HEADER.pack(MARK, len(name), len(body) - len(name), zlib.crc32(body)) + body
         while record:
             record = record[os.write(self._file, record) :]
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> Checkpoint:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
@@ -85,30 +85,30 @@ class Journal:
         if self._folder is not None and ended:
             for path in self._folder.glob(f"{self._id}.*{SUFFIX}"):
                 _remove_idle(path)
-            with contextlib.suppress(OSError):  # another run's journals are in it, or it never was
+            with contextlib.suppress(OSError):  # files of another run are in it, or it never was
                 self._folder.rmdir()
 
 
 def records(path: Path) -> dict[str, bytes]:
-    """Whole records of a journal by key, up to the first that is cut off or damaged."""
+    """Whole records of a checkpoint file by key, up to the first that is truncated or damaged."""
     found: dict[str, bytes] = {}
     try:
         raw = path.read_bytes()
     except FileNotFoundError:  # its run ended well meanwhile
         return found
     at = 0
-    while at + HEAD.size <= len(raw):
-        mark, of_key, of_arrays, checksum = HEAD.unpack_from(raw, at)
-        body = raw[at + HEAD.size : at + HEAD.size + of_key + of_arrays]
+    while at + HEADER.size <= len(raw):
+        mark, of_key, of_arrays, checksum = HEADER.unpack_from(raw, at)
+        body = raw[at + HEADER.size : at + HEADER.size + of_key + of_arrays]
         if mark != MARK or len(body) != of_key + of_arrays or zlib.crc32(body) != checksum:
             break
         found[body[:of_key].decode(errors="replace")] = body[of_key:]
-        at += HEAD.size + len(body)
+        at += HEADER.size + len(body)
     return found
 
 
 def _remove_idle(path: Path) -> None:
-    """Delete a journal unless the run that writes it is alive."""
+    """Delete a checkpoint file unless the run that writes it is alive."""
     with contextlib.suppress(FileNotFoundError):
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Who runs the tasks of a command, and how their answers come back in order.
+"""Choose the executor of a command's tasks, and return their answers in order.
 
 The only place that chooses an executor. An answer depends on its task alone and answers are merged in the tasks' order,
 so who ran them, how many at a time, and which finished first leave no trace in the result.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, did_you_mean
-from .checkpoint import Journal
+from .checkpoint import Checkpoint
 from .task import Answer, ProgressCallback, Runner, Task, TaskResult, Work, WorkerUsage
 
 EXECUTORS = ("auto", "serial", "processes", "ray")
@@ -23,19 +23,19 @@ WORTH_A_POOL_S = 20.0
 
 
 def ignore_progress(done: int, total: int, what: str) -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionOptions:
-    """Who runs the tasks; none of it changes an answer.
+    """How tasks are run; none of it changes an answer.
 
     Attributes
     ----------
     executor : ``auto`` (serial until processes pay, or as `jobs` says), ``serial``, ``processes`` or ``ray``.
     jobs : processes, or workers of a Ray cluster started for this; default: the cores.
     ray_address : of a cluster to use; an address alone means Ray.
-    journal : folder in which finished tasks are kept until all are done; None keeps nothing.
+    journal : folder of checkpoints, in which finished tasks are kept until all are done; None keeps nothing.
     resume : whether to go on from what an earlier run of the same question left there.
 
     Raises
@@ -63,7 +63,7 @@ class ExecutionOptions:
             raise InputError("--jobs changes nothing with --ray-address: a cluster has its own number of workers")
 
     def chosen(self, cpu_s: float) -> str:
-        """Who runs tasks that take so many CPU seconds together."""
+        """Executor of tasks that take `cpu_s` CPU seconds together."""
         if self.executor != "auto":
             return self.executor
         if self.ray_address is not None or os.environ.get("RAY_ADDRESS"):
@@ -81,27 +81,29 @@ class Executor:
     ----------
     name : ``serial``, ``processes`` or ``ray``.
     runner : the same, at work.
-    journal : of finished tasks.
-    progress : told about each finished task.
-    usage : of other processes so far.
+    checkpoint : finished tasks.
+    progress : called after each finished task.
+    usage : resources of other processes so far.
     """
 
     name: str
     runner: Runner
-    journal: Journal
+    checkpoint: Checkpoint
     progress: ProgressCallback = ignore_progress
     usage: WorkerUsage = field(default_factory=WorkerUsage)
 
     def run(self, work: Work[Task, Answer], tasks: Sequence[Task], what: str) -> list[Answer]:
-        """Answers of `work` for each task, in the tasks' order; each is in the journal as soon as it is known.
+        """Answers of `work` for each task, in the tasks' order; each is in the checkpoint as soon as it is known.
 
         Parameters
         ----------
-        what : names the work, to a person and in the journal.
+        work : what each task is done with.
+        tasks : the tasks.
+        what : names the work, for progress and in the checkpoint.
         """
         answers: dict[int, Answer] = {}
         for index, task in enumerate(tasks):
-            if (arrays := self.journal.get(f"{what} {task.key}")) is not None:
+            if (arrays := self.checkpoint.get(f"{what} {task.key}")) is not None:
                 with suppress(Exception):  # not the arrays of an answer: the task runs again
                     answers[index] = work.unpacked(arrays)
         self.usage.resumed += len(answers)
@@ -113,7 +115,7 @@ class Executor:
                 for result in results:
                     index = left[result.index]
                     answers[index] = result.answer
-                    self.journal.put(f"{what} {tasks[index].key}", work.packed(result.answer))
+                    self.checkpoint.put(f"{what} {tasks[index].key}", work.packed(result.answer))
                     self.usage.add(result)
                     self.progress(len(answers), len(tasks), what)
         return [answers[index] for index in range(len(tasks))]
@@ -123,24 +125,26 @@ class Executor:
 def open_executor(
     options: ExecutionOptions, question_id: str, cpu_s: float, progress: ProgressCallback | None = None
 ) -> Iterator[Executor]:
-    """The executor of one question; what it starts ends with the context, and so does its journal.
+    """The executor of one question; what it starts ends with the context, and so does its checkpoint.
 
     Parameters
     ----------
-    question_id : hash of everything that decides the answers; names the journal.
-    cpu_s : what the tasks take together, roughly [CPU s].
+    options : which executor, and the folder of checkpoints.
+    question_id : hash of everything that decides the answers; names the checkpoint file.
+    cpu_s : rough time of all tasks together [CPU s].
+    progress : called with (done, total, what).
     """
     name = options.chosen(cpu_s)
     with (
-        Journal(options.journal, question_id, options.resume) as journal,
+        Checkpoint(options.journal, question_id, options.resume) as checkpoint,
         _runner(name, options.jobs or cores(), options.ray_address) as runner,
     ):
-        yield Executor(name, runner, journal, progress or ignore_progress)
+        yield Executor(name, runner, checkpoint, progress or ignore_progress)
 
 
 def serial_executor() -> Executor:
     """One that runs everything here and keeps nothing."""
-    return Executor("serial", run_serially, Journal(None, ""))
+    return Executor("serial", run_serially, Checkpoint(None, ""))
 
 
 def cores() -> int:

@@ -1,6 +1,6 @@
-"""Tasks in a pool of processes on this machine.
+"""Run tasks in a pool of processes on this machine.
 
-Each worker has a pipe of its own: the pool sends it the indices of tasks, it sends results back. A worker gets the work
+Each worker has its own pipe: the pool sends it the indices of tasks, it sends results back. A worker gets the work
 and all tasks when it starts (inherited where the system can fork), so nothing but indices and results travels, and no
 state outlives a worker. A pipe that closes tells the pool that a worker died.
 """
@@ -41,7 +41,7 @@ class _Worker:
 
 @dataclass(frozen=True, slots=True)
 class ProcessPool:
-    """Runs tasks in so many processes."""
+    """Runs tasks in `jobs` processes."""
 
     jobs: int
 

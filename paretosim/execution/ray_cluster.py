@@ -1,4 +1,4 @@
-"""Tasks on a Ray cluster: one that is given, or one started on this machine for the run."""
+"""Run tasks on a given Ray cluster, or on one started on this machine for the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the executors agree on: work, its tasks and their results."""
+"""The types that executors share: work, its tasks and their results."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
+from ..arrays import Arrays
 
-Arrays = dict[str, np.ndarray]
 ProgressCallback = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
 QUEUED_PER_WORKER = 2
-"""Tasks that a worker holds, so that none idles and few are lost with a worker."""
+"""Tasks that a worker holds: enough that it never idles, few enough that little is lost with it."""
 
 
 class Keyed(Protocol):
-    """A task with a name of its own."""
+    """A task with a name."""
 
     @property
     def key(self) -> str:
@@ -24,26 +23,26 @@ class Keyed(Protocol):
 
 
 Task = TypeVar("Task", bound=Keyed)
-Given = TypeVar("Given", contravariant=True)
+Question = TypeVar("Question", contravariant=True)
 Answer = TypeVar("Answer")
 
 
-class Work(Protocol[Given, Answer]):
+class Work(Protocol[Question, Answer]):
     """What all tasks of a kind share; travels to other processes once."""
 
-    def __call__(self, task: Given, /) -> Answer:
+    def __call__(self, task: Question, /) -> Answer:
         """Do one task; no side effects."""
 
     def packed(self, answer: Answer, /) -> Arrays:
-        """An answer as arrays, for the journal."""
+        """An answer as arrays, for the checkpoint."""
 
     def unpacked(self, arrays: Arrays, /) -> Answer:
-        """Back from arrays; raises, whatever it likes, where they are not those of an answer."""
+        """An answer from its arrays; may raise any exception if they are not those of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """A finished task and what it took in another process (nothing is counted twice when it ran here).
+    """A finished task and what it used in another process; all zero for a task that ran in this one.
 
     Attributes
     ----------
@@ -68,13 +67,13 @@ class Runner(Protocol):
 
 @dataclass
 class WorkerUsage:
-    """What other processes used, and how much was known before.
+    """Resources that other processes used, and the number of tasks that were resumed.
 
     Attributes
     ----------
     cpu_s : CPU seconds.
     peak_bytes : largest resident memory by process; pages shared with this one are in each.
-    resumed : tasks whose answers came from a journal.
+    resumed : tasks whose answers came from a checkpoint.
     tasks : all tasks.
     """
 

@@ -24,7 +24,7 @@ from .row_replay import Replay, Replayer
 from .rows import Row, rows_hash
 
 Answer = Replay | str
-"""What a row delivers, or why it has no answer."""
+"""Result of a row, or why it has none."""
 _SLICE = 40_000  # requests of a task: short enough that workers end together
 _REQUESTS_PER_S = 4_000
 """Simulated by one core of 2023, roughly, for choosing an executor."""
@@ -36,9 +36,9 @@ class RowBatch:
 
     Attributes
     ----------
-    rows : which.
-    indices : their places among all rows.
-    setting : hash of what else decides their answers.
+    rows : the rows.
+    indices : their indices among all rows.
+    setting : hash of everything else that decides their answers.
     """
 
     rows: tuple[Row, ...]
@@ -47,7 +47,7 @@ class RowBatch:
 
     @cached_property
     def key(self) -> str:
-        """Names the task by what is asked."""
+        """Name of the task: a hash of what decides its answer."""
         return f"{self.setting} {rows_hash(self.rows)}"
 
 
@@ -58,8 +58,8 @@ class ReplayRows:
     Attributes
     ----------
     store : kernels and calibrations.
-    prompts_per_slot : of the client, in place of what the launch scripts say.
-    recipes : of launches, in place of those among the profiles.
+    prompts_per_slot : requests that the client sends per concurrent slot, instead of what the launch scripts say.
+    recipes : launch recipes, instead of those among the profiles.
     """
 
     store: Store
@@ -101,7 +101,7 @@ class ReplayRows:
 
     @staticmethod
     def packed(answer: list[Answer]) -> Arrays:
-        """For the journal."""
+        """Arrays for the checkpoint."""
         out: Arrays = {"rows": np.array(len(answer))}
         for i, one in enumerate(answer):
             if isinstance(one, str):
@@ -112,7 +112,7 @@ class ReplayRows:
 
     @staticmethod
     def unpacked(arrays: Arrays) -> list[Answer]:
-        """From the journal."""
+        """Answers from the arrays of a checkpoint."""
         answers: list[Answer] = []
         for i in range(int(arrays["rows"])):
             if f"{i} failed" in arrays:
@@ -127,7 +127,15 @@ class ReplayRows:
 def replay_executor(
     rows: Sequence[Row], store: Store, options: ExecutionOptions, progress: ProgressCallback | None = None
 ) -> Iterator[Executor]:
-    """Who replays these rows, under whatever calibrations, clients and rules."""
+    """The executor for replays of these rows under any calibration, client and recipes.
+
+    Parameters
+    ----------
+    rows : the rows.
+    store : profiles; their tables travel to a Ray cluster.
+    options : which executor runs the rows, and the checkpoint.
+    progress : called with (done, total, what).
+    """
     requests = sum(row.concurrency * PROMPTS_PER_SLOT for row in rows)
     with open_executor(options, _identify(rows, store), requests / _REQUESTS_PER_S, progress) as executor:
         if executor.name == "ray":
@@ -140,13 +148,15 @@ def replay_all(
     rows: Sequence[Row], store: Store, executor: Executor | None = None, prompts_per_slot: int | None = None,
     recipes: Recipes | None = None,
 ) -> list[Answer]:  # fmt: skip
-    """Answers for each row, in their order.
+    """The answer of each row, in the order of the rows.
 
     Parameters
     ----------
-    executor : who runs the rows, from `replay_executor`; None runs them here.
-    prompts_per_slot : of the client, in place of what the launch scripts say.
-    recipes : of launches, in place of those among the profiles.
+    rows : the rows.
+    store : kernels and calibrations.
+    executor : from `replay_executor`; None runs the rows here.
+    prompts_per_slot : requests that the client sends per concurrent slot, instead of what the launch scripts say.
+    recipes : launch recipes, instead of those among the profiles.
     """
     work = ReplayRows(store, prompts_per_slot, recipes)
     tasks = work.tasks(rows)

@@ -178,7 +178,7 @@ def estimate(question: Question, store: Store) -> Estimate:
         hbm_bytes=memory.hbm_bytes,
         largest_batch=memory.largest_batch(tokens, length, in_prefill),
         repairs=tuple(dict.fromkeys(str(r) for r in kernels.repairs)),
-        band=shipped_bands(store).band("aggregated", question.engine, batch, of, deployment),
+        band=shipped_bands(store).band("colocated", question.engine, batch, of, deployment),
     )
 
 

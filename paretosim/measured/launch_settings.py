@@ -1,7 +1,7 @@
-"""How was the engine of a measured row started? What launch scripts say and the labels of the row do not.
+"""Launch settings of a measured row that its labels do not tell.
 
-Most of it is written in public scripts. What is assumed, or was chosen on measured rows, is marked in the column
-``assumed`` of the recipes (`paretosim.measured.recipes`).
+Most of them are written in public scripts. Settings that are assumed, or were chosen on measured rows, are marked in
+the column ``assumed`` of the recipes (`paretosim.measured.recipes`).
 """
 
 from __future__ import annotations
@@ -19,28 +19,30 @@ from .rows import Row
 
 PROMPTS_PER_SLOT = 10
 """``num-prompts`` is ten times the concurrency in most of the scripts (InferenceX repository)."""
-_NAMED = (
-    "kv_cache", "spread_experts", "tensor_parallel", "prompt_graph_tokens", "prompts_per_slot", "prefill_tokens"
+_FIELDS = (
+    "kv_cache", "spread_experts", "tensor_parallel", "prompt_graph_tokens", "prompts_per_slot", "prefill_tokens",
+    "decode_max_sequences",
 )  # fmt: skip
-"""Settings of a recipe that are fields of a launch; what is no other field's is an option of the scheduler."""
+"""Settings of a recipe that are fields of `Launch`; the others are options of the scheduler."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launch command says.
+    """Settings of a launch command and of the benchmark client.
 
     Attributes
     ----------
-    options : of the scheduler.
-    kv_cache : format of the cache; None is what goes with the weights.
-    spread_experts : experts are spread over a tensor-parallel group, whatever the row's label.
-    tensor_parallel : the ranks labelled as data-parallel attention share each sequence, and cut the experts.
-    prompt_graph_tokens : up to which a step with prompts is a CUDA graph; None is the engine's default.
-    prompts_per_slot : of the client.
-    decode_places : sequences that an engine of a decode pool runs at most; 0 is all that come.
-    prefill_tokens : of a step of a rank of a prefill pool; 0 is the engine's token budget, or one prompt.
-    settings : tokens that are drafted, and how many of them are accepted.
-    verified_s : host time of each token of a sequence that a drafting step verifies, where nothing hides it [s].
+    options : options of the scheduler.
+    kv_cache : format of the KV cache; None: the one that goes with the weights.
+    spread_experts : whether experts are spread over a tensor-parallel group, whatever the row's label.
+    tensor_parallel : whether ranks labelled as data-parallel attention are tensor-parallel, in attention and experts.
+    prompt_graph_tokens : tokens up to which a step with prompts is a CUDA graph; None: the engine's default.
+    prompts_per_slot : requests that the client sends per concurrent slot.
+    decode_max_sequences : most running sequences of an engine of a decode pool; 0: no limit.
+    prefill_tokens : most prompt tokens in a step of a rank of a prefill pool; 0: the engine's token budget, or one
+        prompt if that is longer.
+    settings : draft tokens, and their acceptance.
+    verified_s : host time per token of a sequence that a drafting step verifies, where nothing hides it [s].
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -49,26 +51,26 @@ class Launch:
     tensor_parallel: bool = False
     prompt_graph_tokens: int | None = None
     prompts_per_slot: int = PROMPTS_PER_SLOT
-    decode_places: int = 0
+    decode_max_sequences: int = 0
     prefill_tokens: int = 0
     settings: EngineSettings = DEFAULT
     verified_s: float = 0.0
 
     @property
     def sequence_s(self) -> float:
-        """Host time of each sequence of a rank in a step, beside the engine's own [s]."""
+        """Host time per sequence of a rank in a step, in addition to the engine's own [s]."""
         return self.verified_s * self.settings.queries if self.settings.draft_tokens else 0.0
 
 
 def launch_of(row: Row, engine: EngineSpec, recipes: Recipes) -> Launch:
-    """What the recipe of a row says; without one, the engine's defaults."""
-    said: dict[str, Any] = dict(recipes.settings(row) or {})
-    beside = said.pop("budget_beside_prompt_and_clients", None)
-    if beside is not None:
-        said["token_budget"] = max(said.get("token_budget", 0), row.isl + row.concurrency + beside)
+    """Launch of a row by its recipe; without one, by the engine's defaults."""
+    left: dict[str, Any] = dict(recipes.settings(row) or {})
+    margin = left.pop("budget_beside_prompt_and_clients", None)
+    if margin is not None:
+        left["token_budget"] = max(left.get("token_budget", 0), row.isl + row.concurrency + margin)
     if row.concurrency > int(engine.scheduler.get("max_sequences", row.concurrency)):
-        said.setdefault("max_sequences", row.concurrency)
-    places, verified_s = said.pop("decode_max_sequences", 0), said.pop("verified_us", 0.0) * MICRO
-    settings = EngineSettings(**{key: said.pop(key) for key in ("draft_tokens", "acceptance") if key in said})
-    named = {key: said.pop(key) for key in _NAMED if key in said}
-    return Launch(said, decode_places=places, settings=settings, verified_s=verified_s, **named)
+        left.setdefault("max_sequences", row.concurrency)
+    verified_s = left.pop("verified_us", 0.0) * MICRO
+    settings = EngineSettings(**{key: left.pop(key) for key in ("draft_tokens", "acceptance") if key in left})
+    fields = {key: left.pop(key) for key in _FIELDS if key in left}
+    return Launch(left, settings=settings, verified_s=verified_s, **fields)

@@ -1,4 +1,4 @@
-"""How was the engine of a measured row launched? One line a recipe of the public benchmark, joined to rows."""
+"""Join measured rows to the launch recipes of the public benchmark, one recipe a line."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from ..errors import InputError, Problem, did_you_mean
 from ..profiles.store import Store
 from ..spec.precision import CACHE_FORMATS, FORMATS
-from .rows import MODES, Row
+from .rows import MODE_LABELS, Row
 
 FILE = Path("recipes") / "inferencex.csv"
-"""Among the profiles."""
+"""Where recipes lie in a folder of profiles."""
 Deployed = tuple[str, str, str, str, str, bool]
-"""Engine, model, GPU, weights, mode and speculation, which every recipe says."""
+"""Engine, model, GPU, weights, mode and speculation, which every recipe states."""
 
 
 def _whole(text: str) -> int:
@@ -48,34 +48,34 @@ def _one_of(*known: str) -> Callable[[str], str]:
 
 
 DEPLOYED: dict[str, Callable[[str], Any]] = {
-    "engine": str, "model": str, "gpu": str, "weights": _one_of(*FORMATS), "mode": _one_of(*MODES),
+    "engine": str, "model": str, "gpu": str, "weights": _one_of(*FORMATS), "mode": _one_of(*MODE_LABELS.values()),
     "speculative": _flag,
 }  # fmt: skip
 CONDITIONS: dict[str, Callable[[str], Any]] = {
     "version": str, **dict.fromkeys(("isl", "osl", "clients_from", "clients_to", "prefill_workers", "prefill_tp",
     "prefill_attn_dp", "prefill_moe_ep", "workers", "tp", "attn_dp", "moe_ep"), _whole),
 }  # fmt: skip
-"""Columns that narrow a recipe; one that is empty does not."""
+"""Columns that narrow the rows of a recipe; an empty one does not."""
 SETTINGS: dict[str, Callable[[str], Any]] = {
     "token_budget": _whole, "budget_beside_prompt_and_clients": _whole, "max_sequences": _whole, "poll": _whole,
     "wait_steps": _whole, "wait_share": _number, "prompt_graph_tokens": _whole, "kv_cache": _one_of(*CACHE_FORMATS),
     "spread_experts": _flag, "tensor_parallel": _flag, "draft_tokens": _whole, "acceptance": _number,
     "verified_us": _number, "prompts_per_slot": _whole, "prefill_tokens": _whole, "decode_max_sequences": _whole,
 }  # fmt: skip
-"""Columns of what was launched; one that is empty is the engine's default."""
+"""Columns of launch settings; an empty one means the engine's default."""
 SOURCE = ("assumed", "source", "commit", "read")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One launched configuration, and the rows that it served.
+    """One launch configuration, and which rows it served.
 
     Attributes
     ----------
-    deployed, conditions : what a row must be: equal to each, its version begun by ``version``.
-    settings : what the launch command says.
-    assumed : what of it is an assumption, or was chosen on measured rows.
-    source, commit, read : where it is written, and when that was looked at.
+    deployed, conditions : what a row must equal; its version only begins with ``version``.
+    settings : settings of the launch command.
+    assumed : which settings are assumptions, or were chosen on measured rows.
+    source, commit, read : where the recipe is published, and when it was read.
     where : file and line.
     """
 
@@ -89,7 +89,7 @@ class Recipe:
     where: str
 
     def serves(self, facts: Mapping[str, Any]) -> bool:
-        """Whether a row of these `facts_of` was launched so."""
+        """Whether the recipe launched a row with these `row_facts`."""
         return all(
             facts["clients"] >= value if name == "clients_from"
             else facts["clients"] <= value if name == "clients_to"
@@ -101,20 +101,20 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Recipes:
-    """Recipes by what they deploy; the order of the file says nothing."""
+    """Recipes by what they deploy; the order of the file does not matter."""
 
     by_deployed: Mapping[Deployed, Sequence[Recipe]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, recipes: Sequence[Recipe]) -> Recipes:
-        """From recipes in any order."""
+        """Group recipes, given in any order."""
         found: dict[Deployed, list[Recipe]] = {}
         for recipe in recipes:
             found.setdefault(recipe.deployed, []).append(recipe)
         return cls(found)
 
     def settings(self, row: Row) -> Mapping[str, Any] | None:
-        """What the recipe of a row says; None where it has none, and the engine's defaults hold.
+        """Launch settings of a row's recipe; None where it has none, and the engine's defaults hold.
 
         Raises
         ------
@@ -123,20 +123,20 @@ class Recipes:
         """
         deployed = (row.engine, row.model, row.gpu, row.weights, row.mode, row.speculative)
         candidates = self.by_deployed.get(deployed, ())
-        facts = facts_of(row) if candidates else {}
+        facts = row_facts(row) if candidates else {}
         served = [recipe for recipe in candidates if recipe.serves(facts)]
         if len(served) > 1:
-            places = " and ".join(recipe.where for recipe in served)
-            raise InputError(Problem("", f"both serve row {row.place + 2}: tell them apart", places))
+            locations = " and ".join(recipe.where for recipe in served)
+            raise InputError(Problem("", f"both serve row {row.index + 2}: tell them apart", locations))
         return served[0].settings if served else None
 
 
 NONE = Recipes()
-"""Every row is launched by its engine's defaults, as a user without a recipe has it."""
+"""No recipe: every row is launched with its engine's defaults, as for a user without recipes."""
 
 
-def facts_of(row: Row) -> dict[str, Any]:
-    """What conditions ask of a row."""
+def row_facts(row: Row) -> dict[str, Any]:
+    """Facts of a row that conditions of recipes refer to."""
     first, last = row.pools[0], row.pools[-1]
     return {
         "version": row.version, "isl": row.isl, "osl": row.osl, "clients": row.concurrency,
@@ -152,7 +152,7 @@ def read_recipes(path: Path) -> Recipes:
     Raises
     ------
     InputError
-        A column or a value that is not known, or a recipe without a source.
+        A column or a value is unknown, or a recipe has no source.
     """
     columns = (*DEPLOYED, *CONDITIONS, *SETTINGS, *SOURCE)
     with path.open(newline="") as lines:

@@ -1,4 +1,4 @@
-"""What a measured row says was deployed, as a simulation: layout, formats, launch settings and the client."""
+"""Build the simulation of a measured row: its layouts, number formats, launch settings and client."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from .launch_settings import Launch
 from .rows import Engines, Row
 
 SHORTEST = 0.8
-"""Lengths are uniform from this share of the nominal one on (``random-range-ratio`` of the same scripts)."""
+"""Shortest length over the nominal one; lengths are uniform in between (``random-range-ratio`` of the scripts)."""
 
 
 def precision_of(row: Row, launch: Launch) -> Precision:
-    """Formats of a row: its label says how weights, or experts, are stored."""
+    """Number formats of a row: its label says how weights, or experts, are stored."""
     return Precision.of(row.weights, launch.kv_cache)
 
 
 def layout_of(engines: Engines, model: ModelSpec, launch: Launch) -> Parallelism:
-    """Widths of an engine.
+    """Layout of an engine.
 
-    Rows without attention DP say it by their expert widths; rows with DP of 4 and more that call their experts cut
-    spread them, as the engines do (both as the fidelity probe found).
+    Rows without a label for attention DP imply it by their expert widths. Rows with DP of 4 and more that label their
+    experts as tensor-parallel spread them, as the engines do (both found by the fidelity probe).
     """
     tp, pp = engines.tp, engines.pp or 1
     if not model.experts:
@@ -49,7 +49,13 @@ def layout_of(engines: Engines, model: ModelSpec, launch: Launch) -> Parallelism
 
 
 def deployment_of(row: Row, model: ModelSpec, engine: EngineSpec, launch: Launch) -> Deployment:
-    """What served the row."""
+    """The pools that served the row.
+
+    Parameters
+    ----------
+    row, model, engine : the row, and the model and engine that it names.
+    launch : settings of the launch command.
+    """
     groups = [EngineGroup(row.gpu, layout_of(e, model, launch), e.workers) for e in row.pools]
     if len(groups) == 1:
         # Options alone, without a name, adjust the scheduler that is the engine's own.
@@ -57,7 +63,7 @@ def deployment_of(row: Row, model: ModelSpec, engine: EngineSpec, launch: Launch
     budget = {"max_batch_tokens": launch.prefill_tokens or max(engine.token_budget, row.isl)}
     # The time of a transfer hardly matters on such rows, its set-up does: one flow a prompt is enough.
     return Deployment(
-        Pool((groups[1],), Policy("", {"max_sequences": launch.decode_places or 1 << 14})),
+        Pool((groups[1],), Policy("", {"max_sequences": launch.decode_max_sequences or 1 << 14})),
         Pool((groups[0],), Policy("fcfs", budget)),
         "place",
         transfer=TransferSpec("bulk"),
@@ -67,15 +73,17 @@ def deployment_of(row: Row, model: ModelSpec, engine: EngineSpec, launch: Launch
 def simulation_of(
     row: Row, model: ModelSpec, engine: EngineSpec, launch: Launch, prompts_per_slot: int | None = None
 ) -> Simulation:
-    """The row's deployment under the row's client.
+    """The row's deployment under the row's closed-loop client.
 
     Parameters
     ----------
-    prompts_per_slot : in place of what the launch scripts say.
+    row, model, engine : the row, and the model and engine that it names.
+    launch : settings of the launch command.
+    prompts_per_slot : requests that the client sends per concurrent slot, instead of what the launch scripts say.
     """
     lengths = [Uniform(ceil(SHORTEST * nominal), nominal) for nominal in (row.isl, row.osl)]
     mix = Mix(round(lengths[0].mean), round(lengths[1].mean), isl_lengths=lengths[0], osl_lengths=lengths[1])
-    # Graphs and speculation are what the launch command says; the rest of the host's time is the engine's own.
+    # The launch command sets graphs and speculation; all other host time is the engine's own.
     graphs, host = launch.prompt_graph_tokens, engine.calibration.host
     host = replace(host, sequence_s=host.sequence_s + launch.sequence_s)
     if graphs is not None:
@@ -83,7 +91,7 @@ def simulation_of(
     per_slot = prompts_per_slot or launch.prompts_per_slot
     workload = Workload((mix,), arrivals=ClosedLoop(row.concurrency), requests=max(per_slot * row.concurrency, 8))
     return Simulation(
-        name=f"row {row.place}", deployment=deployment_of(row, model, engine, launch), workload=workload, slo=Slo(),
+        name=f"row {row.index}", deployment=deployment_of(row, model, engine, launch), workload=workload, slo=Slo(),
         step_time=None, model=row.model,
         precision=precision_of(row, launch), engine=row.engine, host=host, path=Path(), locations=KeyLocations("", {}),
         settings=launch.settings,

@@ -1,4 +1,4 @@
-"""Run one measured row, and say what its mean latencies are made of."""
+"""Simulate a measured row, and split its mean latencies into terms that a fit can price."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from ..sim.sources import Sources
 from ..spec.calibration import lane_of_deployment
 from ..spec.deployment import Pool
 from ..spec.model import deployment_name
+from .latency_terms import latency_terms
 from .launch_settings import launch_of
 from .recipes import Recipes, shipped_recipes
-from .refusals import refuse_row
-from .regressors import terms_of
+from .row_checks import check_row
 from .row_deployment import simulation_of
 from .rows import Row
 
-LEAST_CACHE = 0.04
-"""Share of the GPU's memory that a deployment which was measured must have had for its cache; an assumption."""
+MINIMUM_CACHE_SHARE = 0.04
+"""Least share of the GPU's memory for the KV cache: a deployment that was measured did run. An assumption."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a simulated row delivers.
+    """Result of a simulated row.
 
     Attributes
     ----------
     ttft_s, tpot_s : means over all requests [s].
-    throughput_tok_s_gpu : output tokens over all GPUs and the whole run.
-    ttft_terms, tpot_terms : see `paretosim.measured.regressors.terms_of`; empty where they would not add up, with
-        several engines.
-    launches : operations of a step with prompts, all stages together.
-    deployment : what served (`paretosim.spec.model.deployment_name`).
+    throughput_tok_s_gpu : output tokens per GPU over the whole run.
+    ttft_terms, tpot_terms : see `paretosim.measured.latency_terms.latency_terms`; empty for several engines, where
+        terms would not add up.
+    launches : kernel launches of a step with prompts, all stages together.
+    deployment : see `paretosim.spec.model.deployment_name`.
     """
 
     ttft_s: float
@@ -53,12 +53,12 @@ class Replay:
 
     @property
     def lane(self) -> str:
-        """Whose kernel scale applies."""
+        """GPU and number format whose kernel scale applies."""
         return lane_of_deployment(self.deployment)
 
 
 class Replayer:
-    """Runs rows; what takes time to prepare is kept between rows of one kind."""
+    """Simulates rows; rows of one kind share compiled steps."""
 
     def __init__(self, store: Store, prompts_per_slot: int | None = None, recipes: Recipes | None = None):
         self._store, self._per_slot = store, prompts_per_slot
@@ -77,8 +77,8 @@ class Replayer:
         launch = launch_of(row, engine, self._recipes)
         simulation = simulation_of(row, model, engine, launch, self._per_slot)
         layouts = [pool.engines[0].layout for _, pool in simulation.deployment.pools()]
-        refuse_row(row, layouts, model, self._store.gpu(row.gpu), engine, simulation.workload.requests or 0)
-        builder = with_room(Builder(simulation, self._sources))
+        check_row(row, layouts, model, self._store.gpu(row.gpu), engine, simulation.workload.requests or 0)
+        builder = with_minimum_cache(Builder(simulation, self._sources))
         requests = requests_of(simulation.workload, 0, Path())
         outcome = builder.cluster(requests, 0).run()
         ttft_terms = tpot_terms = np.zeros(0)
@@ -87,7 +87,7 @@ class Replayer:
             group = simulation.deployment.decode.engines[0]
             graphs = (simulation.host or builder.calibration.host).graph_tokens
             ranks = group.layout.attn_dp
-            ttft_terms, tpot_terms = terms_of(outcome, model.layer_count, ranks, graphs, launch.sequence_s)
+            ttft_terms, tpot_terms = latency_terms(outcome, model.layer_count, ranks, graphs, launch.sequence_s)
             launches = builder.launches(group)
         if not np.isfinite(outcome.log.column("finish_s")).any():
             raise InputError("no request of the row fits the memory of its engines")
@@ -101,18 +101,18 @@ class Replayer:
         )  # fmt: skip
 
 
-def with_room(builder: Builder) -> Builder:
-    """The builder, with the least room for a cache where weights seem to leave less: the deployment did run."""
+def with_minimum_cache(builder: Builder) -> Builder:
+    """The builder with at least `MINIMUM_CACHE_SHARE` for each cache, where weights seem to leave less."""
     deployment = builder.simulation.deployment
-    prefill = _with_room(builder, deployment.prefill) if deployment.prefill else None
-    deployment = replace(deployment, decode=_with_room(builder, deployment.decode), prefill=prefill)
+    prefill = _with_minimum_cache(builder, deployment.prefill) if deployment.prefill else None
+    deployment = replace(deployment, decode=_with_minimum_cache(builder, deployment.decode), prefill=prefill)
     return replace(builder, simulation=replace(builder.simulation, deployment=deployment))
 
 
-def _with_room(builder: Builder, pool: Pool) -> Pool:
+def _with_minimum_cache(builder: Builder, pool: Pool) -> Pool:
     group = pool.engines[0]
     memory = builder.memory_model(group)
-    least = LEAST_CACHE * memory.hbm_bytes
+    least = MINIMUM_CACHE_SHARE * memory.hbm_bytes
     if memory.kv_capacity_bytes(builder.kernels(group.gpu).engine.token_budget, 0) >= least:
         return pool
     mix = builder.simulation.workload.mixes[0]

@@ -1,10 +1,10 @@
-"""Measured deployments, one a row: which engines served which traffic, and the latencies that a client saw."""
+"""Read measured deployments: each row names engines, traffic, and the latencies that a client saw."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,26 +29,26 @@ _WEIGHTS: dict[str, Format] = {
 }  # fmt: skip
 """Labels of a row; block-scaled FP8 is what the checkpoints of those models hold anyway."""
 LABELS = ("moe_quant", "gemm_quant", "precision")
-"""Columns that say how weights are stored, the first one that is filled counts."""
+"""Columns that may say how weights are stored; the first that is filled counts."""
 _WIDTHS = ("tp", "pp", "attn_dp", "moe_tp", "moe_ep", "workers")
 _FLAGS = ("disagg", "spec_decode_inferred")
 PAGE = "docs/rows.md"
 """Where the columns are described."""
 _PAIR = ("prefill_", "decode_")
-"""What the columns of each pool begin with."""
-MODES = ("aggregated", "disaggregated")
-"""Of a row: by its number of pools, one or two."""
+"""Prefixes of the columns of a prefill and a decode pool."""
+MODE_LABELS = {"colocated": "aggregated", "disaggregated": "disaggregated"}
+"""How measured files, ``bands.yaml`` and reports label each way of serving."""
 MOST_PROBLEMS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """Engines of one pool as the row tells them; 0 where it says nothing.
+    """Engines of one pool as a row labels them; 0 where it says nothing.
 
     Attributes
     ----------
     tp, pp, attn_dp, moe_tp, moe_ep : widths of one engine.
-    workers : engines.
+    workers : number of engines.
     """
 
     tp: int
@@ -65,18 +65,18 @@ class Row:
 
     Attributes
     ----------
-    place : among the rows of the file.
-    engine, version, model, gpu : what served.
-    weights : how the model, or its experts where it has some, are stored.
+    index : position in the file, from 0.
+    engine, version, model, gpu : engine and its version, model and GPU.
+    weights : number format of the weights; of the experts where the model has some.
     isl, osl : nominal lengths; the client draws them from 0.8 to 1.0 of these [token].
     concurrency : clients of the closed loop.
-    pools : one that does both phases, or a prefill and a decode pool.
+    pools : one pool for both phases, or a prefill and a decode pool.
     ttft_s, tpot_s : measured means [s].
     client : who measured.
     speculative : whether it is labelled, or inferred, to have used speculative decoding.
     """
 
-    place: int
+    index: int
     engine: str
     version: str
     model: str
@@ -92,18 +92,28 @@ class Row:
     speculative: bool
 
     @property
+    def serving(self) -> str:
+        """``colocated`` or ``disaggregated``."""
+        return "colocated" if len(self.pools) == 1 else "disaggregated"
+
+    @property
     def mode(self) -> str:
-        """``aggregated`` or ``disaggregated``."""
-        return MODES[len(self.pools) - 1]
+        """Label of the way of serving in files and reports: ``aggregated`` or ``disaggregated``."""
+        return MODE_LABELS[self.serving]
+
+    @property
+    def requests_per_engine(self) -> float:
+        """Requests in flight per decoding engine."""
+        return self.concurrency / self.pools[-1].workers
 
     @property
     def group(self) -> tuple[str, ...]:
         """Rows that are left out together: one deployment in different widths and under different loads."""
-        return self.mode, self.model, self.gpu, self.engine, self.weights
+        return self.serving, self.model, self.gpu, self.engine, self.weights
 
     @property
     def fitted(self) -> bool:
-        """Whether parameters may be fitted on it: its client and flags are those that are simulated."""
+        """Whether parameters may be fitted on the row: its client and flags are those that are simulated."""
         return not self.speculative and self.client != "vendor_sweep"
 
 
@@ -138,20 +148,47 @@ def rows_of(frame: pd.DataFrame, where: str) -> list[Row]:
         A value that is missing or impossible; up to twenty problems at once.
     """
     found, problems = [], []
-    for place, record in enumerate(frame.to_dict("records")):
-        problems += [Problem(key, message, f"{where}:{place + 2}") for key, message in _wrong(record)]
+    for index, record in enumerate(frame.to_dict("records")):
+        problems += [Problem(key, message, f"{where}:{index + 2}") for key, message in _wrong(record)]
         if len(problems) >= MOST_PROBLEMS:
             break
         if not problems:
-            found.append(_row(place, record))
+            found.append(_row(index, record))
     if problems:
         raise InputError(problems[:MOST_PROBLEMS])
     return found
 
 
+def fittable_rows(rows: Iterable[Row], engine: str) -> list[Row]:
+    """Rows that parameters may be fitted on, each once: a copy adds no evidence.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    fittable: dict[Row, Row] = {}
+    drafts = sweeps = 0
+    for row in rows:
+        if row.fitted:
+            fittable.setdefault(replace(row, index=0), row)
+        elif row.speculative:
+            drafts += 1
+        else:
+            sweeps += 1
+    if not fittable:
+        raise InputError(
+            f"no aggregated row of {engine} can be fitted on: {drafts} speculate, {sweeps} are of a vendor_sweep, "
+            "whose flags nobody knows"
+        )
+    return list(fittable.values())
+
+
 def rows_hash(rows: Sequence[Row]) -> str:
-    """What a fit rests on, whatever else the file holds."""
-    return hashlib.sha256("\n".join(map(repr, rows)).encode()).hexdigest()
+    """SHA-256 of the rows that an answer rests on, whatever else their file holds."""
+    # Shipped calibrations and bands name their rows by this text, in which the index is called place.
+    texts = (repr(row).replace("Row(index=", "Row(place=", 1) for row in rows)
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def _wrong(record: dict[Any, Any]) -> Iterator[tuple[str, str]]:
@@ -183,11 +220,11 @@ def _wrong(record: dict[Any, Any]) -> Iterator[tuple[str, str]]:
             yield key, f"must be a whole number above 0, not {record[key]!r}"
 
 
-def _row(place: int, record: dict[Any, Any]) -> Row:
+def _row(index: int, record: dict[Any, Any]) -> Row:
     key = _label(record)
     pools = [_engines(record, prefix) for prefix in (_PAIR if _flag(record.get("disagg")) else ("",))]
     return Row(
-        place, record["framework"], str(record.get("version", "")), record["model"], record["hardware"],
+        index, record["framework"], str(record.get("version", "")), record["model"], record["hardware"],
         _WEIGHTS[record[key]] if key else "bf16",
         int(float(record["isl"])), int(float(record["osl"])), int(float(record["concurrency"])), tuple(pools),
         float(record["ttft_ms"]) / 1e3, float(record["tpot_ms"]) / 1e3, str(record.get("client", "")),

@@ -1,4 +1,4 @@
-"""Predicted against measured: every row replayed, the errors of every part of the rows, and the summary."""
+"""Predict every measured row, and summarise the errors overall and by GPU, engine, model, load and client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..profiles.store import Store
 from ..spec.context_length import too_long
 from ..spec.model import load_model
 from .batch_replay import Answer, replay_all, replay_executor
-from .conformal_bands import Bands, load_of, shipped_bands
+from .conformal_bands import Bands, shipped_bands
 from .recipes import Recipes, shipped_recipes
 from .row_replay import Replay
 from .rows import Row, read_frame, rows_hash, rows_of
@@ -30,14 +30,14 @@ CONCURRENCY = ((1, 4), (5, 16), (17, 64), (65, 256), (257, 1 << 30))
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found.
+    """Result of a validation.
 
     Attributes
     ----------
-    rows : what was measured.
-    predictions : the input's columns and ours, a row each.
-    tables : errors by each way to split the rows.
-    summary : what ``summary.json`` holds.
+    rows : the measured rows.
+    predictions : the file's columns and the predicted ones, one row each.
+    tables : errors by GPU, engine, model and so on, under the name of the split.
+    summary : content of ``summary.json``.
     """
 
     rows: tuple[Row, ...]
@@ -55,14 +55,18 @@ def validate(
 
     Parameters
     ----------
-    options : who runs them; none of it changes a prediction.
-    frame : its rows, where they were read already.
-    bands, recipes : in place of those among the profiles.
+    path : the file of rows.
+    store : kernels, calibrations, bands and recipes.
+    options : which executor runs the rows; none of it changes a prediction.
+    prompts_per_slot : requests that the client sends per concurrent slot, instead of what the launch scripts say.
+    progress : called with (done, total, what).
+    frame : content of the file, where it was read already.
+    bands, recipes : used instead of those among the profiles.
 
     Raises
     ------
     InputError
-        The file is wrong.
+        The file cannot be read, or a value in it is missing or impossible.
     """
     frame = read_frame(path) if frame is None else frame
     rows = rows_of(frame, str(path))
@@ -78,13 +82,15 @@ def validate(
     return Validation(tuple(rows), predictions, tables, summary)
 
 
-def load_of_row(row: Row) -> str:
-    """Its load band: requests in flight for each engine that decodes."""
-    return load_of(row.concurrency / row.pools[-1].workers)
-
-
 def predicted(frame: pd.DataFrame, rows: Sequence[Row], answers: Sequence[Answer], bands: Bands) -> pd.DataFrame:
-    """The columns of ``predictions.csv``; a row without an answer keeps its place and says why."""
+    """The columns of ``predictions.csv``; a row without an answer stays in its line, and its note says why.
+
+    Parameters
+    ----------
+    frame : content of the file of rows.
+    rows, answers : its rows, and their replays.
+    bands : error bands of the predictions.
+    """
     nothing = float("nan")
     answered = {row.model for row, answer in zip(rows, answers, strict=True) if isinstance(answer, Replay)}
     models = {name: load_model(name) for name in answered}
@@ -93,11 +99,11 @@ def predicted(frame: pd.DataFrame, rows: Sequence[Row], answers: Sequence[Answer
         found: dict[str, Any] = {}
         for name in QUANTITIES:
             deployment = answer.deployment if isinstance(answer, Replay) else ""
-            low, high = bands.band(row.mode, row.engine, load_of_row(row), name, deployment)
+            low, high = bands.band(row.serving, row.engine, row.requests_per_engine, name, deployment)
             value = 1e3 * getattr(answer, f"{name}_s") if isinstance(answer, Replay) else nothing
             found |= {f"pred_{name}_ms": value, f"pred_{name}_lo_ms": value * low, f"pred_{name}_hi_ms": value * high}
         found["status"] = "predicted" if isinstance(answer, Replay) else "failed"
-        # What was measured is a fact, even beyond the context that a configuration states.
+        # A measurement is a fact, even beyond the context that the model's configuration states.
         long = isinstance(answer, Replay) and too_long(models[row.model], row.isl + row.osl)
         found["note"] = long or "" if isinstance(answer, Replay) else answer
         for key, value in found.items():
@@ -150,7 +156,7 @@ def summarize(rows: Sequence[Row], predictions: pd.DataFrame) -> dict[str, Any]:
 
 
 def errors_of(predictions: pd.DataFrame, name: str) -> dict[str, Any]:
-    """Errors of one quantity over the rows that have an answer; nothing is left of none."""
+    """Errors of one quantity over the rows that have an answer; None for each where no row has one."""
     p, m = predictions[f"pred_{name}_ms"].to_numpy(), predictions[f"{name}_ms"].to_numpy(float)
     low, high = (predictions[f"pred_{name}_{side}_ms"].to_numpy() for side in ("lo", "hi"))
     has = np.isfinite(p)

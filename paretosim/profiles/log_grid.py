@@ -1,6 +1,6 @@
-"""Look-up on log axes of a bounded quantity (an efficiency) that was measured on a grid with holes.
+"""Interpolate on log axes a bounded quantity (an efficiency) that was measured on a grid with holes.
 
-Outside the measured grid the edge's value is kept, and the answer says that it was not measured.
+Outside the measured grid the value at the edge is used, and the answer says that it was not measured.
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ class LogGrid:
 
     @classmethod
     def of(cls, axes: tuple[ArrayLike, ...], values: ArrayLike) -> LogGrid:
-        """Build from raw values, NaN for holes; at least one must be there."""
+        """Build a grid from raw values, NaN for holes.
+
+        Raises
+        ------
+        ValueError
+            No value was measured.
+        """
         grid = np.array(values, dtype=np.float64)
         present = np.isfinite(grid)
         if not present.any():

@@ -1,4 +1,4 @@
-"""What a calibration found: parameters, errors of left-out groups, coverage of the bands, the learning curve."""
+"""Print a calibration: parameters, errors of left-out groups, coverage of the bands, the learning curve."""
 
 from __future__ import annotations
 
@@ -7,31 +7,34 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..measured.calibrate import Calibrated, Study
-from ..measured.conformal_bands import told_apart
+from ..measured.calibration_study import CalibrationStudy
+from ..measured.conformal_bands import rows_per_deployment
+from ..measured.engine_fit import EngineFit
+from ..measured.rows import Row
 from ..spec.calibration import PARAMETERS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def calibrated_text(found: Calibrated) -> str:
+def engine_text(found: EngineFit) -> str:
     """One line a parameter: value, 80 % interval, plausible range."""
     lines = [f"{found.engine}: {found.rows} rows"]
     for name, known in PARAMETERS.items():
-        value = found.hand_over_ms if name == "hand_over_ms" else found.fit.values[name]
-        lines.append(f"  {name:<18}{value:>9.3g}  {_interval(found, name):<20}  of {known.low:g} to {known.high:g}")
+        lines.append(
+            f"  {name:<18}{found.value(name):>9.3g}  {_interval(found, name):<20}  of {known.low:g} to {known.high:g}"
+        )
     lines.append(f"  {'kernel_scale':<18}{found.fit.kernel_scale:>9.3f}  {_interval(found, 'kernel_scale')}")
     for lane, scale in sorted(found.fit.lanes.items()):
         lines.append(f"  {lane:<18}{scale:>9.3f}  {_interval(found, lane)}")
-    alone = told_apart(found.deployments)
+    alone = rows_per_deployment(found.deployments)
     for name, count in sorted(found.deployments.items()):
         shared = "" if name in alone else "; shares its kernel scale with another model: its bands do not narrow"
         lines.append(f"  {count} rows of {name}{shared}")
     return "\n".join(lines)
 
 
-def left_out_frame(found: Study) -> pd.DataFrame:
+def left_out_frame(found: CalibrationStudy) -> pd.DataFrame:
     """One row a measured row, predicted by a fit without its group."""
     import pandas as pd
 
@@ -52,7 +55,7 @@ def left_out_frame(found: Study) -> pd.DataFrame:
     )
 
 
-def left_out_tables(found: Study) -> dict[str, pd.DataFrame]:
+def left_out_tables(found: CalibrationStudy) -> dict[str, pd.DataFrame]:
     """Predicted over measured of left-out rows: each row, by engine, and by group."""
     frame = left_out_frame(found)
     return {
@@ -62,10 +65,10 @@ def left_out_tables(found: Study) -> dict[str, pd.DataFrame]:
     }
 
 
-def study_text(found: Study) -> str:
+def calibration_text(found: CalibrationStudy) -> str:
     """Parameters, errors of left-out groups, coverage."""
     frame = left_out_frame(found)
-    parts = [calibrated_text(c) for c in found.engines.values()]
+    parts = [engine_text(c) for c in found.engines.values()]
     parts.append("left-one-group-out, refitted from scratch (median absolute error, predicted over measured):")
     parts.append(_errors(frame, ["mode", "kind"]).to_string(index=False, float_format="%.3f"))
     parts.append(_errors(frame, ["mode", "kind", "engine"]).to_string(index=False, float_format="%.3f"))
@@ -74,8 +77,8 @@ def study_text(found: Study) -> str:
     parts.append(_errors(plain, groups).to_string(index=False, float_format="%.3f"))
     covered = ", ".join(f"{name} {share:.1%}" for name, share in found.coverage().items())
     parts.append(f"80 % bands of other groups hold: {covered}")
-    own = ", ".join(f"{share:.1%} ({count} rows)" for count, share in found.own_coverage().items())
-    parts.append(f"with rows of the deployment given, 80 % bands of other groups hold: {own}")
+    few_shot = ", ".join(f"{share:.1%} ({count} rows)" for count, share in found.few_shot_coverage().items())
+    parts.append(f"with rows of the deployment given, 80 % bands of other groups hold: {few_shot}")
     return "\n\n".join(parts)
 
 
@@ -98,13 +101,11 @@ def _errors(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return grouped.agg(**columns).reset_index()
 
 
-def _kind(row: object) -> str:
-    if row.speculative:  # type: ignore[attr-defined]
-        return "speculative"
-    return "plain" if row.fitted else "vendor"  # type: ignore[attr-defined]
+def _kind(row: Row) -> str:
+    return "speculative" if row.speculative else "plain" if row.fitted else "vendor"
 
 
-def _interval(found: Calibrated, name: str) -> str:
+def _interval(found: EngineFit, name: str) -> str:
     if name not in found.fit.intervals:
         return ""
     low, high = found.fit.intervals[name]

@@ -32,7 +32,15 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 
 
 def draw_frontiers(fronts: Fronts, path: Path, title: str, facts: Mapping[str, str]) -> None:
-    """Write the picture of `frontiers_figure` as PNG, PDF or SVG, whichever the suffix says; same input, same bytes."""
+    """Write the picture of `frontiers_figure` as PNG, PDF or SVG, by the suffix; same input, same bytes.
+
+    Parameters
+    ----------
+    fronts : see `frontiers_figure`.
+    path : file to write; its suffix chooses the format.
+    title : heading of the picture.
+    facts : facts for the footer.
+    """
     # Little larger than at the usual level, and half as long to write.
     save_figure(lambda: frontiers_figure(fronts, title, facts), path, {"compress_level": 3})
 
@@ -47,7 +55,8 @@ def frontiers_figure(fronts: Fronts, title: str, facts: Mapping[str, str]) -> Fi
     Parameters
     ----------
     fronts : rows under the columns of `paretosim.designs.frontier_columns.COLUMNS`, a frame or arrays by name.
-    facts : what the footer says.
+    title : heading of the picture.
+    facts : facts for the footer.
 
     Raises
     ------

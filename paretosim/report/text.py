@@ -56,7 +56,14 @@ def sweep_text(result: SweepResult) -> str:
 
 
 def mix_title(mix: str, isl: float, osl: float, blend: bool = False) -> str:
-    """A mix in a heading: its lengths, after its name where it has one; or the blend of all mixes."""
+    """Heading of a mix: its name where it has one, and its lengths.
+
+    Parameters
+    ----------
+    mix : label of the mix.
+    isl, osl : mean lengths [token].
+    blend : whether it is the blend of all mixes.
+    """
     if blend:
         return "All mixes by weight, on one deployment"
     lengths = f"ISL {isl:.0f} / OSL {osl:.0f}"

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from paretosim.measured.calibrate import answered, ratios
+from paretosim.measured.calibrate import replay_kernels
+from paretosim.measured.calibration_study import ratios
 from paretosim.measured.conformal_bands import shipped_bands
-from paretosim.measured.cross_validation import groups_of, of_fit, refined
+from paretosim.measured.cross_validation import fitted_latencies, indices_by_group
 from paretosim.measured.fit import Evidence, fit
 from paretosim.measured.row_replay import Replay
 from paretosim.measured.rows import Row, read_frame, rows_of
@@ -30,9 +31,9 @@ def held(engine: str, rows: Sequence[Row], replays: Sequence[Replay], store: Sto
     def inside(start_without: set[tuple[str, ...]], given: list[int], rest: list[int], count: int) -> list[list[bool]]:
         train = [i for i, row in enumerate(rows) if row.group not in start_without]
         start = fit(Evidence.of([rows[i] for i in train], [replays[i] for i in train]))
-        found = refined(start, [rows[i] for i in given], [replays[i] for i in given])
+        found = fit(Evidence.of([rows[i] for i in given], [replays[i] for i in given]), start)
         answers = []
-        for i, ttft, tpot in zip(rest, *of_fit([replays[i] for i in rest], found), strict=True):
+        for i, ttft, tpot in zip(rest, *fitted_latencies([replays[i] for i in rest], found), strict=True):
             of = ratios(rows[i], ttft, tpot)
             factors = [bands.factors["own", engine, str(count), name] for name in ("ttft", "tpot")]
             answers.append(
@@ -41,7 +42,7 @@ def held(engine: str, rows: Sequence[Row], replays: Sequence[Replay], store: Sto
         return answers
 
     for count in COUNTS:
-        groups = [group for group in groups_of(rows) if len(group) >= 2 * count]
+        groups = [group for group in indices_by_group(rows) if len(group) >= 2 * count]
         for shared in (True, False):
             pairs = [p for p in combinations(groups, 2) if (replays[p[0][0]].lane == replays[p[1][0]].lane) == shared]
             together, alone = [], []
@@ -62,7 +63,7 @@ def main() -> None:
     """Run it for every engine."""
     store = Store()
     rows = [row for row in rows_of(read_frame(Path(sys.argv[1])), sys.argv[1]) if len(row.pools) == 1 and row.fitted]
-    kept, replays = answered(rows, store)
+    kept, replays = replay_kernels(rows, store)
     for engine in sorted({row.engine for row in kept}):
         mine = [i for i, row in enumerate(kept) if row.engine == engine]
         held(engine, [kept[i] for i in mine], [replays[i] for i in mine], store)

@@ -16,7 +16,7 @@ import paretosim as ps
 from paretosim.cli import main
 from paretosim.designs.run import sweep
 from paretosim.errors import InputError, ParetosimError
-from paretosim.execution.checkpoint import HEAD, MARK, Journal
+from paretosim.execution.checkpoint import HEADER, MARK, Checkpoint
 from paretosim.execution.executor import ExecutionOptions, Executor, cores, run_serially
 from paretosim.execution.process_pool import TRIES, ProcessPool
 from paretosim.profiles.store import Store
@@ -26,10 +26,10 @@ from tests.stopping import (
     AFTER_FIRST_FILE,
     BEFORE_IT_WAITS_FOR_A_LOCK,
     at_task,
+    checkpointed,
     continued,
     has_stopped,
     interrupted,
-    journaled,
     killed,
     started,
     stopped,
@@ -91,8 +91,8 @@ def test_killed_again_and_again_a_run_resumes_to_the_same_bytes(executor: str, s
     for done in (1, 3, 6):
         killed(stopped(at_task(done, "scoring"), *argv))
         assert not (tmp_path / "out").exists()
-        assert journaled(tmp_path / ".journal") > known
-        known = journaled(tmp_path / ".journal")
+        assert checkpointed(tmp_path / ".journal") > known
+        known = checkpointed(tmp_path / ".journal")
     assert main([*map(str, argv), "--quiet"]) == 0
     assert {name: (tmp_path / "out" / name).read_bytes() for name in FILES} == serial
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
@@ -101,7 +101,7 @@ def test_killed_again_and_again_a_run_resumes_to_the_same_bytes(executor: str, s
 def test_a_resumed_run_counts_what_it_did_not_do_again(scenario: Path, tmp_path: Path) -> None:
     argv = ["sweep", scenario, "--no-prune", "--executor", "serial", "--resume", "--out", tmp_path / "out"]
     killed(stopped(at_task(3, "scoring"), *argv))
-    known = journaled(tmp_path / ".journal")
+    known = checkpointed(tmp_path / ".journal")
     summary = ps.sweep(scenario, executor="serial", prune=False, journal=tmp_path / ".journal", resume=True).summary
     assert summary["tasks"] > summary["tasks_resumed"] == known
 
@@ -121,7 +121,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(executor: str, scen
     said = interrupted(run)
     assert run.returncode == 1
     assert said.strip() == "interrupted; --resume goes on from here"
-    assert journaled(tmp_path / ".journal") >= 3  # the engines and two of the designs
+    assert checkpointed(tmp_path / ".journal") >= 3  # the engines and two of the designs
     assert not (tmp_path / "out").exists()
 
 
@@ -145,7 +145,7 @@ def test_a_killed_validation_leaves_no_worker_and_resumes_to_the_same_bytes(
 ) -> None:
     argv = ["validate", measured, "--executor", executor, "--resume", "--out", tmp_path / "out"]
     killed(stopped(at_task(2, "replaying rows"), *argv))
-    assert journaled(tmp_path / ".journal") >= 2
+    assert checkpointed(tmp_path / ".journal") >= 2
     killed(stopped(at_task(3, "replaying rows"), *argv))
     assert main([*map(str, argv), "--quiet"]) == 0
     assert (tmp_path / "out" / "predictions.csv").read_bytes() == predicted
@@ -164,7 +164,7 @@ def test_calibrations_are_the_same_by_any_executor_and_resume(measured: Path, tm
     argv = ["calibrate", "--rows", measured, "--engine", "trtllm", "--out"]
     assert main([*map(str, argv), str(tmp_path / "serial.yaml"), "--executor", "serial", "--quiet"]) == 0
     killed(stopped(at_task(1, "replaying rows"), *argv, tmp_path / "p.yaml", "--executor", "processes"))
-    assert journaled(tmp_path / ".journal") == 1
+    assert checkpointed(tmp_path / ".journal") == 1
     assert main([*map(str, argv), str(tmp_path / "p.yaml"), "--executor", "processes", "--resume", "--quiet"]) == 0
     assert (tmp_path / "p.yaml").read_bytes() == (tmp_path / "serial.yaml").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"serial.yaml", "p.yaml"}
@@ -187,7 +187,7 @@ def test_two_simulations_that_write_at_once_leave_the_files_of_one(tmp_path: Pat
 
 @pytest.fixture
 def left(scenario: Path, tmp_path: Path) -> Path:
-    """The journal of a run that was stopped while it scored."""
+    """The checkpoint of a run that was stopped while it scored."""
     folder = tmp_path / "left"
 
     def stop(done: int, total: int, what: str) -> None:
@@ -257,13 +257,13 @@ class Dying:
         return int(arrays["square"])
 
 
-def pool(jobs: int, journal: Journal) -> Executor:
+def pool(jobs: int, journal: Checkpoint) -> Executor:
     return Executor("processes", ProcessPool(jobs), journal)
 
 
 def test_a_worker_that_is_killed_costs_only_its_tasks(tmp_path: Path) -> None:
     tasks = [Task(n) for n in range(40)]
-    executor = pool(2, Journal(None, "x"))
+    executor = pool(2, Checkpoint(None, "x"))
     assert executor.run(Dying(tmp_path, (3, 30)), tasks, "squares") == [n**2 for n in range(40)]
     assert {p.name for p in tmp_path.iterdir()} == {"3", "30"}
     assert executor.usage.cpu_s > 0
@@ -281,20 +281,20 @@ class Refusing(Dying):
 
 def test_what_a_task_raises_is_raised_here_in_its_own_words(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="five is too many") as raised:
-        pool(2, Journal(None, "x")).run(Refusing(tmp_path, ()), [Task(n) for n in range(9)], "squares")
+        pool(2, Checkpoint(None, "x")).run(Refusing(tmp_path, ()), [Task(n) for n in range(9)], "squares")
     assert "in __call__" in raised.value.__notes__[0]
 
 
 def test_records_of_valid_checksum_that_hold_no_answer_are_made_again(tmp_path: Path) -> None:
     tasks, work = [Task(n) for n in range(3)], Dying(tmp_path / "none", ())
-    with pytest.raises(KeyboardInterrupt), Journal(tmp_path / "j", "x") as damaged:
+    with pytest.raises(KeyboardInterrupt), Checkpoint(tmp_path / "j", "x") as damaged:
         damaged.put("squares 0", {"cube": np.array(7)})
         damaged.put("squares 1", {"square": np.array("a word")})
         damaged.put("squares 2", {"square": np.array(4)})
         raise KeyboardInterrupt
     (path,) = (tmp_path / "j").iterdir()
     path.write_bytes(path.read_bytes() + record(b"\xff\xfe", b"no arrays") + record(b"squares 2", b"no arrays"))
-    with Journal(tmp_path / "j", "x", resume=True) as journal:
+    with Checkpoint(tmp_path / "j", "x", resume=True) as journal:
         executor = Executor("serial", run_serially, journal)
         assert executor.run(work, tasks, "squares") == [0, 1, 4]
         assert executor.usage.resumed == 0
@@ -302,17 +302,17 @@ def test_records_of_valid_checksum_that_hold_no_answer_are_made_again(tmp_path: 
 
 def record(key: bytes, arrays: bytes) -> bytes:
     """A journal's record as it stands in the file."""
-    return HEAD.pack(MARK, len(key), len(arrays), zlib.crc32(key + arrays)) + key + arrays
+    return HEADER.pack(MARK, len(key), len(arrays), zlib.crc32(key + arrays)) + key + arrays
 
 
 def test_a_task_that_always_kills_its_worker_is_an_error_and_the_others_are_kept(tmp_path: Path) -> None:
     tasks, folder = [Task(n) for n in range(8)], tmp_path / "journal"
     with (
         pytest.raises(ParetosimError, match=rf"{TRIES} worker processes died .* out of memory"),
-        Journal(folder, "x") as journal,
+        Checkpoint(folder, "x") as journal,
     ):
         pool(1, journal).run(Dying(tmp_path, (6,), True), tasks, "squares")
-    assert journaled(folder) == 6
+    assert checkpointed(folder) == 6
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from paretosim.measured.cross_validation import of_fit
+from paretosim.measured.cross_validation import fitted_latencies
 from paretosim.measured.fit import FITTED, Evidence, Fit, fit
 from paretosim.measured.row_replay import Replay, Replayer
 from paretosim.measured.rows import Row, read_frame, rows_of
@@ -55,7 +55,7 @@ def test_means_follow_from_the_prices_of_a_step(
     # Launches are known at a few values only; the means are convex in them, and interpolated.
     found = replace(FOUND, values=FOUND.values | {"launch_us": launch_us})
     replayer = Replayer(replace(store, calibrations=dict.fromkeys(("vllm", "trtllm", "sglang"), found.calibration)))
-    ttft, tpot = of_fit(replays, found)
+    ttft, tpot = fitted_latencies(replays, found)
     for row, t, p, kernels in zip(rows, ttft, tpot, replays, strict=True):
         simulated = replayer.run(row)
         assert simulated.ttft_s == pytest.approx(t, rel=tolerance)
@@ -69,10 +69,10 @@ def test_a_fit_finds_the_parameters_that_made_the_rows(rows: list[Row], replays:
         (replace(row, concurrency=1 + i), replay) for i in range(40) for row, replay in zip(rows, replays, strict=True)
     ]
     mine = [row for row, _ in many]
-    ttft, tpot = of_fit([replay for _, replay in many], truth)
+    ttft, tpot = fitted_latencies([replay for _, replay in many], truth)
     measured = [replace(row, ttft_s=t, tpot_s=p) for row, t, p in zip(mine, ttft, tpot, strict=True)]
     found = fit(Evidence.of(measured, [replay for _, replay in many]))
-    again = of_fit([replay for _, replay in many], found)
+    again = fitted_latencies([replay for _, replay in many], found)
     assert np.abs(again[0] / ttft - 1).max() < 0.06
     assert np.abs(again[1] / tpot - 1).max() < 0.06
 
@@ -89,7 +89,7 @@ def test_rows_slower_than_anything_plausible_push_a_fit_to_the_ends_of_its_range
         assert value >= neutral.values[name]  # nothing that slows a step down is left out
     assert found.kernel_scale > 1.5
     assert any(value > 0.9 * PARAMETERS[name][3] for name, value in found.values.items())
-    assert (of_fit(replays, found)[1] > 1.5 * of_fit(replays, neutral)[1]).all()
+    assert (fitted_latencies(replays, found)[1] > 1.5 * fitted_latencies(replays, neutral)[1]).all()
     assert found.calibration.kernel_scale == found.kernel_scale
 
 
@@ -97,5 +97,5 @@ def test_rows_of_one_deployment_move_a_fit_towards_it(rows: list[Row], replays: 
     own = [replace(rows[0], ttft_s=2 * replays[0].ttft_s, tpot_s=1.5 * replays[0].tpot_s)] * 4
     start = Fit(dict.fromkeys(FITTED, 0.0) | {"prompt_scale": 1.0}, 1.0, {}, {}, 0)
     found = fit(Evidence.of(own, replays[:1] * 4), start)
-    before, after = (of_fit(replays[:1], f)[1][0] for f in (start, found))
+    before, after = (fitted_latencies(replays[:1], f)[1][0] for f in (start, found))
     assert abs(np.log(after / own[0].tpot_s)) < 0.5 * abs(np.log(before / own[0].tpot_s))

@@ -23,9 +23,9 @@ from pathlib import Path
 from paretosim.cost.steps.calibrated import CalibratedStep
 from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.kernels.kernels import Kernels
-from paretosim.measured.calibrate import Calibrated, as_fit, file_text
+from paretosim.measured.engine_fit import EngineFit, calibration_yaml, fit_of_calibration
 from paretosim.measured.fit import FITTED
-from paretosim.measured.cross_validation import of_fit
+from paretosim.measured.cross_validation import fitted_latencies
 from paretosim.measured.row_replay import Replayer
 from paretosim.measured.rows import read_frame, rows_of
 from paretosim.profiles.store import Store
@@ -56,13 +56,13 @@ assert dearer.decode_time(4).step_s(3600) == plain.decode_time(4).step_s(3600)
 assert "prompt_step_us" in FITTED
 row = rows_of(read_frame(Path(sys.argv[1])), "f")[0]
 kernels, priced = (Replayer(replace(store, calibrations={"vllm": c})).run(row) for c in (Calibration(), found))
-ttft, tpot = of_fit([kernels], as_fit(found))
+ttft, tpot = fitted_latencies([kernels], fit_of_calibration(found))
 assert near(priced.ttft_s, ttft[0]) and near(priced.tpot_s, tpot[0]) and priced.ttft_s > kernels.ttft_s
 
 # A calibration file holds it, and a scenario may give it.
 path = Path(sys.argv[1]).with_name("vllm.yaml")
-fit = replace(as_fit(found), intervals={"kernel_scale": (1.0, 1.0)})
-path.write_text(file_text("vllm", Calibrated("vllm", fit, 0.0, 1, "0" * 64), "here"))
+fit = replace(fit_of_calibration(found), intervals={"kernel_scale": (1.0, 1.0)})
+path.write_text(calibration_yaml(EngineFit("vllm", fit, 0.0, 1, "0" * 64), "here"))
 assert near(load_calibration(path)[1].host.prompt_step_s, price_s)
 assert HostTimeKeys(prompt_step=price_s).host().prompt_step_s == price_s
 print("every reader follows")

@@ -23,7 +23,7 @@ import paretosim as ps
 from paretosim.designs.compiled_engines import Engines
 from paretosim.designs.space import DesignSpace
 from paretosim.designs.sweep_tasks import Evaluate
-from paretosim.execution.checkpoint import Journal
+from paretosim.execution.checkpoint import Checkpoint
 from paretosim.execution.executor import ExecutionOptions, Executor
 from paretosim.execution.ray_cluster import RayTasks
 from paretosim.measured.validation import validate
@@ -147,7 +147,7 @@ def test_a_killed_worker_and_a_lost_node_cost_only_their_tasks(nodes, tmp_path: 
         before.extend(work.tries(n) for n in range(len(tasks)))
         work.gate.touch()
 
-    executor = Executor("ray", RayTasks(), Journal(None, "x"), lose_a_node_at_work)
+    executor = Executor("ray", RayTasks(), Checkpoint(None, "x"), lose_a_node_at_work)
     assert executor.run(work, tasks, "squares") == [n**2 for n in range(len(tasks))]
     after = [work.tries(n) for n in range(len(tasks))]
     assert len(after[work.deadly]) > 1

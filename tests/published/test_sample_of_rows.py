@@ -43,7 +43,7 @@ def test_the_sample_holds_every_mode_engine_and_gpu(rows: list[Row]) -> None:
 
 def test_every_row_of_the_sample_has_its_recipe(rows: list[Row]) -> None:
     recipes = shipped_recipes(Store())
-    assert [row.place + 2 for row in rows if recipes.settings(row) is None] == []
+    assert [row.index + 2 for row in rows if recipes.settings(row) is None] == []
 
 
 @pytest.mark.parametrize(("mode", "ttft", "tpot"), [("aggregated", 0.17, 0.09), ("disaggregated", 0.34, 0.16)])

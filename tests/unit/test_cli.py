@@ -310,7 +310,7 @@ def test_an_unexpected_failure_is_one_line_and_exit_1(monkeypatch: pytest.Monkey
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setattr("paretosim.api.sweep", broken)
+    monkeypatch.setattr("paretosim.commands.sweep.sweep", broken)
     assert main(["sweep", str(QUICK)]) == 1
     assert capsys.readouterr().err == "RuntimeError: the disk is on fire (--debug shows where)\n"
     with pytest.raises(RuntimeError):

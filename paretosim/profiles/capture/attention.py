@@ -59,7 +59,15 @@ def _keys(backend: Backend, heads: Heads, expanded: bool) -> dict[str, str | int
 
 
 def sdpa(backend: Backend, q: Any, k: Any, v: Any, causal: bool) -> Any:
-    """One SDPA call by one kernel and no other."""
+    """Scaled dot-product attention by one kernel and no other.
+
+    Parameters
+    ----------
+    backend : the kernel.
+    q : queries, shape (batch, heads, query tokens, head_dim).
+    k, v : keys and values, shape (batch, kv_heads, context, head_dim).
+    causal : whether a token attends to earlier tokens only.
+    """
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.nn.functional import scaled_dot_product_attention
 
@@ -68,7 +76,16 @@ def sdpa(backend: Backend, q: Any, k: Any, v: Any, causal: bool) -> Any:
 
 
 def prefill_case(bench: Bench, backend: Backend, heads: Heads, batch: int, isl: int) -> Case:
-    """Causal attention of ``batch`` prompts of ``isl`` tokens each, none of them cached before."""
+    """Causal attention of ``batch`` prompts of ``isl`` tokens each, without a cached prefix.
+
+    Parameters
+    ----------
+    bench : makes operands and times calls on the device.
+    backend : the kernel.
+    heads : query heads, KV heads and head dimension.
+    batch : prompts.
+    isl : length of each prompt [token].
+    """
     queries, kv_heads, head_dim = heads
     expanded = queries != kv_heads and not backend.grouped
     stored = queries if expanded else kv_heads
@@ -94,7 +111,16 @@ def decode_operands(q: Any, kv_heads: int) -> Any:
 
 
 def decode_case(bench: Bench, backend: Backend, heads: Heads, batch: int, context: int) -> Case:
-    """One query token of ``batch`` requests over ``context`` cached tokens each; the cache is read cold."""
+    """Attention of one new token of each sequence over its KV cache, which is read cold.
+
+    Parameters
+    ----------
+    bench : makes operands and times calls on the device.
+    backend : the kernel.
+    heads : query heads, KV heads and head dimension.
+    batch : sequences.
+    context : cached tokens of each sequence [token].
+    """
     queries, kv_heads, head_dim = heads
     cache_bytes = 2 * kv_heads * batch * context * head_dim * DTYPE_BYTES[_DTYPE]
     copies = bench.cold_copies(cache_bytes)
@@ -111,7 +137,15 @@ def decode_case(bench: Bench, backend: Backend, heads: Heads, batch: int, contex
 
 
 def fastest(bench: Bench, make_case: MakeCase, heads: Heads, probe: tuple[int, int]) -> Backend | str:
-    """The kernel that does the probe shape in the shortest time, or why there is none."""
+    """The kernel with the shortest time for a probe shape, or the reason why no kernel ran it.
+
+    Parameters
+    ----------
+    bench : makes operands and times calls on the device.
+    make_case : `prefill_case` or `decode_case`.
+    heads : query heads, KV heads and head dimension.
+    probe : batch and length of the probe.
+    """
     seconds: dict[Backend, float] = {}
     reason = ""
     for backend in _BACKENDS[bench.device]:

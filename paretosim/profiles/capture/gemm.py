@@ -26,9 +26,13 @@ def dtypes(bench: Bench) -> tuple[str, ...]:
 
 
 def case(bench: Bench, dtype: str, m: int, n: int, k: int) -> Case:
-    """One product. The weight is read cold: a step reads each layer's weight once, out of HBM.
+    """One product (m, k) x (k, n). The weight is read cold, because a step reads each layer's weight once from HBM.
 
-    fp8 has one scale per tensor and fast accumulation, and gives bf16.
+    Parameters
+    ----------
+    bench : makes operands and times calls on the device.
+    dtype : format of both operands; fp8 has one scale per tensor and fast accumulation, and gives bf16.
+    m, n, k : rows of activations, columns of the weight, and the dimension summed over.
     """
     size = DTYPE_BYTES[dtype]
     copies = bench.cold_copies(n * k * size)

@@ -70,7 +70,15 @@ def nothing() -> None:
 def time_on_cpu(
     calls: Sequence[Call], policy: Policy, *, repeats: int | None = None, before_run: Call = nothing
 ) -> Timing:
-    """Time by the host's clock; the calls take turns, each with operands of its own."""
+    """Time calls by the host's clock.
+
+    Parameters
+    ----------
+    calls : the same work on different operands; they take turns.
+    policy : number of warm-ups and runs, and how many repeats a run has.
+    repeats : repeats of a run, instead of what the policy says.
+    before_run : called before each run, outside the timed span.
+    """
     started = time.perf_counter()
     for i in range(policy.warmups):
         calls[i % len(calls)]()

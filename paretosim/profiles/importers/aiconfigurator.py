@@ -282,7 +282,15 @@ def _source_file(path: Path, systems: Path, rows: int, kept: int) -> dict[str, o
 
 
 def import_gpu(systems: Path, wheel_gpu: str, out: Path, progress: Callable[[str], None]) -> list[Path]:
-    """Repack every known table of one GPU into ``out/<gpu>/<engine>/``; returns the files written."""
+    """Repack every known table of one GPU into ``out/<gpu>/<engine>/``; returns the files written.
+
+    Parameters
+    ----------
+    systems : folder of the wheel's systems.
+    wheel_gpu : the wheel's name of the GPU, a key of `GPUS`.
+    out : folder of profiles to write into.
+    progress : called with a line for each table.
+    """
     import pandas as pd
 
     gpu, written = GPUS[wheel_gpu], []

@@ -14,11 +14,11 @@ from paretosim.measured.conformal_bands import Bands
 
 BANDS = Bands(
     {
-        ("aggregated", "trtllm", "any", "tpot"): (0.8, 1.25),
-        ("aggregated", "trtllm", "any", "throughput"): (0.9, 1.1),
+        ("colocated", "trtllm", "any", "tpot"): (0.8, 1.25),
+        ("colocated", "trtllm", "any", "throughput"): (0.9, 1.1),
         ("disaggregated", "trtllm", "heavy", "tpot"): (0.5, 2.0),
         ("any", "any", "any", "throughput"): (0.5, 2.0),
-        ("aggregated", "trtllm", "light", "ttft"): (0.5, 1.5),
+        ("colocated", "trtllm", "light", "ttft"): (0.5, 1.5),
         ("disaggregated", "trtllm", "medium", "ttft"): (0.25, 3.0),
     }
 )

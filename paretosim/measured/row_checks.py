@@ -1,9 +1,8 @@
-"""Which measured rows cannot have been deployed so, and which ones may parameters be fitted on?"""
+"""Refuse measured rows that no deployment can have delivered."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 from ..errors import InputError
 from ..spec.engine import EngineSpec
@@ -14,20 +13,22 @@ from ..spec.parallelism import Parallelism, illegal
 from .rows import Engines, Row
 
 MOST_REQUESTS = 1_000_000
-"""Of one row; the longest published run has 123,000."""
+"""Most requests of one row; the longest published run has 123,000."""
 MOST_ENGINES = 10_000
-"""Of one pool."""
+"""Most engines of one pool."""
 
 
-def refuse_row(
+def check_row(
     row: Row, layouts: Sequence[Parallelism], model: ModelSpec, gpu: GpuSpec, engine: EngineSpec, requests: int
 ) -> None:  # fmt: skip
-    """Refuse a row that no deployment can have given.
+    """Refuse a row that no deployment can have delivered.
 
     Parameters
     ----------
-    layouts : of each pool.
-    requests : that its client would send.
+    row : the measured row.
+    layouts : layout of the engines of each pool, in the order of `Row.pools`.
+    model, gpu, engine : what the row names.
+    requests : number of requests that the row's client sends.
 
     Raises
     ------
@@ -64,28 +65,3 @@ def _contradiction(engines: Engines, model: ModelSpec) -> str | None:
     if not engines.attn_dp and max(cut * spread, engines.tp) % engines.tp:
         return f"tp {engines.tp} does not divide the {cut * spread} GPUs of moe_tp {cut} x moe_ep {spread}"
     return None
-
-
-def fitted_on(rows: Iterable[Row], of: str) -> list[Row]:
-    """Those that parameters may be fitted on, each once: a copy is no further evidence.
-
-    Raises
-    ------
-    InputError
-        There are none.
-    """
-    kept: dict[Row, Row] = {}
-    drafts = sweeps = 0
-    for row in rows:
-        if row.fitted:
-            kept.setdefault(replace(row, place=0), row)
-        elif row.speculative:
-            drafts += 1
-        else:
-            sweeps += 1
-    if not kept:
-        raise InputError(
-            f"no aggregated row of {of} can be fitted on: {drafts} speculate, {sweeps} are of a vendor_sweep, whose "
-            "flags nobody knows"
-        )
-    return list(kept.values())

@@ -12,10 +12,9 @@ import yaml
 from paretosim.cli import main
 from paretosim.errors import InputError
 from paretosim.measured.fit import FITTED, Fit
-from paretosim.measured.plausible import refuse_at_bounds
-from paretosim.measured.refusals import fitted_on
+from paretosim.measured.fit_checks import check_fit
 from paretosim.measured.row_replay import Replayer
-from paretosim.measured.rows import Engines, Row, read_frame, rows_of
+from paretosim.measured.rows import Engines, Row, fittable_rows, read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.spec.calibration import PARAMETERS
 from tests.measured_rows import HEADER, ROWS, write_rows
@@ -135,8 +134,8 @@ def test_a_copy_of_a_row_is_no_further_evidence(tmp_path: Path) -> None:
 
 
 def test_a_copy_under_another_name_is_a_copy_and_another_latency_is_none(row: Row) -> None:
-    assert fitted_on([row, replace(row, place=7)], "vllm") == [row]
-    assert len(fitted_on([row, replace(row, tpot_s=2 * row.tpot_s)], "vllm")) == 2
+    assert fittable_rows([row, replace(row, index=7)], "vllm") == [row]
+    assert len(fittable_rows([row, replace(row, tpot_s=2 * row.tpot_s)], "vllm")) == 2
 
 
 def test_rows_that_no_fit_may_see_are_refused_with_the_reason(
@@ -165,7 +164,7 @@ def test_latencies_a_thousandfold_too_short_are_refused(tmp_path: Path, capsys: 
 
 def test_a_parameter_at_the_end_of_its_range_is_refused_and_one_that_changes_nothing_is_not() -> None:
     neutral = {name: PARAMETERS[name][0] for name in FITTED}
-    refuse_at_bounds(Fit(neutral, 1.0, {}, {}, 9), "vllm")
+    check_fit(Fit(neutral, 1.0, {}, {}, 9), "vllm")
     for name, value in (("prompt_scale", 0.7), ("prompt_scale", 1.6), ("launch_us", 200.0)):
         with pytest.raises(InputError, match=f"vllm: {name}: {value:g} is at the end of its range"):
-            refuse_at_bounds(Fit(neutral | {name: value}, 1.0, {}, {}, 9), "vllm")
+            check_fit(Fit(neutral | {name: value}, 1.0, {}, {}, 9), "vllm")

@@ -1,4 +1,4 @@
-"""The journal: what was finished is read back whole, what was cut off is not read, and no run touches another's."""
+"""Checkpoints: what was finished is read back whole, what was cut off is not read, and no run touches another's."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from paretosim.errors import InputError
-from paretosim.execution.checkpoint import SUFFIX, Journal, records
+from paretosim.execution.checkpoint import SUFFIX, Checkpoint, records
 
 ANSWER = {"x": np.array([1.5, np.nan]), "index": np.array([2**53 + 1]), "setting": np.array(["chunked 512", ""])}
 
 
 def stopped(folder: Path, name: str = "abc", keys: tuple[str, ...] = ("a", "b", "c")) -> Path:
-    """The journal of a run that was interrupted."""
-    with pytest.raises(KeyboardInterrupt), Journal(folder, name) as journal:
+    """The checkpoint of a run that was interrupted."""
+    with pytest.raises(KeyboardInterrupt), Checkpoint(folder, name) as checkpoint:
         for key in keys:
-            journal.put(key, ANSWER)
+            checkpoint.put(key, ANSWER)
         raise KeyboardInterrupt
     (path,) = folder.glob(f"{name}.*")
     return path
@@ -25,7 +25,7 @@ def stopped(folder: Path, name: str = "abc", keys: tuple[str, ...] = ("a", "b", 
 
 def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
     stopped(tmp_path)
-    again = Journal(tmp_path, "abc", resume=True).get("b")
+    again = Checkpoint(tmp_path, "abc", resume=True).get("b")
     assert again is not None
     assert list(again) == list(ANSWER)
     for name, value in ANSWER.items():
@@ -53,46 +53,46 @@ def test_a_damaged_record_ends_the_reading(tmp_path: Path) -> None:
 
 def test_nothing_is_read_unless_asked_and_never_of_another_scenario(tmp_path: Path) -> None:
     stopped(tmp_path)
-    assert Journal(tmp_path, "abc").get("a") is None
-    assert Journal(tmp_path, "abd", resume=True).get("a") is None
-    assert Journal(tmp_path, "ab", resume=True).get("a") is None
+    assert Checkpoint(tmp_path, "abc").get("a") is None
+    assert Checkpoint(tmp_path, "abd", resume=True).get("a") is None
+    assert Checkpoint(tmp_path, "ab", resume=True).get("a") is None
 
 
 def test_a_run_that_ends_well_leaves_nothing_of_its_scenario(tmp_path: Path) -> None:
     folder = tmp_path / "journals"
     stopped(folder)
     other = stopped(folder, "xyz")
-    with Journal(folder, "abc", resume=True) as journal:
-        journal.put("d", ANSWER)
+    with Checkpoint(folder, "abc", resume=True) as checkpoint:
+        checkpoint.put("d", ANSWER)
     assert list(folder.iterdir()) == [other]
-    with Journal(folder, "xyz") as journal:
+    with Checkpoint(folder, "xyz") as checkpoint:
         pass
     assert not folder.exists()
 
 
 def test_a_wrong_question_leaves_nothing_either(tmp_path: Path) -> None:
     folder = tmp_path / "journals"
-    with pytest.raises(InputError), Journal(folder, "abc") as journal:
-        journal.put("a", ANSWER)
+    with pytest.raises(InputError), Checkpoint(folder, "abc") as checkpoint:
+        checkpoint.put("a", ANSWER)
         raise InputError("no design meets its targets")
     assert not folder.exists()
 
 
 def test_two_runs_write_two_files_and_the_living_ones_stays(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), Journal(tmp_path, "abc") as one:
+    with pytest.raises(KeyboardInterrupt), Checkpoint(tmp_path, "abc") as one:
         one.put("a", ANSWER)
-        with Journal(tmp_path, "abc") as other:
+        with Checkpoint(tmp_path, "abc") as other:
             other.put("b", ANSWER)
             assert len(list(tmp_path.glob(f"*{SUFFIX}"))) == 2
         (left,) = tmp_path.glob(f"*{SUFFIX}")
         assert list(records(left)) == ["a"]
         raise KeyboardInterrupt
-    assert Journal(tmp_path, "abc", resume=True).get("a") is not None
+    assert Checkpoint(tmp_path, "abc", resume=True).get("a") is not None
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with Journal(None, "abc", resume=True) as journal:
-        journal.put("a", ANSWER)
-        assert journal.get("a") is None
+    with Checkpoint(None, "abc", resume=True) as checkpoint:
+        checkpoint.put("a", ANSWER)
+        assert checkpoint.get("a") is None
     assert not list(tmp_path.iterdir())

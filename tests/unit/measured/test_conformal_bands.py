@@ -11,14 +11,14 @@ import pytest
 
 from paretosim.measured.conformal_bands import (
     ANY,
-    OWN,
+    FEW_SHOT,
     Bands,
     bands_yaml,
     conformal,
-    load_bands,
-    load_of,
+    load_regime,
+    read_bands,
+    rows_per_deployment,
     shipped_bands,
-    told_apart,
 )
 from paretosim.profiles.store import Store
 
@@ -39,54 +39,55 @@ def test_few_rows_give_the_widest_band_there_is() -> None:
 
 
 def test_a_regime_with_few_rows_asks_a_wider_one() -> None:
-    many = [("aggregated", "vllm", "light", {"tpot": 1.0 + 0.001 * i}) for i in range(60)]
-    few = [("aggregated", "vllm", "heavy", {"tpot": 2.0})] * 5
+    many = [("colocated", "vllm", "light", {"tpot": 1.0 + 0.001 * i}) for i in range(60)]
+    few = [("colocated", "vllm", "heavy", {"tpot": 2.0})] * 5
     bands = Bands.of([*many, *few])
-    assert bands.band("aggregated", "vllm", 4, "tpot") == bands.factors["aggregated", "vllm", "light", "tpot"]
-    assert bands.band("aggregated", "vllm", 4000, "tpot") == bands.factors["aggregated", "vllm", ANY, "tpot"]
+    assert bands.band("colocated", "vllm", 4, "tpot") == bands.factors["colocated", "vllm", "light", "tpot"]
+    assert bands.band("colocated", "vllm", 4000, "tpot") == bands.factors["colocated", "vllm", ANY, "tpot"]
     assert bands.band("disaggregated", "trtllm", "light", "tpot") == bands.factors[ANY, ANY, ANY, "tpot"]
-    assert bands.band("aggregated", "vllm", "light", "ttft") == (1.0, 1.0)
+    assert bands.band("colocated", "vllm", "light", "ttft") == (1.0, 1.0)
 
 
 def test_bands_come_back_from_their_file(tmp_path: Path) -> None:
-    bands = Bands({("aggregated", "vllm", "light", "ttft"): (0.8, 1.5)})
+    bands = Bands({("colocated", "vllm", "light", "ttft"): (0.8, 1.5)})
     path = tmp_path / "bands.yaml"
     path.write_text(bands_yaml(bands, {"rows_sha256": "0"}))
-    assert load_bands(path) == bands
+    assert read_bands(path) == bands
 
 
 def test_rows_of_ones_own_choose_the_band_of_as_many_as_were_tried() -> None:
     own = [("vllm", n, (str(i % 3),), {"tpot": 1.0 + i / 100 / n}) for n in (2, 8) for i in range(60)]
     own += [("trtllm", 8, ("one",), {"tpot": 9.0})] * 60  # of one deployment: not enough for an engine's own
-    unseen = Bands.of([("aggregated", "vllm", "light", {"tpot": 1.0 + 0.01 * i}) for i in range(60)])
-    bands = Bands({**unseen.factors, **Bands.of_own(own).factors})
+    unseen = Bands.of([("colocated", "vllm", "light", {"tpot": 1.0 + 0.01 * i}) for i in range(60)])
+    bands = Bands({**unseen.factors, **Bands.of_few_shot(own).factors})
 
-    def width(rows: int, mode: str = "aggregated", engine: str = "vllm") -> float:
+    def width(rows: int, serving: str = "colocated", engine: str = "vllm") -> float:
         given = replace(bands, own_rows={engine: {MINE: rows}})
-        low, high = given.band(mode, engine, "light", "tpot", MINE)
+        low, high = given.band(serving, engine, "light", "tpot", MINE)
         return high - low
 
     assert width(0) == width(1)
     assert width(1) > width(2) == width(7) > width(8) == width(100)
     assert (
-        width(8, engine="trtllm") == bands.factors[OWN, ANY, "8", "tpot"][1] - bands.factors[OWN, ANY, "8", "tpot"][0]
+        width(8, engine="trtllm")
+        == bands.factors[FEW_SHOT, ANY, "8", "tpot"][1] - bands.factors[FEW_SHOT, ANY, "8", "tpot"][0]
     )
-    assert width(8, mode="disaggregated") == width(0, mode="disaggregated")
+    assert width(8, serving="disaggregated") == width(0, serving="disaggregated")
 
 
 def test_rows_of_one_deployment_narrow_no_band_of_another() -> None:
-    factors = {("aggregated", "vllm", "light", "tpot"): (0.5, 2.0), (OWN, "vllm", "2", "tpot"): (0.9, 1.1)}
+    factors = {("colocated", "vllm", "light", "tpot"): (0.5, 2.0), (FEW_SHOT, "vllm", "2", "tpot"): (0.9, 1.1)}
     bands = Bands(factors, {"vllm": {MINE: 4}})
-    assert bands.band("aggregated", "vllm", 4, "tpot", MINE) == (0.9, 1.1)
+    assert bands.band("colocated", "vllm", 4, "tpot", MINE) == (0.9, 1.1)
     for other in ("", MINE.replace("h200", "h100"), MINE.replace("fp8", "bf16"), MINE.replace("70B", "8B")):
-        assert bands.band("aggregated", "vllm", 4, "tpot", other) == (0.5, 2.0)
-    assert Bands(factors, {"trtllm": {MINE: 4}}).band("aggregated", "vllm", 4, "tpot", MINE) == (0.5, 2.0)
+        assert bands.band("colocated", "vllm", 4, "tpot", other) == (0.5, 2.0)
+    assert Bands(factors, {"trtllm": {MINE: 4}}).band("colocated", "vllm", 4, "tpot", MINE) == (0.5, 2.0)
 
 
 def test_models_that_share_a_kernel_scale_keep_the_bands_of_deployments_nobody_measured() -> None:
     beside, another = MINE.replace("70B", "8B"), MINE.replace("h200", "h100")
-    assert told_apart({MINE: 4, another: 2}) == {MINE: 4, another: 2}
-    assert told_apart({MINE: 4, beside: 4, another: 2}) == {another: 2}
+    assert rows_per_deployment({MINE: 4, another: 2}) == {MINE: 4, another: 2}
+    assert rows_per_deployment({MINE: 4, beside: 4, another: 2}) == {another: 2}
 
 
 def test_shipped_bands_narrow_with_rows_of_ones_own(store: Store) -> None:
@@ -94,7 +95,7 @@ def test_shipped_bands_narrow_with_rows_of_ones_own(store: Store) -> None:
 
     def ratio(engine: str, rows: int, quantity: str) -> float:
         own = replace(store, calibrations=seen | {engine: replace(seen[engine], own_rows={MINE: rows})})
-        low, high = shipped_bands(own).band("aggregated", engine, ANY, quantity, MINE)
+        low, high = shipped_bands(own).band("colocated", engine, ANY, quantity, MINE)
         return high / low
 
     for engine in seen:
@@ -103,4 +104,4 @@ def test_shipped_bands_narrow_with_rows_of_ones_own(store: Store) -> None:
 
 
 def test_load_bands_meet_at_their_edges() -> None:
-    assert [load_of(n) for n in (1, 8, 8.5, 64, 65)] == ["light", "light", "medium", "medium", "heavy"]
+    assert [load_regime(n) for n in (1, 8, 8.5, 64, 65)] == ["light", "light", "medium", "medium", "heavy"]

@@ -1,4 +1,4 @@
-"""Is a fit to be believed, or does it end where what is plausible ends?"""
+"""Refuse a fit whose values lie at the ends of their plausible ranges."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from ..spec.calibration import PARAMETERS
 from .fit import LOG_REACH, Fit
 
 _NEAR = 0.02
-"""Of a range: what is so near to its end is at the end."""
+"""Share of a range that counts as its end."""
 
 
-def refuse_at_bounds(found: Fit, engine: str, start: Fit | None = None) -> None:
-    """Refuse a fit that ends where what is plausible ends.
+def check_fit(found: Fit, engine: str, start: Fit | None = None) -> None:
+    """Refuse a fit with a value at the end of its plausible range.
 
     Parameters
     ----------
-    start : what it began from, where it did.
+    found : the fit.
+    engine : name of the engine, for messages.
+    start : the fit that its priors are centred on.
 
     Raises
     ------
     InputError
-        Names each value that lies there.
+        Names each such value.
     """
     problems = []
     for name, value in found.values.items():
