@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import Problem
 from .parallelism import LegalFor
 from .precision import Precision
 from .settings import DEFAULT, EngineSettings
 from .workload import Slo, Workload
-from .yaml_marks import KeyLocations, KeyPath
+from .yaml_marks import FromFile, KeyLocations
 
 Serving = Literal["colocated", "disaggregated"]
 Objective = Literal["throughput", "interactivity", "ttft", "cost", "power"]
@@ -83,7 +82,7 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
+class Scenario(FromFile):
     """One question to answer.
 
     Attributes
@@ -116,15 +115,6 @@ class Scenario:
     settings: EngineSettings = DEFAULT
     objectives: tuple[Objective, ...] = PLAIN
     max_context: int | None = None
-
-    @property
-    def folder(self) -> Path:
-        """What paths in the scenario are relative to."""
-        return self.path.parent
-
-    def problem(self, key_path: KeyPath, message: str) -> Problem:
-        """A problem with the key at `key_path`, located in the scenario's file."""
-        return self.locations.problem(key_path, message)
 
     def canonical(self) -> dict[str, Any]:
         """Everything that decides the answer, as JSON would hold it: equal questions give equal dicts.

@@ -108,9 +108,8 @@ def _arrivals(value: Any, info: ValidationInfo) -> Arrivals:
     if not isinstance(value, dict):
         raise problem(f"must be a mapping such as {{kind: poisson, rate_req_s: 10}}, not {shown(value)}")
     keys, arrivals = _BY_KIND[_Kind.model_validate(value).kind]
-    found = dict(keys.model_validate(value, context=info.context))
-    del found["kind"]  # each dataclass sets its own
-    return arrivals(**found)
+    found = keys.model_validate(value, context=info.context)
+    return found.built(arrivals, without=("kind",))  # which each dataclass sets itself
 
 
 ArrivalsKey = Annotated[Arrivals, PlainValidator(_arrivals)]

@@ -92,21 +92,13 @@ class SpaceKeys(Keys):
     def space(self) -> Space:
         """As the package speaks of it."""
         prefill, decode = self.workers or (((1,), (1,)) if self.ctx_gen_ratio is None else ((), ()))
-        return Space(
+        return self.built(
+            Space,
+            without=("ep", "workers"),
             serving=tuple(self.serving),
-            tp=self.tp,
-            pp=self.pp,
-            batch=self.batch,
+            moe_ep=self.ep,
             prefill_workers=prefill,
             decode_workers=decode,
-            ctx_gen_ratio=self.ctx_gen_ratio,
-            max_gpus=self.max_gpus,
-            attn_dp=self.attn_dp,
-            moe_ep=self.ep,
-            cp=self.cp,
-            cpp_chunk=self.cpp_chunk,
-            cpp_smoothing=self.cpp_smoothing,
-            legal_for=self.legal_for,
         )
 
 

@@ -71,9 +71,9 @@ class Keys(BaseModel):
         allowed = tuple(f.alias or name for name, f in cls.model_fields.items())
         return {key: value if key in allowed else UnknownKey(allowed) for key, value in data.items()}
 
-    def built(self, kind: type[Built], **others: Any) -> Built:
-        """A dataclass with a field for every key; `others` replace or complete the values of the keys."""
-        return kind(**(dict(self) | others))
+    def built(self, kind: type[Built], without: tuple[str, ...] = (), **others: Any) -> Built:
+        """A dataclass with a field for every key that is not in `without`; `others` replace or complete the values."""
+        return kind(**({key: value for key, value in self if key not in without} | others))
 
 
 def once(values: list[Any]) -> list[Any]:

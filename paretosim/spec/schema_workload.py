@@ -29,14 +29,13 @@ class _Mix(Keys):
     priority: Annotated[int, Field(ge=-LARGEST_COUNT, le=LARGEST_COUNT)] = 0
 
     def mix(self) -> Mix:
-        return Mix(
+        return self.built(
+            Mix,
             isl=nominal(self.isl),
             osl=nominal(self.osl),
-            weight=self.weight,
             isl_lengths=_varying(self.isl),
             osl_lengths=_varying(self.osl),
             name=self.name or "",
-            priority=self.priority,
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import Problem
 from .cluster import StepFormula
 from .deployment import Deployment
 from .host_time import HostTime
@@ -13,11 +12,11 @@ from .parallelism import LegalFor
 from .precision import Precision
 from .settings import DEFAULT, EngineSettings
 from .workload import Slo, Workload
-from .yaml_marks import KeyLocations, KeyPath
+from .yaml_marks import FromFile, KeyLocations
 
 
 @dataclass(frozen=True, slots=True)
-class Simulation:
+class Simulation(FromFile):
     """One deployment under traffic.
 
     Attributes
@@ -48,12 +47,3 @@ class Simulation:
     settings: EngineSettings = DEFAULT
     max_context: int | None = None
     legal_for: LegalFor = "engine"
-
-    @property
-    def folder(self) -> Path:
-        """What paths in the scenario are relative to."""
-        return self.path.parent
-
-    def problem(self, key_path: KeyPath, message: str) -> Problem:
-        """A problem with the key at `key_path`, located in the scenario's file."""
-        return self.locations.problem(key_path, message)

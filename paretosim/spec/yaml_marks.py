@@ -68,6 +68,23 @@ class KeyLocations:
         return Problem(".".join(map(str, path)), message, self(path))
 
 
+class FromFile:
+    """What was read from a file, with the locations of its keys."""
+
+    __slots__ = ()
+    path: Path
+    locations: KeyLocations
+
+    @property
+    def folder(self) -> Path:
+        """What paths in the file are relative to."""
+        return self.path.parent
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """A problem with the key at `path`, located in the file."""
+        return self.locations.problem(path, message)
+
+
 @dataclass(frozen=True, slots=True)
 class Marked:
     """A YAML mapping with positions.
