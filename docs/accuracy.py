@@ -194,7 +194,7 @@ def default_rows(rows: Path, predictions: Path, by_default: Path) -> Iterator[Li
         {"recipes": pd.read_csv(predictions), "defaults": pd.read_csv(by_default)},
         [r.fitted for r in measured],
     )
-    cuts = {mode: [r.mode == mode for r in measured] for mode in MODE_LABELS}
+    cuts = {mode: [r.mode == mode for r in measured] for mode in MODE_LABELS.values()}
     cuts |= {f"{e}, both modes": [r.engine == e for r in measured] for e in ("vllm", "trtllm", "sglang")}
     yield "rows", "rows", *(f"{of} error, {by} | bias" for by in told for of in ("TTFT", "TPOT"))
     for name, cut in cuts.items():
