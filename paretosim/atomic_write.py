@@ -107,11 +107,13 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
 def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:
     while True:
         stage = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        lock = os.open(stage, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if stage.exists():  # another run may have taken it for a leftover before it was locked
-            return stage, lock
-        os.close(lock)
+        # Until it is locked, another run may take it for a leftover and remove it.
+        with suppress(FileNotFoundError):
+            lock = os.open(stage, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if stage.exists():
+                return stage, lock
+            os.close(lock)
 
 
 def _remove_unused(stage: Path) -> None:

@@ -101,10 +101,15 @@ def interrupted(run: Run) -> str:
 
 
 def continued(*runs: Run) -> list[int]:
-    """Let stopped runs go on together; their exit codes."""
+    """Let stopped runs go on together; their exit codes. What a failed one says is printed."""
     for run in runs:
         os.kill(run.pid, signal.SIGCONT)
-    return [run.returncode if run.returncode is not None else run.wait(PATIENCE_S) for run in runs]
+    codes = []
+    for run in runs:
+        codes.append(run.returncode if run.returncode is not None else run.wait(PATIENCE_S))
+        if codes[-1]:
+            print(run.communicate()[1].decode())
+    return codes
 
 
 def checkpointed(folder: Path) -> int:

@@ -121,6 +121,6 @@ def test_no_key_is_forgotten_here() -> None:
     allowed |= {f"prefix.{key}" for key in _Prefix.model_fields} - {"prefix.groups"}
     allowed |= set(WorkloadKeys.model_fields) - {"mixes", "arrivals", "duration_s"}
     assert allowed - set(ELSEWHERE) == set(CHANGES)
-    assert {kind: set(keys.model_fields) - {"kind"} for kind, keys in _BY_KIND.items()} == {
+    assert {kind: set(keys.model_fields) - {"kind"} for kind, (keys, _) in _BY_KIND.items()} == {
         kind: set(keys) for kind, keys in KINDS.items()
     }

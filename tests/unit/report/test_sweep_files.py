@@ -34,7 +34,7 @@ def test_the_file_of_a_sweep_is_its_frontier(quickstart: ps.Sweep, tmp_path: Pat
 
 def test_a_sweep_on_the_command_line_imports_no_pandas_and_matplotlib_only_to_draw(tmp_path: Path) -> None:
     code = (
-        "import sys; from paretosim.cli import main; from paretosim.report import write\n"
+        "import sys; from paretosim.cli import main; from paretosim.report import sweep_files as write\n"
         "draw, before = write.draw_frontiers, []\n"
         "def drawing(*given): before.extend({'matplotlib'} & set(sys.modules)); draw(*given)\n"
         "write.draw_frontiers = drawing\n"
