@@ -7,7 +7,7 @@ that breaks a limit (memory, latency target, NIC) is marked, not dropped, so tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +38,7 @@ class Points:
     memory_bytes : per GPU at full batch.
     kv_bytes_per_s : per GPU, out of a prefill pool or into a decode pool; NaN for colocated ones.
     measured : share of the seconds inside measured grids.
-    legal, fits, in_time, carried : whether layout, memory, latency targets and NIC allow the point.
+    legal, fits, meets_slo, fits_nic : whether layout, memory, latency targets and NIC allow the point.
     mixing_kind, mixing_size : how a colocated engine mixes the phases (`paretosim.spec.scheduling`); 0 otherwise.
     evaluations : step evaluations behind the points.
     """
@@ -68,20 +68,25 @@ class Points:
         builder = _PointsBuilder(size)
         for slices, part in parts:
             to = np.concatenate([np.arange(s.start, s.stop) for s in slices] or [np.empty(0, np.int64)])
-            builder.set(to, **{name: getattr(part, name) for name in ARRAYS})
+            builder.set(to, **{name: getattr(part, name) for name in UNFILLED})
             builder.evaluations += part.evaluations
         return builder.build()
 
 
-ARRAYS = tuple(f.name for f in fields(Points) if f.name != "evaluations")
+UNFILLED: dict[str, float | bool] = {
+    **dict.fromkeys(("rate_req_s", "ttft_s", "tpot_s", "memory_bytes", "kv_bytes_per_s", "measured"), np.nan),
+    **dict.fromkeys(("legal", "fits", "meets_slo", "fits_nic"), False),
+    **dict.fromkeys(("mixing_kind", "mixing_size"), 0),
+}
+"""What the arrays of `Points` hold where no legal layout fills them; its type is that of the array."""
 
 
 class _PointsBuilder:
     """Fills in points layout by layout; a point that no legal layout fills stays illegal."""
 
     def __init__(self, size: int):
-        empty: list[Any] = [*np.full((6, size), np.nan), *np.zeros((4, size), bool), *np.zeros((2, size), np.int64), 0]
-        self.points = Points(*empty)
+        arrays: dict[str, Any] = {name: np.full(size, value) for name, value in UNFILLED.items()}
+        self.points = Points(**arrays, evaluations=0)
         self.evaluations = 0
 
     @classmethod

@@ -17,7 +17,7 @@ from ..errors import InputError, ProfileError
 from ..spec.parallelism import Parallelism
 from ..spec.workload import Mix, Slo
 from .compiled_engines import Engines, EngineSubset
-from .engine_points import ARRAYS, Points, colocated_points, decode_points, prefill_points
+from .engine_points import UNFILLED, Points, colocated_points, decode_points, prefill_points
 from .front import Front
 from .front_nd import ParetoSet
 from .frontier_columns import MixPoints
@@ -157,7 +157,7 @@ class Evaluate:
         """An answer as arrays."""
         out: Arrays = {"used": np.array(answer.used, str), "repairs": np.array(answer.repairs, str)}
         for (mix, name), points in answer.points.items():
-            out |= {f"{mix} {name} {field}": getattr(points, field) for field in ARRAYS}
+            out |= {f"{mix} {name} {field}": getattr(points, field) for field in UNFILLED}
             out[f"{mix} {name} evaluations"] = np.array(points.evaluations)
         return out
 
