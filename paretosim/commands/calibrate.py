@@ -14,6 +14,8 @@ from ..measured.calibrate import calibrate_engines, fit_with_own_rows, replay_ke
 from ..measured.conformal_bands import FILE, bands_yaml
 from ..measured.cross_validation import few_shot_predictions, learning_curve
 from ..measured.engine_fit import calibration_yaml
+from ..measured.measured_layouts import FILE as LAYOUTS
+from ..measured.measured_layouts import MeasuredLayouts
 from ..measured.rows import Row, read_frame, rows_hash, rows_of
 from ..profiles.store import Store
 from ..report.calibration import calibration_text, curve_text, engine_text, left_out_tables
@@ -66,7 +68,8 @@ def _all_engines(args: argparse.Namespace, rows: list[Row], store: Store, execut
         str(calibration_file(Path(names[engine]))): calibration_yaml(calibrated, _source(args))
         for engine, calibrated in found.engines.items()
     }
-    write_texts(args.into, texts | {FILE: bands_yaml(found.bands, facts)})
+    layouts = MeasuredLayouts.of(rows, store).text()
+    write_texts(args.into, texts | {FILE: bands_yaml(found.bands, facts), LAYOUTS: layouts})
     print(calibration_text(found))
     if args.out is not None:
         tables = left_out_tables(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from ..cost.operators.stage import Stages
 from ..cost.steps.calibrated import CalibratedStep
 from ..cost.steps.compiler import Compiler
 from ..cost.steps.step import StepCost, StepParts
+from ..measured.measured_layouts import MeasuredLayouts, domains_of, shipped_layouts
 from ..profiles.store import Store
+from ..spec.hardware import GpuSpec
 from ..spec.model import ModelSpec, served_format
 from ..spec.parallelism import Layouts, LegalFor, Parallelism, illegal
 from ..spec.precision import Precision
@@ -74,6 +77,7 @@ class Engines:
     model, precision, settings : what is served, in which formats, and how the engine is launched.
     kernels : by GPU name.
     legal_for : whether the engine restricts the layouts, or only model and GPU do.
+    only : the only layouts allowed; None allows every legal one.
     """
 
     model: ModelSpec
@@ -81,6 +85,7 @@ class Engines:
     kernels: dict[str, Kernels]
     settings: EngineSettings = DEFAULT
     legal_for: LegalFor = "engine"
+    only: MeasuredLayouts | None = None
     _compilers: dict[str, Compiler] = field(default_factory=dict, repr=False)
     _layout_batches: dict[tuple[str, tuple[Parallelism, ...]], tuple[LayoutBatch, ...]] = field(
         default_factory=dict, repr=False
@@ -89,7 +94,7 @@ class Engines:
     @classmethod
     def of(
         cls, store: Store, model: ModelSpec, precision: Precision, engine: str, gpus: tuple[str, ...],
-        settings: EngineSettings = DEFAULT, legal_for: LegalFor = "engine",
+        settings: EngineSettings = DEFAULT, legal_for: LegalFor | Literal["measured"] = "engine",
     ) -> Engines:  # fmt: skip
         """Look up the kernels of every GPU.
 
@@ -100,9 +105,12 @@ class Engines:
         engine : name of the inference engine.
         gpus : names of the candidate GPUs.
         settings : of the engine's launch.
-        legal_for : whether the engine restricts the layouts, or only model and GPU do.
+        legal_for : whether the engine restricts the layouts, only model and GPU do, or only measured layouts count.
         """
-        return cls(model, precision, {gpu: Kernels.of(store, gpu, engine) for gpu in gpus}, settings, legal_for)
+        kernels = {gpu: Kernels.of(store, gpu, engine) for gpu in gpus}
+        if legal_for == "measured":
+            return cls(model, precision, kernels, settings, "engine", shipped_layouts(store))
+        return cls(model, precision, kernels, settings, legal_for)
 
     def step(self, gpu: str, layout: Parallelism) -> CalibratedStep:
         """Compiled cost of one step."""
@@ -172,8 +180,15 @@ class Engines:
         for gpu, layout, where in pool.engines():
             kernels, redundant = self.kernels[gpu], self.settings.redundant_experts
             runs = self.legal_for == "any" or kernels.engine.cannot_run(layout) is None
-            if runs and illegal(layout, self.model, kernels.gpu, redundant) is None:
+            if (
+                runs
+                and self._allowed(layout, kernels.gpu)
+                and illegal(layout, self.model, kernels.gpu, redundant) is None
+            ):
                 yield gpu, layout, where
+
+    def _allowed(self, layout: Parallelism, gpu: GpuSpec) -> bool:
+        return self.only is None or self.only.has(layout, domains_of(layout, gpu), bool(self.model.experts))
 
     def all_of(self, pool: Pool) -> list[EngineSubset]:
         """Every legal engine of a pool."""

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..execution.executor import ExecutionOptions, open_executor
 from ..execution.task import ProgressCallback
 from ..measured.conformal_bands import shipped_bands
+from ..measured.measured_layouts import shipped_layouts
 from ..profiles.store import Store
 from ..spec.hardware import GpuSpec
 from ..spec.loading import load_scenario
@@ -26,6 +27,7 @@ from ..spec.scenario import Scenario
 from ..spec.served_formats import decided, formats_text
 from .blend import BLEND, blended
 from .compiled_engines import Engines
+from .evidence import with_evidence
 from .frontier_bands import with_bands
 from .frontier_columns import MixPoints, describe, framed, taken
 from .objectives import AnyFront, Objectives
@@ -165,6 +167,7 @@ def sweep(
         _check_found(scenario, space, points, counts)
         deployments = {gpu: deployment_name(gpu, model, scenario.precision) for gpu in gpus}
         table = _table(space, points, gpus, score.objectives, fronts)
+        table = with_evidence(table, shipped_layouts(store), gpus, bool(model.experts), scenario.engine)
         table = with_bands(table, shipped_bands(store), scenario.engine, deployments)
     found = summary(
         scenario, scenario_id, executor.name, counts, points, table, executor.usage, rests_on(store, evaluated)
@@ -176,7 +179,7 @@ def sweep(
 def identify(scenario: Scenario, engines: Engines, store: Store) -> str:
     """Hash of everything that decides the answer: scenario, model, GPUs, engine, tables, bands, version."""
     facts = [json.dumps(scenario.canonical(), sort_keys=True), repr(engines.model), repr(scenario.settings)]
-    facts.append(repr(shipped_bands(store)))
+    facts += [repr(shipped_bands(store)), repr(shipped_layouts(store))]
     for name in sorted(engines.kernels):
         kernels = engines.kernels[name]
         # A GPU without measured tables uses those of another one.

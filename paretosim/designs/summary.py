@@ -17,6 +17,7 @@ from ..profiles.store import Store
 from ..spec.scenario import Scenario
 from .blend import BLEND
 from .compare import best_gain, mode_rows
+from .evidence import DOUBLINGS
 from .frontier_columns import MixPoints
 from .sweep_tasks import Evaluated
 
@@ -92,6 +93,9 @@ def summary(
         "tasks_resumed": usage.resumed,
         **profiles,
     }
+    if DOUBLINGS in fronts:
+        apart = fronts[DOUBLINGS][frontier]
+        found |= {"measured_layout_share": round(float((apart == 0).mean()), 4), DOUBLINGS: float(apart.max())}
     if BLEND in counts:
         found["feasible_designs_for_every_mix"] = counts[BLEND][1]
     return found

@@ -56,7 +56,7 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
             problems += [scenario.problem(("precision",), p.message) for p in error.problems]
     if model is not None:
         for axis, why in (("tp", illegal_tp), ("pp", illegal_pp)):
-            for width in getattr(scenario.space, axis):
+            for width in getattr(scenario.space, axis) if scenario.space.legal_for != "measured" else ():
                 if (reason := why(width, model)) is not None:
                     problems.append(scenario.problem(("space", axis), reason))
         problems += _too_long(scenario, model)
@@ -95,9 +95,11 @@ def _too_long(scenario: Scenario, model: ModelSpec) -> Iterator[Problem]:
 def _useless_widths(scenario: Scenario, model: ModelSpec, engine: EngineSpec | None) -> Iterator[Problem]:
     """Problems of attention-DP and EP widths that no layout of the space can have."""
     space = scenario.space
+    if space.legal_for == "measured":  # the measured layouts choose among the widths
+        return
     redundant = scenario.settings.redundant_experts
     reasons = {layout: illegal_experts(layout, model, redundant) for layout in _layouts(scenario)}
-    if engine is not None and space.legal_for == "engine":
+    if engine is not None and space.legal_for != "any":
         reasons = {layout: reason or engine.cannot_run(layout) for layout, reason in reasons.items()}
     for key, name, values in (("attn_dp", "attn_dp", space.attn_dp), ("ep", "moe_ep", space.moe_ep)):
         for value in values:

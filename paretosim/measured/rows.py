@@ -112,9 +112,14 @@ class Row:
         return self.serving, self.model, self.gpu, self.engine, self.weights
 
     @property
+    def flags_known(self) -> bool:
+        """Whether the client and the launch flags are those that are simulated."""
+        return self.client != "vendor_sweep"
+
+    @property
     def fitted(self) -> bool:
-        """Whether parameters may be fitted on the row: its client and flags are those that are simulated."""
-        return not self.speculative and self.client != "vendor_sweep"
+        """Whether parameters may be fitted on the row."""
+        return not self.speculative and self.flags_known
 
 
 def read_frame(path: Path) -> pd.DataFrame:

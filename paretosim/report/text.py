@@ -11,6 +11,7 @@ import numpy as np
 from ..designs.blend import BLEND
 from ..designs.compare import as_printed, best_gain, gain_at, levels, mode_rows, worth_comparing
 from ..designs.design_deployment import deployment_of_row
+from ..designs.evidence import DOUBLINGS
 from ..designs.front import Front
 from ..designs.run import SweepResult
 
@@ -50,9 +51,25 @@ def sweep_text(result: SweepResult) -> str:
         f"{summary['engine_points']:,} engine points in {summary['wall_s']:.1f} s.",
         f"{summary['measured_share']:.0%} of the frontier's predicted time rests on measured kernels.",
     ]
+    lines += _evidence_lines(summary)
     if summary["repairs"]:
         lines.append(f"{len(summary['repairs'])} table repairs applied (summary.json: repairs).")
     return "\n".join(_wrapped(line) for line in lines)
+
+
+def _evidence_lines(summary: Mapping[str, Any]) -> list[str]:
+    """How many designs of the frontier have layouts that somebody measured."""
+    if DOUBLINGS not in summary:
+        return []
+    share, apart = summary["measured_layout_share"], summary[DOUBLINGS]
+    if np.isinf(apart):
+        return ["Nobody measured a layout of this kind of model (mixture of experts, or dense)."]
+    if share == 1:
+        return ["All its designs have layouts that somebody measured."]
+    return [
+        f"{share:.0%} of its designs have layouts that somebody measured, on any GPU; the widths of the others are up "
+        f"to {apart:g} doublings away (frontier.csv: {DOUBLINGS}; legal_for: measured leaves them out)."
+    ]
 
 
 def mix_title(mix: str, isl: float, osl: float, blend: bool = False) -> str:

@@ -62,7 +62,7 @@ class Space:
         than the engine's token budget are split into budget-sized chunks.
     cpp_smoothing : how far chunks shrink as their prefix grows, 0 to 1
         (`paretosim.analytic.chunked_pipeline.chunk_bounds`).
-    legal_for : whose layouts are designs.
+    legal_for : whose layouts are designs; ``measured``: those of the engine that somebody measured, on any GPU.
     """
 
     serving: tuple[Serving, ...]
@@ -78,7 +78,7 @@ class Space:
     cp: tuple[int, ...] = (1,)
     cpp_chunk: tuple[int, ...] = (0,)
     cpp_smoothing: float = 0.0
-    legal_for: LegalFor = "engine"
+    legal_for: LegalFor | Literal["measured"] = "engine"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from .axis import small_fraction
 from .parallelism import LegalFor
@@ -49,8 +57,16 @@ def _of_prefill(values: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...
     return values
 
 
+_WIDTHS = [1, 2, 4, 8, 16, 32]
+_MEASURED = {
+    "tp": _WIDTHS, "pp": [1, 2], "attn_dp": _WIDTHS, "ep": _WIDTHS, "batch": {"from": 1, "to": 1024, "factor": 2},
+    "ctx_gen_ratio": "matched", "max_gpus": 64, "legal_for": "measured",
+}  # fmt: skip
+"""What the word ``measured`` stands for; the measured layouts choose among the widths."""
+
+
 class SpaceKeys(Keys):
-    """``space`` of a scenario."""
+    """``space`` of a scenario: axes, or the word ``measured``."""
 
     serving: Annotated[list[Serving], AfterValidator(once)] = Field(list(get_args(Serving)), min_length=1)
     tp: Axis = (1,)
@@ -64,7 +80,14 @@ class SpaceKeys(Keys):
     workers: Annotated[tuple[tuple[int, ...], tuple[int, ...]], PlainValidator(_workers)] = ABSENT
     ctx_gen_ratio: Annotated[tuple[float, ...] | Literal["matched"], PlainValidator(_ratios)] = ABSENT
     max_gpus: Whole = ABSENT
-    legal_for: LegalFor = "engine"
+    legal_for: LegalFor | Literal["measured"] = "engine"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        if isinstance(value, str) and value == "measured":
+            return dict(_MEASURED)
+        return value
 
     @field_validator("workers", mode="before")
     @classmethod

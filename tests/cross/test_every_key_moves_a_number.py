@@ -111,3 +111,14 @@ def test_layouts_that_the_engine_cannot_run_are_designs_only_where_the_scenario_
 
 def test_the_name_decides_nothing_but_the_folder(base: str, tmp_path: Path) -> None:
     assert answer(tmp_path, {"name": "other"}) == base
+
+
+def test_a_space_of_measured_layouts_has_fewer_designs(tmp_path: Path) -> None:
+    keys = {"model": "Qwen/Qwen3-235B-A22B", "engine": "trtllm"}
+    space = "tp: [4, 8], pp: [1, 2], ep: [1, 8], batch: [1, 8, 64], serving: [colocated]"
+    path, designs = tmp_path / "s.yaml", {}
+    for whose in ("engine", "measured"):
+        changed = BASE | keys | {"space": f"{{{space}, legal_for: {whose}}}"}
+        path.write_text("".join(f"{key}: {value}\n" for key, value in changed.items()))
+        designs[whose] = ps.sweep(path).summary["designs"]
+    assert designs["measured"] == designs["engine"] / 2  # nobody measured two stages

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import paretosim as ps
-from paretosim.designs import frontier_bands, frontier_columns
+from paretosim.designs import evidence, frontier_bands, frontier_columns
 from paretosim.spec.schema_deployment import (
     Colocated,
     Disaggregated,
@@ -102,7 +102,7 @@ def test_the_page_names_every_key() -> None:
 def test_the_page_names_every_column_of_a_sweep() -> None:
     section = PAGE[PAGE.index("## Columns of frontier.csv") :].split("\n## ")[0]
     words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", section))))
-    assert {*frontier_columns.COLUMNS, *frontier_bands.COLUMNS} - words == set()
+    assert {*frontier_columns.COLUMNS, *evidence.COLUMNS, *frontier_bands.COLUMNS} - words == set()
 
 
 def test_the_page_names_every_column_and_key_of_the_answer(simulated) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from paretosim.cli import main
+from paretosim.designs import evidence
 from paretosim.designs import frontier_bands as certainty
 from paretosim.designs.frontier_columns import COLUMNS
 
@@ -35,7 +36,7 @@ def test_a_sweep_writes_the_four_files_of_the_contract_and_nothing_else(out: Pat
 
 def test_the_frontier_has_the_contracts_columns_and_no_design_that_another_beats(out: Path) -> None:
     frame = pd.read_csv(out / "frontier.csv")
-    assert tuple(frame.columns) == COLUMNS + certainty.COLUMNS
+    assert tuple(frame.columns) == COLUMNS + evidence.COLUMNS + certainty.COLUMNS
     for _, rows in frame.groupby("mix"):
         x, y = rows["interactivity_tok_s_user"].to_numpy(), rows["throughput_tok_s_gpu"].to_numpy()
         beaten = ((x[:, None] <= x) & (y[:, None] <= y) & ((x[:, None] < x) | (y[:, None] < y))).any(axis=1)
