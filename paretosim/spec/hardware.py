@@ -65,6 +65,10 @@ class GpuSpec:
             return from_memory
         return np.where(traffic <= self.l2_bytes, traffic / self.l2_bytes_per_s, from_memory)
 
+    def strided(self, stride: int) -> GpuSpec:
+        """As a group sees it whose members lie `stride` GPUs apart: fewer of them share a link domain."""
+        return self if stride == 1 else replace(self, gpus_per_domain=max(1, self.gpus_per_domain // stride))
+
     def peak_flops(self, arithmetic: str) -> float:
         """Dense peak [flop/s]; a format without tensor-core support runs at the bf16 rate."""
         return self.flops.get(arithmetic, self.flops["bf16"])
