@@ -167,7 +167,7 @@ def sweep(
         table = _table(space, points, gpus, score.objectives, fronts)
         table = with_bands(table, shipped_bands(store), scenario.engine, deployments)
     found = summary(
-        scenario, scenario_id, executor.name, counts, points, table, executor.usage, rests_on(store, evaluated)
+        scenario, scenario_id, executor.name, counts, points, table, gpus, executor.usage, rests_on(store, evaluated)
     )  # fmt: skip
     found |= {"formats": formats} | watch.read(executor.usage)
     return SweepResult(scenario, scenario_id, space, points, gpus, table, found)

@@ -13,13 +13,17 @@ import numpy as np
 
 from ...arrays import Floats, Timed
 from ...spec.precision import ACTIVATION_BYTES
-from ..kernels.collectives import Operation, send_s
+from ...units import US
+from ..kernels.collectives import NIC_HOP_S, NIC_SHARE, Operation
 from ..kernels.expert_load import Placement
 from ..kernels.expert_times import ExpertShape
 from ..kernels.kernels import Kernels
 from ..kernels.moe_alltoall_times import MoeAllToAllShape
 from ..kernels.roofline import LAUNCH_S
 
+SEND_S = 10 * US
+"""Latency of handing activations to the next pipeline stage [s]: p2p_latency of the system files of
+aiconfigurator-core 0.12.0, there called an unofficial correction from observation."""
 GATHER_SCATTER: tuple[Operation, Operation] = ("all_gather", "reduce_scatter")
 
 
@@ -82,9 +86,18 @@ class Send:
     launches: ClassVar[int] = 1
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
-        """For arrays of tokens."""
-        across = self.engine_gpus > kernels.gpu.gpus_per_domain
-        seconds = send_s(kernels.gpu, rows * self.bytes_per_token, self.sharers, across)
+        """For arrays of tokens.
+
+        All stages hand over at once: inside a domain as in a step of a ring that gathers from all of the engine's
+        GPUs. Beyond it each sharer sends its part over its NIC, and the parts are gathered there.
+        """
+        gpu, gather, message = kernels.gpu, kernels.collective("all_gather"), rows * self.bytes_per_token
+        if self.engine_gpus <= gpu.gpus_per_domain:
+            ring = gather(self.engine_gpus, self.engine_gpus * message).seconds / (self.engine_gpus - 1)
+            seconds = np.maximum(SEND_S + message / gpu.link_bytes_per_s, ring)
+        else:
+            wire = message / self.sharers / (NIC_SHARE * gpu.nic_bytes_per_s)
+            seconds = SEND_S + NIC_HOP_S + wire + gather(self.sharers, message).seconds
         return Timed(seconds, np.zeros(seconds.shape))
 
 
@@ -201,12 +214,11 @@ def cut_side_by_side(kernels: Kernels, exchange: MoeAllToAll) -> bool:
     An engine's ranks lie in one order or in the other, whatever the load: that which costs less, on the geometric
     mean over 1 to 8,192 tokens of a rank.
     """
-    tokens, gather = 2.0 ** np.arange(14), gather_scatter(exchange)
-    ranks = exchange.ep * exchange.cut / exchange.sharers
+    tokens: Floats = np.exp2(np.arange(14.0))
+    gather, ranks = gather_scatter(exchange), exchange.ep * exchange.cut / exchange.sharers
 
     def seconds(spread: int, cut: int) -> Floats:
-        sent = exchange.apart(kernels, tokens, spread)
-        return sent.seconds + gather.apart(kernels, ranks * tokens, cut).seconds
+        return exchange.apart(kernels, tokens, spread).seconds + gather.apart(kernels, ranks * tokens, cut).seconds
 
     ratio = seconds(exchange.cut, 1) / seconds(1, exchange.ep)
     return float(np.log(ratio).mean()) <= 0.0
