@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> None:
             "tokens_per_step": found.tokens_per_step,
             "largest_batch": found.largest_batch,
             "provenance": list(found.repairs),
+            "notes": list(found.notes),
         }
         print(json.dumps(facts, indent=2))
         return
@@ -58,6 +59,8 @@ def run(args: argparse.Namespace) -> None:
           f"largest batch of this length: {found.largest_batch}")  # fmt: skip
     if found.repairs:
         print(f"  {len(found.repairs)} table repairs applied (--json: provenance)")
+    for note in found.notes:
+        print(f"  note: {note}")
 
 
 def _asked(args: argparse.Namespace) -> Estimate:

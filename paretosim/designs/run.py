@@ -170,7 +170,7 @@ def sweep(
         table = with_evidence(table, shipped_layouts(store), gpus, bool(model.experts), scenario.engine)
         table = with_bands(table, shipped_bands(store), scenario.engine, deployments)
     found = summary(
-        scenario, scenario_id, executor.name, counts, points, table, executor.usage, rests_on(store, evaluated)
+        scenario, scenario_id, executor.name, counts, points, table, gpus, executor.usage, rests_on(store, evaluated)
     )  # fmt: skip
     found |= {"formats": formats} | watch.read(executor.usage)
     return SweepResult(scenario, scenario_id, space, points, gpus, table, found)

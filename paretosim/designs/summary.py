@@ -14,6 +14,7 @@ from ..arrays import Columns
 from ..execution.task import WorkerUsage
 from ..memory_usage import peak_bytes
 from ..profiles.store import Store
+from ..spec.hardware import GpuSpec
 from ..spec.scenario import Scenario
 from .blend import BLEND
 from .compare import best_gain, mode_rows
@@ -59,6 +60,7 @@ def summary(
     counts: Mapping[str, tuple[int, int]],
     points: Mapping[str, MixPoints],
     fronts: Columns,
+    gpus: Mapping[str, GpuSpec],
     usage: WorkerUsage,
     profiles: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -71,6 +73,7 @@ def summary(
     counts : (designs, feasible designs) by mix; the blend has the same deployments again, so it is left out of sums.
     points : engine points by mix.
     fronts : table of all fronts.
+    gpus : specifications by name.
     usage : of the workers.
     profiles : from `rests_on`.
     """
@@ -91,6 +94,7 @@ def summary(
         "measured_share": round(float(fronts["measured_share"][frontier].mean()), 4),
         "tasks": usage.tasks,
         "tasks_resumed": usage.resumed,
+        "notes": assumed_nics(fronts, gpus),
         **profiles,
     }
     if DOUBLINGS in fronts:
@@ -99,6 +103,20 @@ def summary(
     if BLEND in counts:
         found["feasible_designs_for_every_mix"] = counts[BLEND][1]
     return found
+
+
+def assumed_nics(fronts: Columns, gpus: Mapping[str, GpuSpec]) -> list[str]:
+    """A note on each GPU whose NIC is assumed and carries the cache or a group of a design on a front."""
+    notes = []
+    for name, gpu in gpus.items():
+        if (note := gpu.assumed_nic) is None:
+            continue
+        decode = fronts["decode_gpu"] == name
+        width = fronts["decode_tp"] * fronts["decode_attn_dp"] * fronts["decode_pp"]
+        hands_over = (fronts["serving"] == "disaggregated") & (decode | (fronts["prefill_gpu"] == name))
+        if (fronts["pareto"] & (hands_over | (decode & (width > gpu.gpus_per_domain)))).any():
+            notes.append(note)
+    return notes
 
 
 def unreachable(points: Mapping[str, MixPoints], counts: Mapping[str, tuple[int, int]]) -> dict[str, str]:

@@ -115,6 +115,7 @@ class Estimate:
     hbm_bytes : what the GPU has.
     largest_batch : sequences of this length that fit beside the weights.
     repairs : what table hygiene changed in the tables used.
+    notes : what a reader must know of facts that are assumed.
     band : factors on `step_s` between which four in five measured TPOT (decode) or TTFT (prefill) lie.
     """
 
@@ -127,6 +128,7 @@ class Estimate:
     hbm_bytes: float
     largest_batch: int
     repairs: tuple[str, ...]
+    notes: tuple[str, ...]
     band: tuple[float, float]
 
     @property
@@ -168,6 +170,7 @@ def estimate(question: Question, store: Store) -> Estimate:
     in_prefill = 0.0 if decode else ceil(batch / layout.attn_dp) * length
     deployment = deployment_name(question.gpu, model, precision)
     of = "tpot" if decode else "ttft"
+    crosses = layout.gpus > kernels.gpu.gpus_per_domain
     return Estimate(
         layout=layout,
         formats=formats_text(asked, model, question.engine, kernels.engine.kv_cache),
@@ -178,6 +181,7 @@ def estimate(question: Question, store: Store) -> Estimate:
         hbm_bytes=memory.hbm_bytes,
         largest_batch=memory.largest_batch(tokens, length, in_prefill),
         repairs=tuple(dict.fromkeys(str(r) for r in kernels.repairs)),
+        notes=(kernels.gpu.assumed_nic,) if crosses and kernels.gpu.assumed_nic else (),
         band=shipped_bands(store).band("colocated", question.engine, batch, of, deployment),
     )
 

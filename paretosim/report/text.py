@@ -54,6 +54,7 @@ def sweep_text(result: SweepResult) -> str:
     lines += _evidence_lines(summary)
     if summary["repairs"]:
         lines.append(f"{len(summary['repairs'])} table repairs applied (summary.json: repairs).")
+    lines += [f"note: {note}" for note in summary["notes"]]
     return "\n".join(_wrapped(line) for line in lines)
 
 

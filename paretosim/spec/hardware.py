@@ -65,11 +65,28 @@ class GpuSpec:
             return from_memory
         return np.where(traffic <= self.l2_bytes, traffic / self.l2_bytes_per_s, from_memory)
 
+    @property
+    def assumed_nic(self) -> str | None:
+        """What a reader must know of a NIC that no source states; None where one does, or the caller said it."""
+        source = self.sources["nic_gb_s"]
+        if not source.startswith("assumption") or source == GIVEN:
+            return None
+        return (
+            f"{self.name}: {self.nic_bytes_per_s / GB:g} GB/s a GPU beyond its link domain are assumed (nic_gb_s of its "
+            "gpu.yaml); divide what your node's NICs carry by its GPUs, in a gpu.yaml of your own"
+        )
+
+    def strided(self, stride: int) -> GpuSpec:
+        """As a group sees it whose members lie `stride` GPUs apart: fewer of them share a link domain."""
+        return self if stride == 1 else replace(self, gpus_per_domain=max(1, self.gpus_per_domain // stride))
+
     def peak_flops(self, arithmetic: str) -> float:
         """Dense peak [flop/s]; a format without tensor-core support runs at the bf16 rate."""
         return self.flops.get(arithmetic, self.flops["bf16"])
 
 
+GIVEN = "assumption: given by the caller"
+"""Source of a fact that `with_facts` replaced."""
 ARITHMETIC = ("bf16", "fp8", "fp4", "int8")
 
 _FIELDS: dict[str, tuple[str, float]] = {  # key of gpu.yaml -> (field of GpuSpec, factor to SI)
@@ -113,7 +130,7 @@ def load_gpu(path: Path) -> GpuSpec:
 
 def with_facts(gpu: GpuSpec, facts: Mapping[str, float]) -> GpuSpec:
     """The GPU with other facts, by the keys and in the units of ``gpu.yaml``."""
-    sources = {**gpu.sources, **dict.fromkeys(facts, "assumption: given by the caller")}
+    sources = {**gpu.sources, **dict.fromkeys(facts, GIVEN)}
     fields: dict[str, Any] = {_FIELDS[key][0]: value * _FIELDS[key][1] for key, value in facts.items()}
     return replace(gpu, sources=sources, **fields)
 

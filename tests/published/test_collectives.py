@@ -13,11 +13,18 @@ import pytest
 
 from paretosim.cost.kernels.collectives import NIC_HOP_S, PASSES, Collective, CollectiveTimes, Operation
 from paretosim.cost.kernels.kernels import Kernels
+from paretosim.cost.steps.compiler import compile_step
 from paretosim.profiles.store import Store
+from paretosim.spec.model import load_model
+from paretosim.spec.parallelism import Parallelism
+from paretosim.spec.precision import Precision
 from tests.conftest import SHARED
 
+H100_TP16 = {2: 14.66, 3: 15.91, 10: 21.11, 64: 52.9}
+"""TPOT [ms] of DeepSeek-R1 (FP8) in TensorRT-LLM decode engines of 16 H100 on two nodes, 8k/1k, by batch (InferenceMAX,
+February 2026)."""
 ROWS = SHARED / "data" / "calibration" / "ml_engineering_allreduce.csv"
-pytestmark = pytest.mark.skipif(not ROWS.exists(), reason="the calibration rows are not beside this clone")
+calibration = pytest.mark.skipif(not ROWS.exists(), reason="the calibration rows are not beside this clone")
 
 
 def nccl(store: Store, gpu: str) -> Collective:
@@ -36,6 +43,7 @@ def measured(system: str, gpus: int) -> tuple[np.ndarray, np.ndarray]:
     return size, 2 * (gpus - 1) / gpus * size / (rows["busbw_GBs"].to_numpy() * 1e9)
 
 
+@calibration
 def test_one_node_within_twenty_percent_and_large_messages_within_six(store: Store) -> None:
     errors, large = [], []
     for system, gpu in (("A100", "a100_sxm"), ("H200", "h200_sxm"), ("B200", "b200_sxm")):
@@ -56,6 +64,7 @@ def test_every_collective_of_every_gpu_interpolates_within_five_percent(store: S
         assert np.median(held_out) <= 0.05, gpu
 
 
+@calibration
 def test_four_nodes_on_sizes_that_were_not_fitted(store: Store) -> None:
     collective = nccl(store, "b200_sxm")
     size, seconds = measured("B200", 32)
@@ -63,13 +72,23 @@ def test_four_nodes_on_sizes_that_were_not_fitted(store: Store) -> None:
     hops = np.linspace(10e-6, 200e-6, 381)
     spread = [np.mean(np.abs(np.log(collective(32, size[fitted], hop).seconds / seconds[fitted]))) for hop in hops]
     hop = hops[int(np.argmin(spread))]
-    assert hop > 3 * NIC_HOP_S  # EFA is slower than the InfiniBand that the default stands for
+    assert hop > 2 * NIC_HOP_S  # EFA is slower than the InfiniBand that the default stands for
     error = np.abs(collective(32, size[held_out], hop).seconds / seconds[held_out] - 1)
-    assert np.median(error) <= 0.20
+    assert np.median(error) <= 0.12
 
 
+@calibration
 def test_four_nodes_reach_the_bandwidth_of_their_nics_without_any_fit(store: Store) -> None:
     size, seconds = measured("B200", 32)
     large = size >= 2**29
     ratio = nccl(store, "b200_sxm")(32, size[large]).seconds / seconds[large]
     assert ratio == pytest.approx(np.ones(large.sum()), abs=0.12)
+
+
+@pytest.mark.parametrize("batch", H100_TP16)
+def test_kernels_of_sixteen_h100_on_two_nodes_take_most_of_the_step_that_was_measured(store: Store, batch: int) -> None:
+    # TensorRT-LLM's steps on Hopper take 1.12 to 1.2 times their kernels, inside a node too.
+    kernels = Kernels.of(store, "h100_sxm", "trtllm")
+    layout = Parallelism(16, moe_ep=16)
+    step = compile_step(load_model("deepseek-ai/DeepSeek-V3"), Precision.of("fp8", "fp8"), kernels, layout)
+    assert 0.75 <= float(step.decode(batch, 7800).seconds) * 1e3 / H100_TP16[batch] <= 0.95

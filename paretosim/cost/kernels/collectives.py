@@ -1,4 +1,4 @@
-"""Seconds of moving data between an engine's GPUs: collectives inside and across link domains, and sends to a stage."""
+"""Seconds of moving data between an engine's GPUs: collectives inside and across link domains."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...arrays import Floats, Timed
 from ...profiles.mending import Mended, Mending
 from ...profiles.store import Table
 from ...spec.hardware import GpuSpec
-from ...units import US
+from ...units import KIB, US
 from .measured_grids import MeasuredGrids, Points
 
 Operation = Literal["all_reduce", "all_gather", "reduce_scatter", "alltoall"]
@@ -27,11 +27,15 @@ HOP_S = 1 * US
 NIC_HOP_S = 15 * US
 """Latency of one step of a collective between domains [s]; an assumption, of the size of a small RDMA write and its
 completion over InfiniBand (EFA takes 98 us: `tests/published/test_collectives.py`)."""
+LARGE_S = 75 * US
+SMALL_BYTES, LARGE_BYTES = 128 * KIB, 1024 * KIB
+"""What a pass of a large message between domains takes beyond the latencies of a small one [s]; the messages from which
+it begins and is reached in full [byte]. NCCL sends small ones with flags in the data, large ones in chunks.
+Chosen with one measured row in sight: TP16 of DeepSeek on H100 lacks about 1 ms of a step at 29 kB and 17 ms at 0.9 MB,
+in 122 all-reduces. (Also tried: a slope per byte through both, which is 3 ms too much at 0.14 MB, where nothing lacks.)
+Elsewhere 16 H100 over TCPX take 203 us at 1 MB and 155 at 32 kB, 32 B200 over EFA 378 at 1 MB."""
 NIC_SHARE = 0.94
 """Share of a NIC's rate that streams reach, as in `.moe_alltoall_law`; 32 B200 over EFA reach 0.955."""
-SEND_S = 10 * US
-"""Latency of handing activations to the next pipeline stage [s]: p2p_latency of the system files of
-aiconfigurator-core 0.12.0, there called an unofficial correction from observation."""
 
 
 def collective_roofline_s(gpu: GpuSpec, operation: Operation, gpus: int, message_bytes: ArrayLike) -> Floats:
@@ -51,7 +55,7 @@ def collective_roofline_s(gpu: GpuSpec, operation: Operation, gpus: int, message
 
 def across_domains_s(
     gpu: GpuSpec, operation: Operation, gpus: int, message_bytes: ArrayLike, hop_s: float = NIC_HOP_S
-) -> tuple[float, Floats]:
+) -> tuple[Floats, Floats]:
     """(latency, transfer) between whole domains [s].
 
     Rings run through every GPU, one ring a NIC: all of a domain's NICs together carry what one GPU's link would. In
@@ -63,24 +67,9 @@ def across_domains_s(
     """
     domain, message = gpu.gpus_per_domain, np.asarray(message_bytes, dtype=np.float64)
     crossing = (gpus - domain) / gpus if operation == "alltoall" else PASSES[operation] * (gpus - 1) / gpus / domain
-    latency = PASSES[operation] * log2(gpus / domain) * hop_s
+    large = np.log(np.maximum(message, SMALL_BYTES) / SMALL_BYTES) / log(LARGE_BYTES / SMALL_BYTES)
+    latency = PASSES[operation] * (log2(gpus / domain) * hop_s + LARGE_S * np.minimum(large, 1.0))
     return latency, crossing * message / (NIC_SHARE * gpu.nic_bytes_per_s)
-
-
-def send_s(gpu: GpuSpec, message_bytes: ArrayLike, sharers: int = 1, across: bool = False) -> Floats:
-    """Point-to-point send to the next stage [s]: latency and bytes; analytic, no table.
-
-    Parameters
-    ----------
-    message_bytes : what every GPU of the next stage needs, array.
-    sharers : GPUs of a stage that hold the same.
-    across : to another link domain. Each sharer then sends its part over its NIC, and the parts are gathered there.
-    """
-    message = np.asarray(message_bytes, dtype=np.float64)
-    if not across:
-        return SEND_S + message / gpu.link_bytes_per_s
-    gather = (sharers - 1) / sharers * message / gpu.link_bytes_per_s
-    return SEND_S + NIC_HOP_S + message / sharers / (NIC_SHARE * gpu.nic_bytes_per_s) + gather
 
 
 @dataclass(frozen=True)

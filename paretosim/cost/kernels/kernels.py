@@ -196,8 +196,10 @@ class Kernels:
             (locate_linear_attention, op, phase), lambda on: locate_linear_attention(on.tables, op, phase)
         )
 
-    def collective(self, operation: Operation) -> Collective:
+    def collective(self, operation: Operation, stride: int = 1) -> Collective:
         """Times of a collective: NCCL's, and for all-reduce the engine's own kernels where they are faster.
+
+        Members of the group lie `stride` GPUs apart.
 
         Raises
         ------
@@ -205,7 +207,7 @@ class Kernels:
             It was not measured on this GPU.
         """
         inside = self._times((locate_collective, operation), lambda on: locate_collective(on.tables, operation))
-        return Collective(inside, self.gpu, operation)
+        return Collective(inside, self.gpu.strided(stride), operation)
 
     def elementwise(self) -> ElementwiseTimes:
         """Memory-bound kernels: measured where this engine has a table (captured profiles), else analytic."""

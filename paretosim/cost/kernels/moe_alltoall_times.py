@@ -29,12 +29,14 @@ class MoeAllToAllShape:
     ----------
     ep : GPUs over which experts are spread.
     hidden, top_k, experts : width of a token, its copies, experts of the layer.
+    stride : GPUs from one member to the next; tables were timed with neighbours.
     """
 
     ep: int
     hidden: int
     top_k: int
     experts: int
+    stride: int = 1
 
     @property
     def layer(self) -> tuple[int, int, int]:
@@ -83,7 +85,7 @@ class KernelFamily:
 
     def _way_s(self, gpu: GpuSpec, shape: MoeAllToAllShape, tokens: Floats, element_bytes: float) -> Floats:
         way = low_latency_s if self.name == "low latency" else normal_s
-        return way(gpu, shape.ep, tokens, shape.top_k, shape.hidden, element_bytes)
+        return way(gpu.strided(shape.stride), shape.ep, tokens, shape.top_k, shape.hidden, element_bytes)
 
     def seconds(self, gpu: GpuSpec, shape: MoeAllToAllShape, tokens: Floats, element_bytes: float) -> Timed:
         """Dispatch and combine [s]: measured efficiency between measured widths, the bare law beyond them.

@@ -184,17 +184,9 @@ class KeyGather:
     launches: ClassVar[int] = 1
 
     def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
-        """For arrays of prompts and their length.
-
-        A group of ``cp`` leaves the link domain as soon as ``cp * tp`` GPUs do; its members are then spread evenly.
-        """
-        message = prompts * isl * self.bytes_per_token
-        gather = kernels.collective("all_gather")
-        domain = kernels.gpu.gpus_per_domain
-        if self.cp * self.tp <= domain:
-            return Prefill(gather(self.cp, message), keys=1.0)
-        # All `tp` groups gather at once and share the NICs: as one gather among all of their GPUs.
-        return Prefill(gather(self.cp * self.tp, message * self.tp), keys=1.0)
+        """For arrays of prompts and their length; between two members of a group lie those of the `tp` others."""
+        gather = kernels.collective("all_gather", self.tp)
+        return Prefill(gather(self.cp, prompts * isl * self.bytes_per_token), keys=1.0)
 
     def decode(self, kernels: Kernels, batch: Floats, context: Floats, queries: int = 1) -> Timed:
         """No decode engine cuts prompts. See `SelfAttention.decode`."""

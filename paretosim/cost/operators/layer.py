@@ -40,6 +40,7 @@ from .token_operators import (
     OverlapHalf,
     PerToken,
     SecondStream,
+    gather_scatter,
 )
 
 UNEVEN = (("moe", "power_law_1.2"),)
@@ -283,9 +284,14 @@ def add_experts(ffn: MoeFfn, layer: LayerContext) -> None:
     sent: list[MoeAllToAll] = []
     if layout.token_groups > 1 and layout.moe_ep > 1:
         out_bytes = EXPERT_FORMATS[layer.experts[0]].activation_bytes
-        sent.append(MoeAllToAll("expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, layout.tp, out_bytes))
-    if layout.token_groups > 1 and layout.moe_tp > 1:
-        every.append(GatherScatter("gather and scatter", layout.moe_tp, hidden * ACTIVATION_BYTES / layout.moe_ep))
+        exchange = MoeAllToAll(
+            "expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, layout.tp, out_bytes, layout.moe_tp
+        )
+        sent.append(exchange)
+        if layout.moe_tp > 1:
+            every.append(gather_scatter(exchange))
+    elif layout.token_groups > 1:
+        every.append(GatherScatter("gather and scatter", layout.moe_tp, hidden * ACTIVATION_BYTES))
     layer.per_token += sent
     layer.per_engine += every
     if ffn.shared_inter and layer.second_stream_tokens:

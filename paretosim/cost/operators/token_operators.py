@@ -12,13 +12,18 @@ from typing import ClassVar, Literal, assert_never
 import numpy as np
 
 from ...arrays import Floats, Timed
-from ..kernels.collectives import Operation, send_s
+from ...spec.precision import ACTIVATION_BYTES
+from ...units import US
+from ..kernels.collectives import NIC_HOP_S, NIC_SHARE, Operation
 from ..kernels.expert_load import Placement
 from ..kernels.expert_times import ExpertShape
 from ..kernels.kernels import Kernels
 from ..kernels.moe_alltoall_times import MoeAllToAllShape
 from ..kernels.roofline import LAUNCH_S
 
+SEND_S = 10 * US
+"""Latency of handing activations to the next pipeline stage [s]: p2p_latency of the system files of
+aiconfigurator-core 0.12.0, there called an unofficial correction from observation."""
 GATHER_SCATTER: tuple[Operation, Operation] = ("all_gather", "reduce_scatter")
 
 
@@ -81,9 +86,18 @@ class Send:
     launches: ClassVar[int] = 1
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
-        """For arrays of tokens."""
-        across = self.engine_gpus > kernels.gpu.gpus_per_domain
-        seconds = send_s(kernels.gpu, rows * self.bytes_per_token, self.sharers, across)
+        """For arrays of tokens.
+
+        All stages hand over at once: inside a domain as in a step of a ring that gathers from all of the engine's
+        GPUs. Beyond it each sharer sends its part over its NIC, and the parts are gathered there.
+        """
+        gpu, gather, message = kernels.gpu, kernels.collective("all_gather"), rows * self.bytes_per_token
+        if self.engine_gpus <= gpu.gpus_per_domain:
+            ring = gather(self.engine_gpus, self.engine_gpus * message).seconds / (self.engine_gpus - 1)
+            seconds = np.maximum(SEND_S + message / gpu.link_bytes_per_s, ring)
+        else:
+            wire = message / self.sharers / (NIC_SHARE * gpu.nic_bytes_per_s)
+            seconds = SEND_S + NIC_HOP_S + wire + gather(self.sharers, message).seconds
         return Timed(seconds, np.zeros(seconds.shape))
 
 
@@ -122,6 +136,7 @@ class MoeAllToAll:
     top_k, hidden, experts : copies of a token, their width, experts of the layer.
     sharers : GPUs of a rank, each of which sends its part of the rank's tokens.
     element_bytes : of what goes out.
+    cut : GPUs that share an expert, if experts are cut too.
     """
 
     name: str
@@ -131,37 +146,82 @@ class MoeAllToAll:
     experts: int
     sharers: int
     element_bytes: float
+    cut: int = 1
     launches: ClassVar[int] = 1
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens of a rank."""
-        shape = MoeAllToAllShape(self.ep, self.hidden, self.top_k, self.experts)
-        return kernels.moe_alltoall(self.element_bytes)(shape, rows / self.sharers)
+        return self.apart(kernels, rows, self._stride(kernels))
+
+    def apart(self, kernels: Kernels, rows: Floats, stride: int) -> Timed:
+        """For arrays of tokens of a rank, between GPUs that lie `stride` apart."""
+        return kernels.moe_alltoall(self.element_bytes)(self._shape(stride), rows / self.sharers)
 
     def split(self, kernels: Kernels, rows: Floats) -> tuple[Floats, Floats]:
         """Share of dispatch in the seconds, and of the GPU's SMs that move tokens, for arrays of tokens of a rank."""
-        shape = MoeAllToAllShape(self.ep, self.hidden, self.top_k, self.experts)
+        shape = self._shape(self._stride(kernels))
         return kernels.moe_alltoall(self.element_bytes).split(shape, rows / self.sharers)
+
+    def _shape(self, stride: int) -> MoeAllToAllShape:
+        return MoeAllToAllShape(self.ep, self.hidden, self.top_k, self.experts, stride)
+
+    def _stride(self, kernels: Kernels) -> int:
+        return self.cut if self.cut > 1 and kernels.memoized(cut_side_by_side, self) else 1
 
 
 @dataclass(frozen=True, slots=True)
 class GatherScatter:
-    """All tokens gathered before, and partial sums scattered after, experts that are cut over ranks."""
+    """All tokens gathered before, and partial sums scattered after, experts that are cut over ranks.
+
+    Attributes
+    ----------
+    gpus : that share an expert.
+    bytes_per_token : of a token that any of their experts may get.
+    exchange : between the GPUs over which experts are spread too, if they are.
+    """
 
     name: str
     gpus: int
     bytes_per_token: float
+    exchange: MoeAllToAll | None = None
     launches: ClassVar[int] = 1
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
-        """For arrays of tokens of the engine: an all-gather and a reduce-scatter.
+        """For arrays of tokens of the engine: an all-gather and a reduce-scatter."""
+        spread = self.exchange
+        apart = spread is not None and not kernels.memoized(cut_side_by_side, spread)
+        return self.apart(kernels, rows, spread.ep if spread is not None and apart else 1)
+
+    def apart(self, kernels: Kernels, rows: Floats, stride: int) -> Timed:
+        """For arrays of tokens of the engine, between GPUs that lie `stride` apart.
 
         Together they move what an all-reduce does, but no kernel fuses them: two launches, and no sum in the switch.
         """
         message = rows * self.bytes_per_token
-        parts = [kernels.collective(operation)(self.gpus, message) for operation in GATHER_SCATTER]
+        parts = [kernels.collective(operation, stride)(self.gpus, message) for operation in GATHER_SCATTER]
         seconds = parts[0].seconds + parts[1].seconds
         return Timed(seconds, sum(p.seconds * p.measured for p in parts) / seconds)
+
+
+def gather_scatter(exchange: MoeAllToAll) -> GatherScatter:
+    """What experts need that are cut and, by `exchange`, spread: each GPU works for its share of the copies."""
+    return GatherScatter("gather and scatter", exchange.cut, exchange.hidden * ACTIVATION_BYTES / exchange.ep, exchange)
+
+
+def cut_side_by_side(kernels: Kernels, exchange: MoeAllToAll) -> bool:
+    """Whether GPUs that share an expert lie side by side, or those over which experts are spread.
+
+    An engine's ranks lie in one order or in the other, whatever the load: that which costs less, on the geometric
+    mean over 1 to 8,192 tokens of a rank.
+    """
+    tokens: Floats = np.exp2(np.arange(14.0))
+    gather, ranks = gather_scatter(exchange), exchange.ep * exchange.cut / exchange.sharers
+
+    def seconds(spread: int, cut: int) -> Floats:
+        return exchange.apart(kernels, tokens, spread).seconds + gather.apart(kernels, ranks * tokens, cut).seconds
+
+    ratio = seconds(exchange.cut, 1) / seconds(1, exchange.ep)
+    return float(np.log(ratio).mean()) <= 0.0
 
 
 @dataclass(frozen=True, slots=True)

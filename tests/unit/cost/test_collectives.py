@@ -5,8 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paretosim.cost.kernels.collectives import NIC_HOP_S, NIC_SHARE, PASSES, across_domains_s, send_s
+from paretosim.cost.kernels.collectives import (
+    LARGE_BYTES,
+    LARGE_S,
+    NIC_HOP_S,
+    NIC_SHARE,
+    PASSES,
+    SMALL_BYTES,
+    across_domains_s,
+)  # fmt: skip
 from paretosim.cost.kernels.kernels import Kernels
+from paretosim.cost.operators.token_operators import Send
 from paretosim.profiles.store import Store
 
 SIZES = np.array([4096.0, 2**20, 2**28])
@@ -33,9 +42,11 @@ def test_beyond_a_domain_the_nics_decide_large_messages_and_latency_small_ones(k
     inside, outside = collective(8, SIZES).seconds, collective(16, SIZES).seconds
     assert (outside > inside).all()
     latency, transfer = across_domains_s(kernels.gpu, operation, 16, SIZES)
-    assert latency == PASSES[operation] * NIC_HOP_S
-    assert outside[0] == pytest.approx(inside[0] + latency)
-    assert outside[-1] == pytest.approx(max(transfer[-1], inside[-1]) + latency)
+    small = SIZES <= SMALL_BYTES
+    np.testing.assert_allclose(latency[small], PASSES[operation] * NIC_HOP_S)
+    np.testing.assert_allclose(latency[SIZES >= LARGE_BYTES], PASSES[operation] * (NIC_HOP_S + LARGE_S))
+    assert outside[0] == pytest.approx(inside[0] + latency[0])
+    assert outside[-1] == pytest.approx(max(transfer[-1], inside[-1]) + latency[-1])
     # Eight NICs carry what eight links did; an all-to-all sends half of each GPU's own message over its own.
     share = 1 / 2 if operation == "alltoall" else PASSES[operation] * 15 / 16 / 8
     assert transfer[-1] == pytest.approx(share * SIZES[-1] / (NIC_SHARE * 50e9))
@@ -55,8 +66,22 @@ def test_gathering_and_scattering_apart_costs_more_than_one_all_reduce(kernels: 
     assert (apart > kernels.collective("all_reduce")(8, SIZES).seconds).all()
 
 
-def test_a_send_leaves_the_domain_by_every_nic_of_the_stage(store: Store) -> None:
-    gpu, message = store.gpu("h200_sxm"), np.array([2.0**28])
-    one, eight = (send_s(gpu, message, sharers, across=True)[0] for sharers in (1, 8))
-    assert send_s(gpu, message, 8)[0] < eight < one
-    assert one / eight == pytest.approx(8 / (1 + 7 * 0.94 * 50 / 450), rel=0.02)
+def test_a_send_leaves_the_domain_by_every_nic_of_the_stage(kernels: Kernels) -> None:
+    message = np.array([2.0**28])
+    one, eight = (Send("send", 1.0, sharers, 16).seconds(kernels, message).seconds[0] for sharers in (1, 8))
+    assert Send("send", 1.0, 4, 8).seconds(kernels, message).seconds[0] < eight < one
+    gather = kernels.collective("all_gather")(8, message).seconds[0]
+    assert eight - gather == pytest.approx(one / 8, rel=0.04)  # and a latency
+
+
+@pytest.mark.parametrize("gpu", ["h200_sxm", "l40s", "rtx_pro_6000"])
+def test_a_hand_over_in_a_node_takes_no_less_than_the_gpus_were_measured_to_move_at_once(
+    store: Store, gpu: str
+) -> None:
+    kernels = Kernels.of(store, gpu, "vllm")
+    ring = kernels.collective("all_gather")(8, 8 * SIZES).seconds / 7
+    seconds = Send("send", 1.0, 1, 8).seconds(kernels, SIZES).seconds
+    assert (seconds >= ring).all()
+    # over PCIe between sockets that is far from what the slot of one GPU carries
+    slot = SIZES[-1] / kernels.gpu.link_bytes_per_s
+    assert (seconds[-1] > 1.5 * slot) == (gpu != "h200_sxm")

@@ -75,3 +75,12 @@ def test_a_sweep_needs_mixes_with_different_labels(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("arrival_s,isl,osl\n1,2,3\n")
     with pytest.raises(InputError, match=r"workload\.mixes: is required to sweep, which reads no trace: give typical"):
         swept(tmp_path, "arrivals: {kind: trace, path: t.csv, format: csv}")
+
+
+def test_a_sweep_says_where_a_design_needs_a_nic_that_is_only_assumed(write_scenario: Callable[..., Path]) -> None:
+    small = {"hardware": "[l40s, h200_sxm]", "tp": "[8]", "pp": "[1]", "batch": "[8]", "workers": "[1]"}
+    handed_over = sweep(write_scenario(**small, precision="fp8", slo="{ttft_s: 60, tpot_s: 1}"))
+    assert [note.split(":")[0] for note in handed_over.summary["notes"]] == ["l40s"]
+    assert "note: l40s: 12.5 GB/s a GPU" in sweep_text(handed_over)
+    alone = sweep(write_scenario(**small, precision="fp8", slo="{ttft_s: 60, tpot_s: 1}", serving="[colocated]"))
+    assert alone.summary["notes"] == []

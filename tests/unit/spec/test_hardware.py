@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from paretosim.errors import InputError
-from paretosim.spec.hardware import GpuSpec, load_gpu
+from paretosim.spec.hardware import GpuSpec, load_gpu, with_facts
 
 PROFILES = Path(__file__).parents[3] / "hwprofiles"
 FOLDERS = sorted(path.parent.name for path in PROFILES.glob("*/gpu.yaml"))
@@ -194,3 +194,9 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
     (tmp_path / "gpu.yaml").write_text("- 1\n")
     with pytest.raises(InputError, match="must be a mapping of facts"):
         load_gpu(tmp_path / "gpu.yaml")
+
+
+def test_a_nic_that_no_source_states_is_said_to_be_assumed_unless_the_caller_states_it() -> None:
+    assert {name for name in FOLDERS if gpu(name).assumed_nic} == {"h20_sxm", "l40s"}
+    assert "12.5 GB/s a GPU" in (gpu("l40s").assumed_nic or "")
+    assert with_facts(gpu("l40s"), {"nic_gb_s": 3}).assumed_nic is None
