@@ -23,6 +23,10 @@ SCHEDULERS = (
     partial(InFlight, 512, 16, wait_steps=7, wait_share=0.8),
     partial(PrefillFirst, 256, 16),
     partial(PrefillFirst, 256, 16, poll=5),
+    partial(ChunkedPrefill, 512, 16, prompt_interval=4),
+    partial(ChunkedPrefill, 512, 16, rank_wait_steps=9),
+    partial(InFlight, 512, 16, rank_wait_steps=9),
+    partial(PrefillFirst, 256, 16, decode_steps=3, rank_wait_steps=9),
 )
 
 
