@@ -76,10 +76,14 @@ class ChunkedPrefill:
             part = min(tokens, room, budget)
             chunks.append((request, part))
             room -= part
+        together = self.rank_wait_steps > 1 and steps.ranks > 1
+        if together and prompts:
+            return chunks
         free_slots = self.max_sequences - running - len(prompts)
         while room > 0 and free_slots > 0 and waiting and len(prompts) < self.max_prompts:
             request = waiting[0]
-            if not engine.admit(request, now_s):
+            # What begins together goes on together: a remainder would be computed alone.
+            if (together and min(engine.prompt_tokens(request), budget) > room) or not engine.admit(request, now_s):
                 break
             part = min(prompts[request], room, budget)
             chunks.append((request, part))
