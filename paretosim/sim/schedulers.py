@@ -14,7 +14,7 @@ from typing import assert_never
 from ..errors import InputError, Problem
 from ..spec.cluster import Policy
 from ..spec.parallelism import Parallelism
-from ..spec.scheduling import Chunked, DecodeOnly, PerMix, PromptBatches, Scheduling
+from ..spec.scheduling import Chunked, DecodeOnly, PerMix, PromptBatches, PromptWait, Scheduling
 from ..spec.scheduling import InFlight as InFlightPrompts
 from .policies import UNLIMITED, Work, option
 from .rank_wait import RankWait
@@ -263,7 +263,7 @@ class Fcfs:
         return chunks, not chunks
 
 
-def policy_of(scheduling: Scheduling, batch: int, layout: Parallelism, token_budget: int) -> Policy:
+def policy_of(scheduling: Scheduling, batch: int, layout: Parallelism, token_budget: int, wait: PromptWait) -> Policy:
     """The scheduler that runs an engine as the analytic evaluator assumes.
 
     Parameters
@@ -272,6 +272,7 @@ def policy_of(scheduling: Scheduling, batch: int, layout: Parallelism, token_bud
     batch : most prompts per step, or most running sequences, of one engine.
     layout : widths of the engine.
     token_budget : most tokens in one step of a rank.
+    wait : how long the engine holds chunked prompts back.
 
     Raises
     ------
@@ -285,7 +286,8 @@ def policy_of(scheduling: Scheduling, batch: int, layout: Parallelism, token_bud
         case Chunked(chunk_tokens):
             # A step carries the whole batch and a chunk.
             budget = ceil(batch / layout.attn_dp) + chunk_tokens
-            return Policy("chunked_prefill", {"token_budget": budget, "max_sequences": batch})
+            held = {"rank_wait_steps": wait.rank_steps, "prompt_interval": wait.interval}
+            return Policy("chunked_prefill", {"token_budget": budget, "max_sequences": batch} | held)
         case PromptBatches(chunk_tokens):
             chunk = chunk_tokens or token_budget
             # Whole prompts of a batch spread over the stages, each a micro-batch; chunks follow each other anyway.
