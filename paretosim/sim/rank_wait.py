@@ -33,14 +33,13 @@ class RankWait:
         most : steps after which prompts go ahead; 0 and 1 do not wait.
         max_sequences : most sequences of the engine.
         """
-        ranks = engine.steps.ranks
-        if most < 2 or ranks == 1:
+        ranks, free = engine.steps.ranks, max_sequences - len(engine.running) - len(engine.prompts)
+        if most < 2 or ranks == 1 or free <= 0:
             return 0
         self._assign(engine, ranks)
-        free = max_sequences - len(engine.running)
         if engine.prompts or len(engine.running) < ranks:
             return 0
-        if len({self._rank[request] for request in islice(engine.waiting, max(0, free))}) == ranks:
+        if len({self._rank[request] for request in islice(engine.waiting, free)}) == ranks:
             return 0
         return most - 1 - (engine.count - self.since) % most
 

@@ -55,6 +55,8 @@ class ChunkedPrefill:
             return [], True
         chunks = self._chunks(engine, now_s)
         self._full = bool(engine.waiting)
+        if not chunks and self.rank_wait_steps:
+            self.again_in = self.rank_wait_steps  # those that come get their rank at once
         return chunks, True
 
     def _held(self, engine: AdmittingEngine) -> int:
@@ -143,6 +145,8 @@ class InFlight:
             free_slots -= 1
             self._waited = 0
             self._ranks.taken(engine)
+        if not chunks and self.rank_wait_steps:
+            self.again_in = self.rank_wait_steps  # those that come get their rank at once
         return chunks, True
 
     def _waits(self, engine: AdmittingEngine) -> bool:
@@ -212,6 +216,8 @@ class PrefillFirst:
             self._ranks.taken(engine)
         if chunks:
             self._looked = engine.count + 1
+        elif self.rank_wait_steps:
+            self.again_in = self.rank_wait_steps  # those that come get their rank at once
         return chunks, not chunks
 
     def _held(self, engine: AdmittingEngine) -> int:
