@@ -39,6 +39,15 @@ def dyadic_requests(seed: int, n: int, rate: float, isl: int, osl: int) -> Reque
     return Requests.of(np.sort(arrival), rng.integers(1, isl + 1, n), rng.integers(1, osl + 1, n))
 
 
+class FourRanks(FormulaSteps):
+    """Dyadic step times of an engine of four attention-data-parallel ranks."""
+
+    ranks = slots = 4
+
+    def __init__(self) -> None:
+        super().__init__(DYADIC)
+
+
 NIC = NicSpec(2.0**20, 2.0**-10)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from ..arrays import Floats
 from ..cost.steps.calibrated import StepTimes
-from ..spec.scheduling import CHUNKED, IN_FLIGHT
+from ..spec.scheduling import CHUNKED, IN_FLIGHT, PromptWait
 from .rate_match import Counts
 
 CHUNKS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
@@ -47,8 +47,9 @@ class ColocatedRate:
 
 
 def colocated_rate(
-    step: StepTimes, batch: ArrayLike, isl: float, osl: float, prefix: float, token_budget: float
-) -> ColocatedRate:
+    step: StepTimes, batch: ArrayLike, isl: float, osl: float, prefix: float, token_budget: float,
+    wait: PromptWait = PromptWait(),
+) -> ColocatedRate:  # fmt: skip
     """Evaluate batches of running sequences under every setting that respects the token budget.
 
     A setting that cannot admit prompts as fast as the batch finishes them, or that gathers more prompts than the
@@ -60,12 +61,17 @@ def colocated_rate(
     batch : running sequences of one engine, array (n,); (n, 1) for a stack of layouts.
     isl, osl, prefix : lengths [token].
     token_budget : most tokens of one step of a rank.
+    wait : how long chunked prompts wait for others.
 
     Notes
     -----
     A decode step of a batch of B finishes ``B / (osl - 1)`` requests, so it must prefill that many.
     With P stages, ``min(P, B)`` micro-batches run concurrently, each like a separate engine at P times the stage time;
     the stall of one micro-batch behind another's longer step is not modelled.
+
+    A chunk on one rank costs what a chunk on every rank costs. Prompts come at random, so that of the steps that carry
+    any each carries ``m / (1 - exp(-m))`` on average, with `m` the chunks that fall due per step (or per interval);
+    while the first one waits for the other ranks, more come.
 
     A request takes its own prompt's time and ``osl - 1`` tokens, so between its tokens it only sees the prompts of
     others: of B prompts that run G at a time, ``B - G``. A chunk delays every sequence in its step. If a share s of
@@ -82,11 +88,14 @@ def colocated_rate(
     verified = running / ranks * step.settings.queries  # rows of one rank
     arrivals = running * step.tokens_per_step / (osl - 1)  # prompts that one decode step must make room for
 
-    # Ranks prefill concurrently: a step carries one chunk, or one group of prompts, per rank.
+    # Ranks prefill concurrently: a step carries up to one chunk, or one group of prompts, per rank.
     chunk_sizes = [c for c in CHUNKS if c < token_budget]
     by_setting = (-1, *(1,) * (batch.ndim - 2))
     sizes = np.array(chunk_sizes).reshape(by_setting)
-    chunks = sizes * ranks
+    due = arrivals * np.maximum(1.0, fresh / sizes) * wait.interval
+    company = due / -np.expm1(-due) + arrivals * max(wait.rank_steps - 1, 0)
+    side_by_side = np.minimum(company, ranks)
+    chunks = sizes * side_by_side
     group_sizes = [g for g in GROUPS if g == 1 or g * fresh <= token_budget]
     groups = np.array(group_sizes, dtype=np.float64).reshape(by_setting)
     in_flight = groups * ranks
@@ -94,17 +103,21 @@ def colocated_rate(
     # Chunked: a share of the steps carries `chunk` prompt tokens, the others none.
     share = arrivals * fresh / chunks
     per_rank = sizes / fresh  # share of a prompt that a chunk holds
-    mixed = step.mixed(running, mean_context, ranks * np.maximum(per_rank, 1), isl, prefix, np.minimum(per_rank, 1))
+    together = side_by_side * np.maximum(per_rank, 1)  # prompts
+    mixed = step.mixed(running, mean_context, together, isl, prefix, np.minimum(per_rank, 1))
     # A step at the mean context can be marginally faster than the mean over contexts; a mixed step never is.
     mixed_s = np.maximum(mixed.seconds, decode_s)
     within = (share <= 1) & (verified + sizes <= token_budget)
     chunked_step = share * mixed_s + (1 - share) * decode_s
-    own = share * (1 - share) * np.minimum(1.0, ranks / running)  # share of the steps with chunks of its own group
+    # Share of the steps with chunks of its own group.
+    own = share * (1 - share) * np.minimum(1.0, side_by_side / running)
     chunked_seen = chunked_step - own * (mixed_s - decode_s)
     steps = np.maximum(1.0, fresh / sizes)
     # A prompt waits half a step of the others, then takes its own; prompts do not queue behind each other here.
-    others = np.clip(running - ranks, 0.0, 1.0)
-    chunked_ttft = np.where(within, stages * (0.5 * others * chunked_step + steps * mixed_s), np.inf)
+    others = np.clip(running - side_by_side, 0.0, 1.0)
+    held = 0.5 * np.where(ranks > 1, np.minimum(wait.rank_steps - 1, (side_by_side - 1) / arrivals), 0.0)
+    held = np.maximum(held, 0.0) + 0.5 * (wait.interval - 1)
+    chunked_ttft = np.where(within, stages * ((0.5 * others + held) * chunked_step + steps * mixed_s), np.inf)
     chunked_measured = (share * mixed.measured * mixed_s + (1 - share) * decode_measured * decode_s) / chunked_step
 
     # In-flight: groups of whole prompts run between decode steps; a group waits until enough slots are free.
@@ -126,7 +139,7 @@ def colocated_rate(
         tpot_s=tpot,
         rate_req_s=batch / (slot_s * (osl - 1)),
         step_tokens=np.concatenate([verified + sizes, np.broadcast_to(groups * fresh / pieces, group_s.shape)], axis=1),
-        prompts=np.broadcast_to(np.concatenate([np.maximum(ranks, chunks / fresh), in_flight]), tpot.shape),
+        prompts=np.concatenate([together, in_flight + np.zeros_like(group_s)], axis=1),
         measured=np.concatenate([chunked_measured, flight_measured], axis=1),
         kind=np.repeat([CHUNKED, IN_FLIGHT], [len(chunk_sizes), len(group_sizes)]),
         size=np.concatenate([sizes + np.zeros_like(ranks), in_flight]).astype(np.int64),

@@ -238,8 +238,9 @@ def colocated_points(
     builder, batch = _PointsBuilder.of(pool, subset), np.array(pool.batch, dtype=np.float64)[:, None]
     for key, layouts, to in _layout_batches(engines, pool, subset, _one_key):
         memory, step = layouts.memory, layouts.step
-        budget = engines.kernels[key.gpu].engine.token_budget
-        rate = colocated_rate(step, batch, mix.isl, mix.osl, mix.isl * prefix_hit_rate, budget)
+        engine = engines.kernels[key.gpu].engine
+        prefix, budget = mix.isl * prefix_hit_rate, engine.token_budget
+        rate = colocated_rate(step, batch, mix.isl, mix.osl, prefix, budget, engine.prompt_wait)
         held = memory.reserved_tokens(mix.isl, mix.osl)
         # Prompts in prefill hold KV cache in addition to the running batch.
         sequences = batch[:, None] + rate.prompts * mix.isl / held

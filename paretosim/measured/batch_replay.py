@@ -90,11 +90,11 @@ class ReplayRows:
             size = 0
             batch: list[tuple[int, Row]] = []
             for index, row in sorted(group, key=lambda pair: -pair[1].concurrency):
-                if batch and size + row.concurrency * PROMPTS_PER_SLOT > _SLICE:
+                if batch and size + _requests(row) > _SLICE:
                     cut.append(batch)
                     batch, size = [], 0
                 batch.append((index, row))
-                size += row.concurrency * PROMPTS_PER_SLOT
+                size += _requests(row)
             cut.append(batch)
         cut.sort(key=lambda batch: -sum(row.concurrency for _, row in batch))
         return [RowBatch(tuple(row for _, row in batch), tuple(i for i, _ in batch), setting) for batch in cut]
@@ -136,7 +136,7 @@ def replay_executor(
     options : which executor runs the rows, and the checkpoint.
     progress : called with (done, total, what).
     """
-    requests = sum(row.concurrency * PROMPTS_PER_SLOT for row in rows)
+    requests = sum(_requests(row) for row in rows)
     with open_executor(options, _identify(rows, store), requests / _REQUESTS_PER_S, progress) as executor:
         if executor.name == "ray":
             for gpu, engines in _tables(rows, store):
@@ -164,6 +164,11 @@ def replay_all(
     for task, answers in zip(tasks, (executor or serial_executor()).run(work, tasks, "replaying rows"), strict=True):
         found.update(zip(task.indices, answers, strict=True))
     return [found[index] for index in range(len(rows))]
+
+
+def _requests(row: Row) -> int:
+    """Requests of a row, roughly."""
+    return row.traffic.warmup_requests + (row.traffic.requests or row.concurrency * PROMPTS_PER_SLOT)
 
 
 def _tables(rows: Sequence[Row], store: Store) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -70,6 +70,9 @@ def launch_of(row: Row, engine: EngineSpec, recipes: Recipes) -> Launch:
         left["token_budget"] = max(left.get("token_budget", 0), row.isl + row.concurrency + margin)
     if row.concurrency > int(engine.scheduler.get("max_sequences", row.concurrency)):
         left.setdefault("max_sequences", row.concurrency)
+    for key in ("max_sequences", "token_budget"):
+        if stated := getattr(row.traffic, key):
+            left[key] = stated
     verified_s = left.pop("verified_us", 0.0) * MICRO
     settings = EngineSettings(**{key: left.pop(key) for key in ("draft_tokens", "acceptance") if key in left})
     fields = {key: left.pop(key) for key in _FIELDS if key in left}

@@ -58,9 +58,10 @@ CONDITIONS: dict[str, Callable[[str], Any]] = {
 """Columns that narrow the rows of a recipe; an empty one does not."""
 SETTINGS: dict[str, Callable[[str], Any]] = {
     "token_budget": _whole, "budget_beside_prompt_and_clients": _whole, "max_sequences": _whole, "poll": _whole,
-    "wait_steps": _whole, "wait_share": _number, "prompt_graph_tokens": _whole, "kv_cache": _one_of(*CACHE_FORMATS),
-    "spread_experts": _flag, "tensor_parallel": _flag, "draft_tokens": _whole, "acceptance": _number,
-    "verified_us": _number, "prompts_per_slot": _whole, "prefill_tokens": _whole, "decode_max_sequences": _whole,
+    "wait_steps": _whole, "wait_share": _number, "rank_wait_steps": _whole, "prompt_graph_tokens": _whole,
+    "kv_cache": _one_of(*CACHE_FORMATS), "spread_experts": _flag, "tensor_parallel": _flag, "draft_tokens": _whole,
+    "acceptance": _number, "verified_us": _number, "prompts_per_slot": _whole, "prefill_tokens": _whole,
+    "decode_max_sequences": _whole,
 }  # fmt: skip
 """Columns of launch settings; an empty one means the engine's default."""
 SOURCE = ("assumed", "source", "commit", "read")

@@ -5,25 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
+from typing import assert_never
 
-from ..spec.arrivals import ClosedLoop
+from ..spec.arrivals import ClosedLoop, Constant, Poisson
 from ..spec.cluster import Policy
 from ..spec.deployment import Deployment, EngineGroup, Pool
 from ..spec.engine import EngineSpec
+from ..spec.kv_cache import KvCacheSpec
 from ..spec.lengths import Uniform
 from ..spec.model import ModelSpec
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
 from ..spec.simulation import Simulation
 from ..spec.transfer import TransferSpec
-from ..spec.workload import Mix, Slo, Workload
+from ..spec.workload import Mix, PrefixGroups, Slo, Workload
 from ..spec.yaml_marks import KeyLocations
 from .launch_settings import Launch
 from .rows import Engines, Row
-
-SHORTEST = 0.8
-"""Shortest length over the nominal one; lengths are uniform in between (``random-range-ratio`` of the scripts)."""
-
 
 def precision_of(row: Row, launch: Launch) -> Precision:
     """Number formats of a row: its label says how weights, or experts, are stored."""
@@ -56,10 +54,11 @@ def deployment_of(row: Row, model: ModelSpec, engine: EngineSpec, launch: Launch
     row, model, engine : the row, and the model and engine that it names.
     launch : settings of the launch command.
     """
+    cache = KvCacheSpec() if row.traffic.distinct_prompts else None
     groups = [EngineGroup(row.gpu, layout_of(e, model, launch), e.workers) for e in row.pools]
     if len(groups) == 1:
         # Options alone, without a name, adjust the scheduler that is the engine's own.
-        return Deployment(Pool((groups[0],), Policy("", launch.options)))
+        return Deployment(Pool((groups[0],), Policy("", launch.options)), kv_cache=cache)
     budget = {"max_batch_tokens": launch.prefill_tokens or max(engine.token_budget, row.isl)}
     # The time of a transfer hardly matters on such rows, its set-up does: one flow a prompt is enough.
     return Deployment(
@@ -67,13 +66,14 @@ def deployment_of(row: Row, model: ModelSpec, engine: EngineSpec, launch: Launch
         Pool((groups[0],), Policy("fcfs", budget)),
         "place",
         transfer=TransferSpec("bulk"),
+        kv_cache=cache,
     )
 
 
 def simulation_of(
     row: Row, model: ModelSpec, engine: EngineSpec, launch: Launch, prompts_per_slot: int | None = None
 ) -> Simulation:
-    """The row's deployment under the row's closed-loop client.
+    """The row's deployment under the row's client.
 
     Parameters
     ----------
@@ -81,7 +81,8 @@ def simulation_of(
     launch : settings of the launch command.
     prompts_per_slot : requests that the client sends per concurrent slot, instead of what the launch scripts say.
     """
-    lengths = [Uniform(ceil(SHORTEST * nominal), nominal) for nominal in (row.isl, row.osl)]
+    traffic = row.traffic
+    lengths = [Uniform(ceil(traffic.shortest * nominal), nominal) for nominal in (row.isl, row.osl)]
     mix = Mix(round(lengths[0].mean), round(lengths[1].mean), isl_lengths=lengths[0], osl_lengths=lengths[1])
     # The launch command sets graphs and speculation; all other host time is the engine's own.
     graphs, host = launch.prompt_graph_tokens, engine.calibration.host
@@ -89,10 +90,25 @@ def simulation_of(
     if graphs is not None:
         host = replace(host, graph_tokens=graphs)
     per_slot = prompts_per_slot or launch.prompts_per_slot
-    workload = Workload((mix,), arrivals=ClosedLoop(row.concurrency), requests=max(per_slot * row.concurrency, 8))
+    requests = traffic.warmup_requests + (traffic.requests or max(per_slot * row.concurrency, 8))
+    groups = PrefixGroups(traffic.distinct_prompts, 1.0) if traffic.distinct_prompts else None
+    workload = Workload((mix,), arrivals=_arrivals(row), requests=requests, groups=groups)
     return Simulation(
         name=f"row {row.index}", deployment=deployment_of(row, model, engine, launch), workload=workload, slo=Slo(),
         step_time=None, model=row.model,
         precision=precision_of(row, launch), engine=row.engine, host=host, path=Path(), locations=KeyLocations("", {}),
         settings=launch.settings,
     )  # fmt: skip
+
+
+def _arrivals(row: Row) -> ClosedLoop | Constant | Poisson:
+    rate_req_s = row.traffic.rate_req_s
+    if not rate_req_s:
+        return ClosedLoop(row.concurrency)
+    match row.traffic.arrivals:
+        case "constant":
+            return Constant(rate_req_s)
+        case "poisson":
+            return Poisson(rate_req_s)
+        case other:
+            assert_never(other)

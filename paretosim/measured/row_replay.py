@@ -12,6 +12,8 @@ from ..errors import InputError
 from ..profiles.store import Store
 from ..sim.arrivals import requests_of
 from ..sim.build import Builder
+from ..sim.inter_token_latency import itl_of
+from ..sim.log import Outcome
 from ..sim.metrics import Latencies
 from ..sim.run import with_client_lag
 from ..sim.sources import Sources
@@ -40,6 +42,7 @@ class Replay:
     ttft_terms, tpot_terms : see `paretosim.measured.latency_terms.latency_terms`; empty for several engines, where
         terms would not add up.
     launches : kernel launches of a step with prompts, all stages together.
+    seen_s : the latencies `paretosim.measured.traffic.SEEN`, where the row states any of them; else empty [s].
     deployment : see `paretosim.spec.model.deployment_name`.
     """
 
@@ -50,6 +53,7 @@ class Replay:
     tpot_terms: Floats
     launches: int
     deployment: str
+    seen_s: Floats
 
     @property
     def lane(self) -> str:
@@ -95,10 +99,19 @@ class Replayer:
         seen = Latencies.of(outcome)
         tokens = requests.osl[seen.request].sum()
         gpus = simulation.deployment.gpus
+        seen = seen.from_request(row.traffic.warmup_requests)
         return Replay(
             float(seen.ttft_s.mean()), float(np.nanmean(seen.tpot_s)), float(tokens / outcome.end_s / gpus),
             ttft_terms, tpot_terms, launches, deployment_name(row.gpu, model, simulation.precision),
+            _seen_s(outcome, seen) if row.traffic.quantiles else np.zeros(0),
         )  # fmt: skip
+
+
+def _seen_s(outcome: Outcome, latencies: Latencies) -> Floats:
+    """The latencies `SEEN`; gaps between tokens are those of warm-up requests too."""
+    gaps, shares = itl_of(outcome), (0.5, 0.9, 0.99)
+    quantiles = (np.quantile(latencies.ttft_s, shares), gaps.quantiles_s(shares), np.quantile(latencies.e2e_s, shares))
+    return np.concatenate([[gaps.mean_s(), latencies.e2e_s.mean()], *quantiles])
 
 
 def with_minimum_cache(builder: Builder) -> Builder:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, Problem, did_you_mean
 from ..spec.precision import Format
+from .traffic import COLUMNS as TRAFFIC
+from .traffic import Traffic, wrong
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REQUIRED = ("framework", "model", "hardware", "isl", "osl", "concurrency", "ttft_ms", "tpot_ms")
+REQUIRED = ("framework", "model", "hardware", "isl", "osl", "ttft_ms", "tpot_ms")
+LOADS = ("concurrency", "request_rate")
+"""One of them must be given: the clients of a closed loop, or the rate of an open one."""
 COLUMNS = (
-    *REQUIRED, "row_id", "origin", "measured", "image", "version", "precision", "gemm_quant", "moe_quant", "disagg",
+    *REQUIRED, *TRAFFIC, "concurrency", "row_id", "origin", "measured", "image", "version", "precision", "gemm_quant", "moe_quant", "disagg",
     "tp", "pp", "attn_dp", "moe_tp", "moe_ep", "prefill_workers", "prefill_bs", "prefill_tp", "prefill_attn_dp",
     "prefill_moe_tp", "prefill_moe_ep", "decode_workers", "decode_bs", "decode_tp", "decode_attn_dp", "decode_moe_tp",
     "decode_moe_ep", "n_gpus", "spec_decode_inferred", "client",
@@ -69,11 +73,12 @@ class Row:
     engine, version, model, gpu : engine and its version, model and GPU.
     weights : number format of the weights; of the experts where the model has some.
     isl, osl : nominal lengths; the client draws them from 0.8 to 1.0 of these [token].
-    concurrency : clients of the closed loop.
+    concurrency : clients of the closed loop; of an open loop the requests in flight on average (Little's law).
     pools : one pool for both phases, or a prefill and a decode pool.
     ttft_s, tpot_s : measured means [s].
     client : who measured.
     speculative : whether it is labelled, or inferred, to have used speculative decoding.
+    traffic : what the client sent.
     """
 
     index: int
@@ -90,6 +95,7 @@ class Row:
     tpot_s: float
     client: str
     speculative: bool
+    traffic: Traffic = field(default=Traffic(), repr=False)
 
     @property
     def serving(self) -> str:
@@ -119,7 +125,7 @@ class Row:
     @property
     def fitted(self) -> bool:
         """Whether parameters may be fitted on the row."""
-        return not self.speculative and self.flags_known
+        return not self.speculative and self.flags_known and not self.traffic.rate_req_s
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -136,7 +142,8 @@ def read_frame(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, low_memory=False)
     except (OSError, UnicodeDecodeError, EOFError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(Problem("", f"cannot be read: {error}", str(path))) from None
-    if missing := [name for name in REQUIRED if name not in frame]:
+    needed = (*REQUIRED, *(() if any(name in frame for name in LOADS) else LOADS[:1]))
+    if missing := [name for name in needed if name not in frame]:
         hints = [f"{name}{did_you_mean(name, [str(c) for c in frame if c not in COLUMNS])}" for name in missing]
         raise InputError(Problem("", f"columns are missing: {', '.join(hints)}; {PAGE} describes them", f"{path}:1"))
     if not len(frame):
@@ -173,18 +180,20 @@ def fittable_rows(rows: Iterable[Row], engine: str) -> list[Row]:
         There are none.
     """
     fittable: dict[Row, Row] = {}
-    drafts = sweeps = 0
+    drafts = sweeps = opened = 0
     for row in rows:
         if row.fitted:
             fittable.setdefault(replace(row, index=0), row)
         elif row.speculative:
             drafts += 1
+        elif row.traffic.rate_req_s:
+            opened += 1
         else:
             sweeps += 1
     if not fittable:
         raise InputError(
-            f"no aggregated row of {engine} can be fitted on: {drafts} speculate, {sweeps} are of a vendor_sweep, "
-            "whose flags nobody knows"
+            f"no aggregated row of {engine} can be fitted on: {drafts} speculate, {opened} have a request rate, {sweeps} "
+            "are of a vendor_sweep, whose flags nobody knows"
         )
     return list(fittable.values())
 
@@ -192,7 +201,10 @@ def fittable_rows(rows: Iterable[Row], engine: str) -> list[Row]:
 def rows_hash(rows: Sequence[Row]) -> str:
     """SHA-256 of the rows that an answer rests on, whatever else their file holds."""
     # Shipped calibrations and bands name their rows by this text, in which the index is called place.
-    texts = (repr(row).replace("Row(index=", "Row(place=", 1) for row in rows)
+    texts = (
+        repr(row).replace("Row(index=", "Row(place=", 1) + (repr(row.traffic) if row.traffic != Traffic() else "")
+        for row in rows
+    )
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
@@ -200,10 +212,14 @@ def _wrong(record: dict[Any, Any]) -> Iterator[tuple[str, str]]:
     for key in ("framework", "model", "hardware"):
         if not isinstance(record[key], str):
             yield key, "is missing"
-    for key in ("isl", "osl", "concurrency", "ttft_ms", "tpot_ms"):
-        value = _number(record[key])
+    load = "request_rate" if _given(record, "request_rate") else "concurrency"
+    yield from wrong(record)
+    if load == "request_rate" and _given(record, "concurrency"):
+        yield "concurrency", "says nothing beside request_rate: an open loop has no clients that wait"
+    for key in ("isl", "osl", *({"concurrency"} & {load}), "ttft_ms", "tpot_ms"):
+        value = _number(record.get(key))
         if value is None or value <= 0:
-            yield key, f"must be a number above 0, not {record[key]!r}"
+            yield key, f"must be a number above 0, not {record.get(key)!r}"
         elif key in ("isl", "osl", "concurrency") and value != int(value):
             yield key, f"must be a whole number, not {record[key]!r}"
         elif key == "osl" and value < 2:
@@ -228,12 +244,14 @@ def _wrong(record: dict[Any, Any]) -> Iterator[tuple[str, str]]:
 def _row(index: int, record: dict[Any, Any]) -> Row:
     key = _label(record)
     pools = [_engines(record, prefix) for prefix in (_PAIR if _flag(record.get("disagg")) else ("",))]
+    traffic, osl = Traffic.of(record), int(float(record["osl"]))
+    ttft_s, tpot_s = (float(record[f"{name}_ms"]) / 1e3 for name in ("ttft", "tpot"))
+    in_flight = traffic.rate_req_s * (ttft_s + (osl - 1) * tpot_s) if traffic.rate_req_s else record["concurrency"]
     return Row(
         index, record["framework"], str(record.get("version", "")), record["model"], record["hardware"],
         _WEIGHTS[record[key]] if key else "bf16",
-        int(float(record["isl"])), int(float(record["osl"])), int(float(record["concurrency"])), tuple(pools),
-        float(record["ttft_ms"]) / 1e3, float(record["tpot_ms"]) / 1e3, str(record.get("client", "")),
-        bool(_flag(record.get("spec_decode_inferred"))),
+        int(float(record["isl"])), osl, max(1, round(float(in_flight))), tuple(pools), ttft_s, tpot_s,
+        str(record.get("client", "")), bool(_flag(record.get("spec_decode_inferred"))), traffic,
     )  # fmt: skip
 
 

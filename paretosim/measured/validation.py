@@ -20,6 +20,7 @@ from .conformal_bands import Bands, shipped_bands
 from .recipes import Recipes, shipped_recipes
 from .row_replay import Replay
 from .rows import Row, read_frame, rows_hash, rows_of
+from .traffic import SEEN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +111,14 @@ def predicted(frame: pd.DataFrame, rows: Sequence[Row], answers: Sequence[Answer
             columns.setdefault(key, []).append(value)
     order = ["pred_ttft_ms", "pred_tpot_ms", "pred_ttft_lo_ms", "pred_ttft_hi_ms", "pred_tpot_lo_ms", "pred_tpot_hi_ms",
              "status", "note"]  # fmt: skip
-    return frame.assign(**{name: columns[name] for name in order})
+    predictions = frame.assign(**{name: columns[name] for name in order})
+    for index, name in enumerate(SEEN):
+        if f"{name}_ms" in frame:
+            predictions[f"pred_{name}_ms"] = [
+                1e3 * answer.seen_s[index] if isinstance(answer, Replay) and len(answer.seen_s) else nothing
+                for answer in answers
+            ]
+    return predictions
 
 
 def tables_of(rows: Sequence[Row], predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -149,6 +157,7 @@ def summarize(rows: Sequence[Row], predictions: pd.DataFrame) -> dict[str, Any]:
         f"{mode}_plain": predictions[[m == mode and p for m, p in zip(modes, plain, strict=True)]]
         for mode in sorted(set(modes))
     }
+    found["seen"] = {name: errors_of(predictions, name) for name in SEEN if f"pred_{name}_ms" in predictions}
     for name in QUANTITIES:
         found[name] = errors_of(predictions, name)
         found[name]["by"] = {part: errors_of(those, name) for part, those in parts.items() if part != "all"}
@@ -158,19 +167,21 @@ def summarize(rows: Sequence[Row], predictions: pd.DataFrame) -> dict[str, Any]:
 def errors_of(predictions: pd.DataFrame, name: str) -> dict[str, Any]:
     """Errors of one quantity over the rows that have an answer; None for each where no row has one."""
     p, m = predictions[f"pred_{name}_ms"].to_numpy(), predictions[f"{name}_ms"].to_numpy(float)
-    low, high = (predictions[f"pred_{name}_{side}_ms"].to_numpy() for side in ("lo", "hi"))
-    has = np.isfinite(p)
+    no_band = np.ones(len(predictions)) * np.nan
+    low, high = (predictions.get(f"pred_{name}_{side}_ms", no_band) for side in ("lo", "hi"))
+    has = np.isfinite(p) & np.isfinite(m)
     if not has.any():
         return {"rows": 0} | dict.fromkeys(("median_ape", "mean_ape", "bias", "within_20", "band_coverage"))
     ratio, ape = p[has] / m[has], np.abs(p[has] / m[has] - 1)
-    inside = (low[has] <= m[has]) & (m[has] <= high[has])
+    low, high = np.asarray(low)[has], np.asarray(high)[has]
+    inside = (low <= m[has]) & (m[has] <= high)
     return {
         "rows": int(has.sum()),
         "median_ape": float(np.median(ape)),
         "mean_ape": float(ape.mean()),
         "bias": float(np.median(ratio)),
         "within_20": float((ape <= 0.2).mean()),
-        "band_coverage": float(inside.mean()) if (high[has] > low[has]).any() else None,
+        "band_coverage": float(inside.mean()) if (high > low).any() else None,
     }
 
 

@@ -14,6 +14,8 @@ from .simulation import plain_json
 FILES = {"predictions": "predictions.csv", "picture": "errors.png", "summary": "summary.json"}
 _HEAD = ("rows", "TTFT err", "bias", "<20 %", "band", "TPOT err", "bias", "<20 %", "band")
 
+_SEEN_HEAD = ("rows", "median", "mean", "<20 %", "bias")
+
 
 def write_validation(result: Validation, out: Path) -> dict[str, Path]:
     """Write every file into `out`, which is made; returns what each file is, and where."""
@@ -33,6 +35,12 @@ def validation_text(result: Validation) -> str:
         for row in table.to_dict("records"):
             lines.append(f"{row['mode'][:6]:<8}{str(row[name])[:33]:<34}" + "".join(f"{c:>9}" for c in _cells(row)))
         lines.append("")
+    if s["seen"]:
+        lines.append(f"{'further latencies that rows state':<42}" + "".join(f"{head:>9}" for head in _SEEN_HEAD))
+        for name, errors in s["seen"].items():
+            cells = (errors["median_ape"], errors["mean_ape"], errors["within_20"])
+            bias = "-" if _missing(errors["bias"]) else f"{errors['bias']:.2f}"
+            lines.append(f"{name:<42}{errors['rows']:>9}" + "".join(f"{c:>9}" for c in (*map(_share, cells), bias)))
     return "\n".join(lines).rstrip()
 
 

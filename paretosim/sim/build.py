@@ -181,8 +181,8 @@ class Builder:
         """The scheduler of one kind of engine of a pool; the engine's default where the scenario names none."""
         if not isinstance(pool.scheduler, Policy):
             assert pool.batch is not None
-            budget = self.store.engine(self.simulation.engine).token_budget
-            return policy_of(pool.scheduler, pool.batch, group.layout, budget)
+            engine = self.store.engine(self.simulation.engine)
+            return policy_of(pool.scheduler, pool.batch, group.layout, engine.token_budget, engine.prompt_wait)
         if pool.scheduler.name:
             return pool.scheduler
         if self.simulation.step_time is not None:

@@ -140,8 +140,9 @@ class Engine(BatchingEngine):
         if self.waiting or self.prompts:
             chunks, decodes = self.scheduler.compose(self, now_s)
             self._decodes = decodes or not chunks
-            self._blocked = not chunks and not self.prompts
             again_in = getattr(self.scheduler, "again_in", inf)
+            # Prompts that are held back may go ahead with the next one that comes.
+            self._blocked = not chunks and not self.prompts and again_in == inf
         self._chunks, self._start_s = chunks, now_s
         self._from_s = now_s + swap_s
         self._queued = len(self.waiting) + len(self._ready)

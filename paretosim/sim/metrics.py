@@ -42,6 +42,11 @@ class Latencies:
         tpot = np.where(gaps > 0, (finish - first) / np.maximum(gaps, 1), np.nan)
         return cls(request, first - arrival, finish - arrival, tpot)
 
+    def from_request(self, first: int) -> Latencies:
+        """Those of the requests from number `first` on."""
+        kept = self.request >= first
+        return Latencies(self.request[kept], self.ttft_s[kept], self.e2e_s[kept], self.tpot_s[kept])
+
     def good(self, slo: Slo) -> NDArray[np.bool_]:
         """Which finished requests met every target."""
         return (self.ttft_s <= slo.ttft_s) & ~(self.tpot_s > slo.tpot_s)

@@ -126,6 +126,9 @@ def _idle_options(builder: Builder, where: tuple[str, ...], pool: Pool, last: bo
         sizes_memory = name == "token_budget" and builder.simulation.step_time is None and pool.kv_blocks is None
         if name in known and bounds_of(known[name]).needs & ~work and not sizes_memory:
             yield builder.simulation.problem((*where, "scheduler", name), f"changes nothing: {why}")
+    if "rank_wait_steps" in pool.scheduler.options and all(group.layout.attn_dp == 1 for group in pool.engines):
+        why = "no engine of the pool has attention-data-parallel ranks (attn_dp)"
+        yield builder.simulation.problem((*where, "scheduler", "rank_wait_steps"), f"changes nothing: {why}")
 
 
 def _work_of(builder: Builder, pool: Pool, last: bool) -> Work:

@@ -11,6 +11,7 @@ from ..errors import InputError, Problem, did_you_mean
 from .calibration import NONE, Calibration, load_calibration
 from .parallelism import Parallelism
 from .precision import CacheFormat, Format
+from .scheduling import PromptWait
 from .yaml_text import load_yaml
 
 ExpertParallel = Literal["all_or_none", "any"]
@@ -70,6 +71,11 @@ class EngineSpec:
     siblings: tuple[str, ...]
     sources: Mapping[str, str]
     calibration: Calibration = NONE
+
+    @property
+    def prompt_wait(self) -> PromptWait:
+        """How long its scheduler holds prompts back."""
+        return PromptWait(self.scheduler.get("rank_wait_steps", 0), self.scheduler.get("prompt_interval", 1))
 
     def cannot_run(self, layout: Parallelism) -> str | None:
         """Why the engine has no such layout, whatever the model and the GPU; None where it has."""

@@ -70,6 +70,20 @@ class DecodeOnly:
     """Running sequences alone, in a pool that only decodes."""
 
 
+@dataclass(frozen=True, slots=True)
+class PromptWait:
+    """How long an engine that also decodes holds prompts back, so that its ranks compute them together.
+
+    Attributes
+    ----------
+    rank_steps : most steps for which a prompt waits until each attention-data-parallel rank has one.
+    interval : steps of which one may carry prompts.
+    """
+
+    rank_steps: int = 0
+    interval: int = 1
+
+
 Mixing: TypeAlias = InFlight | Chunked | PerMix
 Scheduling: TypeAlias = Mixing | PromptBatches | DecodeOnly
 ONE_PHASE, IN_FLIGHT, CHUNKED, PER_MIX = range(4)

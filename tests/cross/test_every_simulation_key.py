@@ -104,6 +104,11 @@ MIXED = COLOCATED | {
         "requests": 150,
     }
 }
+RANKED = MODEL | {
+    "model": "Qwen/Qwen3-30B-A3B",
+    "deployment": {"serving": "colocated", "attn_dp": 4, "ep": 4},
+    "workload": FORMULA["workload"] | {"arrivals": {"kind": "poisson", "rate_req_s": 60}},
+}
 GROUPED = CACHED | {
     "workload": FORMULA["workload"] | {"prefix": {"groups": {"count": 4, "share": 0.5}}},
 }
@@ -201,6 +206,12 @@ BESIDE: list[tuple[Mapping[str, Any], dict[str, Any], str, Any]] = [
     (COLOCATED, {"deployment.scheduler": {"policy": "chunked_prefill"}}, "deployment.scheduler.max_sequences", 2),
     (COLOCATED, {"deployment.scheduler": {"policy": "chunked_prefill"}}, "deployment.scheduler.max_prompts", 1),
     (COLOCATED, {"deployment.scheduler": {"policy": "chunked_prefill"}}, "deployment.scheduler.delay", 1),
+    (COLOCATED, {"deployment.scheduler": {"policy": "chunked_prefill"}}, "deployment.scheduler.prompt_interval", 4),
+    *(
+        (RANKED, {"deployment.scheduler": {"policy": policy}}, "deployment.scheduler.rank_wait_steps", 20)
+        for policy in ("chunked_prefill", "in_flight", "prefill_first")
+    ),
+    (COLOCATED, {"deployment.scheduler": {"policy": "prefill_first"}}, "deployment.scheduler.decode_steps", 3),
     (COLOCATED, {"deployment.scheduler": {"policy": "in_flight"}}, "deployment.scheduler.token_budget", 600),
     (COLOCATED, {"deployment.scheduler": {"policy": "in_flight"}}, "deployment.scheduler.max_sequences", 2),
     (COLOCATED, {"deployment.scheduler": {"policy": "in_flight"}}, "deployment.scheduler.delay", 0),
@@ -375,6 +386,7 @@ def test_no_option_of_a_policy_is_forgotten_here() -> None:
 
 
 IDLE: list[tuple[Mapping[str, Any], str, Any, str]] = [
+    (COLOCATED, "deployment.scheduler", {"policy": "in_flight", "rank_wait_steps": 9}, "no engine of the pool has"),
     (COLOCATED, "deployment.gpu", "h200_sxm", "deployment.gpu: changes nothing"),
     (COLOCATED, "deployment.ep", 2, "deployment.ep: changes nothing"),
     (COLOCATED, "deployment.output_share", 0.5, "deployment.output_share: changes nothing"),
@@ -403,6 +415,9 @@ IDLE: list[tuple[Mapping[str, Any], str, Any, str]] = [
             ("fcfs", "delay", 1),
             ("prefill_first", "group", 2),
             ("prefill_first", "poll", 2),
+            ("prefill_first", "decode_steps", 2),
+            ("chunked_prefill", "prompt_interval", 2),
+            ("in_flight", "rank_wait_steps", 2),
             ("in_flight", "wait_steps", 3),
             ("in_flight", "wait_share", 0.5),
             ("chunked_prefill", "delay", 1),

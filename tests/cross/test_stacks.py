@@ -119,8 +119,9 @@ def test_colocated_engines(case: Case) -> None:
     for mix in scenario.workload.mixes:
         points = colocated_points(engines, space.colocated, mix, hit, scenario.slo)
         for gpu, layout, where in engines.layouts(space.colocated):
-            budget = engines.kernels[gpu].engine.token_budget
-            rate = colocated_rate(engines.step(gpu, layout), batch, mix.isl, mix.osl, mix.isl * hit, budget)
+            of = engines.kernels[gpu].engine
+            step, prefix = engines.step(gpu, layout), mix.isl * hit
+            rate = colocated_rate(step, batch, mix.isl, mix.osl, prefix, of.token_budget, of.prompt_wait)
             assert rate.tpot_s.shape == (len(batch), len(rate.kind))
             names = list(zip(rate.kind, rate.size, strict=True))
             picked = zip(points.mixing_kind[where], points.mixing_size[where], strict=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from paretosim.sim.decode_runs import DecodeStepTime
 from paretosim.sim.log import COUNTS, TIMES, Outcome
 from paretosim.sim.schedulers import ChunkedPrefill, InFlight, PrefillFirst
-from tests.clusters import dyadic_requests, run
+from tests.clusters import FourRanks, dyadic_requests, run
 
 SCHEDULERS = (
     partial(ChunkedPrefill, 64, 8),
@@ -23,7 +23,17 @@ SCHEDULERS = (
     partial(InFlight, 512, 16, wait_steps=7, wait_share=0.8),
     partial(PrefillFirst, 256, 16),
     partial(PrefillFirst, 256, 16, poll=5),
+    partial(ChunkedPrefill, 512, 16, prompt_interval=4),
+    partial(PrefillFirst, 256, 16, decode_steps=3),
 )
+WAITING = (
+    partial(ChunkedPrefill, 512, 16, rank_wait_steps=9),
+    partial(ChunkedPrefill, 512, 16, rank_wait_steps=9, prompt_interval=4, delay=1),
+    partial(InFlight, 512, 16, rank_wait_steps=9),
+    partial(InFlight, 512, 16, rank_wait_steps=40, delay=0),
+    partial(PrefillFirst, 256, 16, decode_steps=3, rank_wait_steps=9),
+)
+"""Schedulers whose ranks wait for each other's prompts."""
 
 
 def same_bits(one: Outcome, other: Outcome) -> None:
@@ -43,6 +53,25 @@ def same_bits(one: Outcome, other: Outcome) -> None:
 def test_runs_of_steps_equal_single_steps(seed, rate, isl, osl, engines, scheduler) -> None:
     ask = partial(run, dyadic_requests(seed, 120, rate, isl, osl), scheduler=scheduler, engines=engines)
     same_bits(ask(), ask(longest_run=1))
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rate=st.sampled_from([4.0, 40.0, 400.0]),
+    isl=st.sampled_from([8, 900]),
+    osl=st.sampled_from([7, 120]),
+    blocks=st.sampled_from([None, 60, 200]),
+    scheduler=st.sampled_from(WAITING),
+)
+def test_runs_of_steps_equal_single_steps_where_ranks_wait_and_all_requests_end(
+    seed, rate, isl, osl, blocks, scheduler
+) -> None:
+    requests = dyadic_requests(seed, 120, rate, isl, osl)
+    ask = partial(run, requests, steps=FourRanks(), scheduler=scheduler, blocks=blocks)
+    fast = ask()
+    same_bits(fast, ask(longest_run=1))
+    assert np.isfinite(fast.log.column("finish_s")).sum() + len(fast.log.rejected) == len(requests)
 
 
 @settings(max_examples=60)
