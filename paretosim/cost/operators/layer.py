@@ -175,10 +175,9 @@ def _gqa(attention: GqaAttention, layer: LayerContext) -> None:
         layer.per_token.append(Elementwise("query and key norm", 2 * (query + cache // 2) * ACTIVATION_BYTES))
     if attention.output_gate:
         layer.per_token.append(Elementwise("output gate", 3 * query * ACTIVATION_BYTES))
-    if attention.layer_norm:
-        if tp > 1:
-            # Squares of a token's queries and of its keys, in float32, summed up by one kernel each.
-            layer.per_token += [AllReduce("norm sums", tp, 4), AllReduce("norm sums", tp, 4)]
+    if attention.layer_norm and tp > 1:
+        # Squares of a token's queries and of its keys, in float32, summed up by one kernel each.
+        layer.per_token += [AllReduce("norm sums", tp, 4), AllReduce("norm sums", tp, 4)]
     heads = Heads(attention.heads // tp, heads_per_gpu(attention.kv_heads, tp), attention.head_dim, attention.window)
     layer.attention.append(SelfAttention("attention", heads, layer.kv_cache, layer.arithmetic))
 

@@ -52,10 +52,11 @@ class MoeFfn:
         return hidden * (self.experts + self.shared_gate) + shared + 2 * hidden * self.latent
 
     def params_per_gpu(self, hidden: int, layout: Widths, redundant: int) -> GpuWeights:
-        """Shared experts are cut over ``tp``, routed ones spread and cut; router, gate and latent projections are copied."""
+        """Shared experts are cut over ``tp``, routed ones spread and cut; router, gate and projections are copied."""
         shared = DenseFfn(self.shared_inter, self.gated).params(hidden) / layout.tp + 2 * hidden * self.latent
         slots = -(-(self.experts + redundant) // layout.moe_ep)
-        return GpuWeights(shared, hidden * (self.experts + self.shared_gate), slots * self.expert_params(hidden) / layout.moe_tp)
+        router = hidden * (self.experts + self.shared_gate)
+        return GpuWeights(shared, router, slots * self.expert_params(hidden) / layout.moe_tp)
 
     def illegal_tp(self, tp: int) -> str | None:
         """Shared experts are cut evenly."""
