@@ -46,9 +46,7 @@ def locate_lanes(tables: KernelTables, engine: str, op: str, load: str) -> Locat
     if "fp8" in lanes and "fp8_block" in lanes:
         slow = times_behind(lanes["fp8"], lanes["fp8_block"])
         if slow > UNTUNED_FACTOR:
-            note = (
-                f"small batches cost {slow:.1f} times those with a scale a block, which work more; those stand in"
-            )
+            note = f"small batches cost {slow:.1f} times those with a scale a block, which work more; those stand in"
             search.note(Repair("untuned", tables.path(engine, op), f"fp8, {load}", len(lanes["fp8"]), note))
             lanes["fp8"] = lanes["fp8_block"]
     return search.found(lanes)
