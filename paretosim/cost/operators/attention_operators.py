@@ -119,9 +119,9 @@ class DeltaRule:
     name: str
     op: str
     shape: LinearAttentionShape
-    launches: ClassVar[int] = 14
-    """Split, convolution and its mask, gates, norms of queries and keys, the chunked rule's seven kernels (two for the
-    triangle), the gated norm: as SGLang's ``gdn_backend.py`` and ``fla/chunk.py`` call them."""
+    launches: ClassVar[int] = 12
+    """Convolution and its mask, gates, norms of queries and keys, the chunked rule's seven kernels (two for the
+    triangle): as SGLang's ``gdn_backend.py`` and ``fla/chunk.py`` call them."""
 
     def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
         """For arrays of prompts and their length."""
@@ -148,7 +148,7 @@ class Recurrence:
 
     name: str
     shape: LinearAttentionShape
-    launches: ClassVar[int] = 8
+    launches: ClassVar[int] = 7
 
     def prefill(self, kernels: Kernels, prompts: Floats, isl: Floats) -> Prefill:
         """For arrays of prompts and their length."""

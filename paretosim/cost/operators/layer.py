@@ -172,11 +172,13 @@ def _gqa(attention: GqaAttention, layer: LayerContext) -> None:
         Elementwise("rotary and cache write", 2 * (query + cache) * ACTIVATION_BYTES),
         Gemm("attention output", layer.hidden, query, layer.projections),
     ]
-    if attention.layer_norm:
+    if attention.layer_norm or attention.output_gate:
         layer.per_token.append(Elementwise("query and key norm", 2 * (query + cache // 2) * ACTIVATION_BYTES))
-        if tp > 1:
-            # Squares of a token's queries and of its keys, in float32, summed up by one kernel each.
-            layer.per_token += [AllReduce("norm sums", tp, 4), AllReduce("norm sums", tp, 4)]
+    if attention.output_gate:
+        layer.per_token.append(Elementwise("output gate", 3 * query * ACTIVATION_BYTES))
+    if attention.layer_norm and tp > 1:
+        # Squares of a token's queries and of its keys, in float32, summed up by one kernel each.
+        layer.per_token += [AllReduce("norm sums", tp, 4), AllReduce("norm sums", tp, 4)]
     heads = Heads(attention.heads // tp, heads_per_gpu(attention.kv_heads, tp), attention.head_dim, attention.window)
     layer.attention.append(SelfAttention("attention", heads, layer.kv_cache, layer.arithmetic))
 
@@ -188,7 +190,9 @@ def _gated_delta(attention: GatedDeltaNet, layer: LayerContext) -> None:
     keys = attention.key_heads * attention.key_dim // tp
     layer.per_token += [
         Gemm("delta input", 2 * (keys + values), hidden, lane),
-        Gemm("delta gates", 2 * attention.value_heads // tp, hidden, lane),
+        Gemm("delta gates", 2 * attention.value_heads // tp, hidden, "bf16"),  # too narrow for blocks of scales
+        Elementwise("delta split", 4 * (keys + values) * ACTIVATION_BYTES),
+        _gated_norm(values),
         Gemm("attention output", hidden, values, lane),
     ]
     heads = max(1, attention.key_heads // tp), attention.value_heads // tp
@@ -207,18 +211,25 @@ def _kimi_delta(attention: KimiDeltaAttention, layer: LayerContext) -> None:
         Gemm("delta gates", heads + rank, hidden, lane),
         Gemm("delta decay", values, rank, lane),
         Gemm("delta output gate", *gate, lane),
+        _gated_norm(values),
         Gemm("attention output", hidden, values, lane),
     ]
     layer.attention.append(DeltaRule("delta rule", "kimi_delta", LinearAttentionShape(heads, heads, rank, rank)))
 
 
+def _gated_norm(values: int) -> Elementwise:
+    """Norm of what a recurrence puts out, times its activated gate; a kernel beside the recurrence's own."""
+    return Elementwise("gated norm", 3 * values * ACTIVATION_BYTES)
+
+
 def _lightning(attention: LightningAttention, layer: LayerContext) -> None:
-    """Kernels of the scan: vLLM's ``lightning_attn.py`` (four), and activation, split, norm and gate."""
+    """Kernels of the scan: vLLM's ``lightning_attn.py`` (four), and activation, split and norm."""
     heads, hidden, lane = attention.heads // layer.layout.tp, layer.hidden, layer.projections
     values = heads * attention.head_dim
     layer.per_token += [
         Gemm("linear attention input", 3 * values, hidden, lane),
         Gemm("linear attention gate", values, hidden, lane),
+        _gated_norm(values),
         Gemm("attention output", hidden, values, lane),
     ]
     shape = LinearAttentionShape(heads, heads, attention.head_dim, attention.head_dim)
@@ -226,12 +237,13 @@ def _lightning(attention: LightningAttention, layer: LayerContext) -> None:
 
 
 def _mamba2(attention: Mamba2, layer: LayerContext) -> None:
-    """Kernels of the scan: vLLM's ``ssd_combined.py`` (five), and convolution, split and gated norm."""
+    """Kernels of the scan: vLLM's ``ssd_combined.py`` (five), and convolution and split."""
     tp, hidden, lane = layer.layout.tp, layer.hidden, layer.projections
     heads, groups = attention.heads // tp, heads_per_gpu(attention.groups, tp)
     inner = heads * attention.head_dim
     layer.per_token += [
         Gemm("state-space input", 2 * inner + 2 * groups * attention.state_dim + heads, hidden, lane),
+        _gated_norm(inner),
         Gemm("attention output", hidden, inner, lane),
     ]
     shape = LinearAttentionShape(groups, heads, attention.state_dim, attention.head_dim)
@@ -248,7 +260,9 @@ def add_feed_forward(ffn: Ffn, layer: LayerContext) -> None:
         case MoeFfn():
             layer.per_token.extend(_router(ffn, layer))
             if ffn.shared_inter and not layer.second_stream_tokens:
-                layer.per_token.extend(_dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), layer))
+                layer.per_token.extend(_shared(ffn, layer))
+            if ffn.shared_gate:
+                layer.per_token.append(Elementwise("sum of experts", 3 * layer.row_bytes))
         case _:
             assert_never(ffn)
 
@@ -261,6 +275,14 @@ def _dense(name: str, ffn: DenseFfn, layer: LayerContext) -> tuple[Gemm | Elemen
         Elementwise("activation", (width + inter) * ACTIVATION_BYTES),
         Gemm(f"{name} down", layer.hidden, inter, layer.weights),
     )
+
+
+def _shared(ffn: MoeFfn, layer: LayerContext) -> tuple[Gemm | Elementwise, ...]:
+    """Shared experts; a gate of their own is the product of the token with one row of weights, which scales them."""
+    work = _dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), layer)
+    if not ffn.shared_gate:
+        return work
+    return *work, Elementwise("shared gate", layer.row_bytes), Elementwise("shared scaling", 2 * layer.row_bytes)
 
 
 def _router(ffn: MoeFfn, layer: LayerContext) -> list[Gemm]:
@@ -295,7 +317,7 @@ def add_experts(ffn: MoeFfn, layer: LayerContext) -> None:
     layer.per_token += sent
     layer.per_engine += every
     if ffn.shared_inter and layer.second_stream_tokens:
-        shared = _dense("shared expert", DenseFfn(ffn.shared_inter, ffn.gated), layer)
+        shared = _shared(ffn, layer)
         # In two-batch overlap the other half of the batch already fills the GPU.
         if layer.settings.two_batch_overlap and has_expert_exchange(layout):
             layer.per_token += shared

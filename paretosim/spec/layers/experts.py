@@ -23,6 +23,7 @@ class MoeFfn:
     inter : width of one routed expert.
     shared_inter : summed width of the experts that every token uses, 0 if none.
     gated : as in `DenseFfn`.
+    shared_gate : each token scales what the shared experts say by a gate of its own (Qwen2-MoE, Qwen3-Next, Qwen3.5).
     latent : routed experts work on a projection of the hidden state of this width (Kimi-K3); 0 means on all of it.
     """
 
@@ -32,6 +33,7 @@ class MoeFfn:
     shared_inter: int = 0
     gated: bool = True
     latent: int = 0
+    shared_gate: bool = False
 
     def expert_params(self, hidden: int) -> int:
         """Weights of one routed expert."""
@@ -47,13 +49,14 @@ class MoeFfn:
 
     def _always(self, hidden: int) -> int:
         shared = DenseFfn(self.shared_inter, self.gated).params(hidden)
-        return hidden * self.experts + shared + 2 * hidden * self.latent
+        return hidden * (self.experts + self.shared_gate) + shared + 2 * hidden * self.latent
 
     def params_per_gpu(self, hidden: int, layout: Widths, redundant: int) -> GpuWeights:
-        """Shared experts are cut over ``tp``, routed ones spread and cut; router and latent projections are copied."""
+        """Shared experts are cut over ``tp``, routed ones spread and cut; router, gate and projections are copied."""
         shared = DenseFfn(self.shared_inter, self.gated).params(hidden) / layout.tp + 2 * hidden * self.latent
         slots = -(-(self.experts + redundant) // layout.moe_ep)
-        return GpuWeights(shared, hidden * self.experts, slots * self.expert_params(hidden) / layout.moe_tp)
+        router = hidden * (self.experts + self.shared_gate)
+        return GpuWeights(shared, router, slots * self.expert_params(hidden) / layout.moe_tp)
 
     def illegal_tp(self, tp: int) -> str | None:
         """Shared experts are cut evenly."""
@@ -82,6 +85,7 @@ class MoeFfn:
             shared_inter=keys.number("shared_expert_intermediate_size", "shared_intermediate_size", default=shared),
             gated=gated_ffn(keys),
             latent=keys.number("routed_expert_hidden_size", default=0),
+            shared_gate=keys.has("shared_expert_intermediate_size"),
         )
         return dict.fromkeys(indices, kind)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from paretosim.cost.kernels.expert_tables import times_behind
 from paretosim.cost.kernels.expert_times import ExpertShape, MoeTimes, experts_roofline_s
 from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.kernels.roofline import LAUNCH_S
@@ -78,6 +79,22 @@ def test_kernels_of_an_engine_that_a_siblings_table_holds_serve_beside_its_own(s
     assert (elsewhere < own / 2)[tokens <= 4].all()
     np.testing.assert_array_less(found(shape, tokens).seconds, np.minimum(own, elsewhere) * (1 + 1e-6))
     assert [r.table for r in kernels.repairs if r.rule == "own_kernels"] == ["b200_sxm/vllm/moe"]
+
+
+@pytest.mark.parametrize(("gpu", "slow"), [("h100_sxm", True), ("h200_sxm", True), ("b200_sxm", False)])
+def test_one_scale_a_tensor_costs_no_more_than_one_a_block(store: Store, gpu: str, slow: bool) -> None:
+    # vLLM's per-tensor kernels on Hopper take over three times its block-scaled ones, elsewhere less than those.
+    shape, loads = ExpertShape(5120, 8192, 1, 16, moe_tp=2), (("moe", "power_law_1.2"),)
+    kernels, tokens = Kernels.of(store, gpu, "vllm"), np.array([1.0, 16.0, 64.0])
+    tensor, block = (kernels.experts((lane,), loads, shape)(shape, tokens).seconds for lane in ("fp8", "fp8_block"))
+    assert (tensor <= 1.1 * block).all()
+    assert ("untuned" in [r.rule for r in kernels.repairs if r.table == f"{gpu}/vllm/moe"]) == slow
+
+
+def test_lanes_without_a_shared_shape_say_nothing_about_each_other(store: Store) -> None:
+    rows = store.table("h100_sxm", "vllm", "moe").where(dtype="fp8_block", distribution="balanced")
+    assert times_behind(rows, rows) == 1
+    assert np.isnan(times_behind(rows.where(experts=8), rows.where(experts=16)))
 
 
 @pytest.mark.parametrize("tokens", [1, 16, 200])

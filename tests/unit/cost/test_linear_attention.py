@@ -9,6 +9,7 @@ from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.kernels.linear_attention import LinearAttentionShape
 from paretosim.cost.operators.attention_operators import DeltaRule
 from paretosim.cost.operators.stage import Stages
+from paretosim.cost.operators.token_operators import Gemm, SecondStream
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from paretosim.spec.parallelism import Parallelism
@@ -49,3 +50,33 @@ def test_value_heads_are_cut_and_key_heads_until_one_is_left(store: Store) -> No
         LinearAttentionShape(2, 8, 128, 128),
         LinearAttentionShape(1, 2, 128, 128),
     ]
+
+
+def kernels_of(store: Store, model: str, engine: str = "sglang") -> list[str]:
+    """Names of all that a GPU of two runs of a model, those of a second stream among them."""
+    stages = Stages.of(load_model(model), Precision.of("bf16"), store.engine(engine), DEFAULT)
+    found = [each for part, _ in stages(Parallelism(2)).parts for each in part.operators]
+    return [one.name for each in found for one in (each.work if isinstance(each, SecondStream) else (each,))]
+
+
+@pytest.mark.parametrize("engine", ["sglang", "trtllm"])
+def test_what_a_recurrence_reads_is_split_and_what_it_writes_is_gated(store: Store, engine: str) -> None:
+    names = kernels_of(store, QWEN.name, engine)
+    linear, full = names.index("delta rule"), names.index("attention")
+    assert {"delta split", "gated norm"} <= set(names[:linear])
+    assert {"query and key norm", "output gate"} <= set(names[linear + 1 : full])
+
+
+@pytest.mark.parametrize("engine", ["sglang", "trtllm"])
+def test_shared_experts_with_a_gate_of_their_own_are_scaled_and_added_up(store: Store, engine: str) -> None:
+    gate = ["shared gate", "shared scaling", "sum of experts"]
+    assert sorted(name for name in kernels_of(store, QWEN.name, engine) if name in gate) == sorted(2 * gate)
+    assert not set(gate) & set(kernels_of(store, "deepseek-ai/DeepSeek-V3", engine))
+
+
+def test_the_narrow_gates_of_a_recurrence_stay_in_bf16(store: Store) -> None:
+    # Two numbers a head: 16 columns on each of eight GPUs, where one scale would span 128.
+    stages = Stages.of(QWEN, Precision.of("fp8_block"), store.engine("sglang"), DEFAULT)
+    gemms = [each for part, _ in stages(Parallelism(8)).parts for each in part.per_token if isinstance(each, Gemm)]
+    lanes = {each.name: each.lane for each in gemms}
+    assert (lanes["delta gates"], lanes["delta input"]) == ("bf16", "fp8_block")
