@@ -103,9 +103,9 @@ class Kernels:
         return (Repair("derived", self.gpu.name, "all tables", 0, note), *self.basis.repairs, *own)
 
     @property
-    def used(self) -> Mapping[tuple[str, str], Provenance]:
-        """Provenance of the tables behind the answers so far, by (engine, operator)."""
-        own = {(used.engine, used.op): used for each in self._located() for used in each.used}
+    def used(self) -> Mapping[tuple[str, str, str], Provenance]:
+        """Provenance of the tables behind the answers so far, by (GPU, engine, operator)."""
+        own = {(used.gpu, used.engine, used.op): used for each in self._located() for used in each.used}
         return own if self.basis is None else {**self.basis.used, **own}
 
     def gemm(self, lane: str) -> GemmTimes:

@@ -65,7 +65,8 @@ class LatentAttentionTimes(MeasuredGrids[int]):
             np.minimum.at(seconds, (b, s), c["latency_s"][rows])
             seconds[np.isinf(seconds)] = np.nan
             like, at = empty._like(int(heads)), np.meshgrid(batches * 1.0, lengths * 1.0, indexing="ij", sparse=True)
-            seconds = mending(seconds, empty.least_s(like, *at), empty.roofline_s(gpu, like, *at), axes=(0, 1))
+            least, roof = empty.least_s(like, *at), empty.roofline_s(gpu, like, *at)
+            seconds = mending(seconds, least, roof, (0, 1), batches * 1.0)
             grids[int(heads)] = (batches.astype(float), lengths.astype(float), seconds)
         return replace(empty, grids=grids, mended=mending.done())
 

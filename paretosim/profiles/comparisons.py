@@ -1,0 +1,154 @@
+"""Lanes held against others that must not be faster: another format, another GPU of the family, another engine.
+
+A point that takes longer than a rule allows is lowered to what the same shape takes in the other lane. Which rule was
+confirmed by measured serving, and which refuted, stands in docs/accuracy.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import Floats
+from .hygiene import FLOOR_SPREAD, Repair
+from .store import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A reason why a point costs no more than the same shape in another lane.
+
+    Attributes
+    ----------
+    rule : its name.
+    factor : how many times the other's time a point may take before it is lowered to it.
+    why : what the other lane is and why it is a bound, for a person.
+    same : columns of text in which both rows agree.
+    """
+
+    rule: str
+    factor: float
+    why: str
+    same: tuple[str, ...] = ()
+
+    def lowered(self, table: Table, others: Sequence[Table], lane: str) -> tuple[Table, list[Repair]]:
+        """A lane with its points lowered, and the report of it.
+
+        Parameters
+        ----------
+        table : rows of the lane.
+        others : rows that bound them; the fastest of a shape counts.
+        lane : what the report calls the lane.
+        """
+        seconds = table.columns["latency_s"]
+        bound = fastest_elsewhere(table, others, self.same)
+        slow = seconds > self.factor * bound
+        if not (count := int(slow.sum())):
+            return table, []
+        times = np.median(seconds[slow] / bound[slow])
+        note = f"{count:,} of {len(slow):,} points cost {times:.1f} times {self.why}; lowered to it"
+        mended = {**table.columns, "latency_s": np.where(slow, bound, seconds)}
+        return Table(table.schema, table.provenance, mended), [Repair(self.rule, table.path, lane, count, note)]
+
+
+FEWER_BYTES = Comparison("fewer_bytes", 2.0, "the same kernel with a BF16 cache, of twice the bytes")
+"""Up to 1.8 times is what converting a small cache takes on Blackwell, and real; beyond 2 nobody would choose it."""
+FAMILY = Comparison("family", 1.3, "the same kernel on a GPU of the family that is no faster", same=("kernel",))
+"""Machines of one kind differ by a tenth in their clocks."""
+FAR_BEHIND = Comparison("far_behind", 3.0, "another engine's on this GPU")
+"""Kernels of engines differ up to 3.5 times in lanes that measured serving confirms (INT4 experts of vLLM), but those of
+attention blocks do not."""
+
+FLOOR_FACTOR = 3.0
+"""As much as `FAR_BEHIND`: the least block of TensorRT-LLM in NVFP4 takes 1.5 times vLLM's, and its rows are right."""
+
+
+def fastest_elsewhere(table: Table, others: Sequence[Table], same: Sequence[str] = ()) -> Floats:
+    """Least seconds that each row's shape takes in other tables; infinite where none has it.
+
+    Shapes are all columns of whole numbers but ``tp``, which follows from the heads.
+
+    Parameters
+    ----------
+    table, others : rows of one lane each.
+    same : further columns in which rows agree.
+    """
+    numbers = [name for name in (*table.schema.lane, *table.schema.axes) if table.columns[name].dtype.kind in "iu"]
+    shape = [*same, *(name for name in numbers if name != "tp")]
+    bound = np.full(len(table), np.inf)
+    mine = _packed(table, shape)
+    for other in others:
+        theirs, place = np.unique(_packed(other, shape), return_inverse=True)
+        if not len(theirs):
+            continue
+        least = np.full(len(theirs), np.inf)
+        np.minimum.at(least, place, other.columns["latency_s"])
+        at = np.minimum(np.searchsorted(theirs, mine), len(theirs) - 1)
+        bound = np.minimum(bound, np.where(theirs[at] == mine, least[at], np.inf))
+    return bound
+
+
+def times_behind(table: Table, other: Table) -> float:
+    """How many times another lane's time the largest tenth of the shared shapes takes, in the median; NaN if none is.
+
+    Parameters
+    ----------
+    table, other : rows of one lane each.
+    """
+    seconds, bound = table.columns["latency_s"], fastest_elsewhere(table, [other])
+    shared = np.isfinite(bound)
+    if not shared.any():
+        return np.nan
+    large = shared & (seconds >= np.quantile(seconds[shared], 0.9))
+    return float(np.median(seconds[large] / bound[large]))
+
+
+def without_prompt_floor(table: Table, others: Sequence[Table], lane: str) -> tuple[Table, list[Repair]]:
+    """Rule ``prompt_floor``: leave out prompts that cost less than twice the host's floor of their heads.
+
+    Blocks of prompts are timed outside CUDA graphs: while their kernels are shorter than their launches, the host is
+    timed. A floor is the host's where the least prompt takes `FLOOR_FACTOR` times a sibling's. The launches of a step
+    are priced apart (`paretosim.spec.host_time`).
+
+    Parameters
+    ----------
+    table : rows of one kind of block and lane without a prefix.
+    others : the same of siblings.
+    lane : what the report calls the lane.
+    """
+    c = table.columns
+    heads, place = np.unique(c["heads"], return_inverse=True)
+    floor, least = np.full(len(heads), np.inf), np.full(len(heads), np.inf)
+    np.minimum.at(floor, place, c["latency_s"])
+    for other in others:
+        at = np.searchsorted(heads, other.columns["heads"])
+        known = heads[np.minimum(at, len(heads) - 1)] == other.columns["heads"]
+        np.minimum.at(least, at[known], other.columns["latency_s"][known])
+    # Of heads that no sibling was timed with nothing is known; a lane without a larger prompt keeps what it has.
+    held = np.where(np.isfinite(least) & (floor > FLOOR_FACTOR * least), FLOOR_SPREAD * floor, 0.0)
+    keep = c["latency_s"] >= held[place]
+    some = np.zeros(len(heads), bool)
+    np.logical_or.at(some, place, keep)
+    keep |= ~some[place]
+    if keep.all():
+        return table, []
+    dropped = int((~keep).sum())
+    note = f"{dropped:,} prompts within twice the host's floor of {floor[held > 0].min() * 1e6:,.0f} us; set aside"
+    return table.only(keep), [Repair("prompt_floor", table.path, lane, dropped, note)]
+
+
+def _packed(table: Table, columns: Sequence[str]) -> NDArray[np.uint64]:
+    """A number for each shape: a hash of 64 bits, by which a hundred thousand shapes collide once in 10^9 tables."""
+    code = np.zeros(len(table), np.uint64)
+    for name in columns:
+        column = table.columns[name]
+        if column.dtype.kind == "O":
+            number = {word: crc32(word.encode()) for word in set(column.tolist())}
+            column = np.array([number[word] for word in column.tolist()])
+        code = (code ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        code ^= code >> np.uint64(29)
+    return code
