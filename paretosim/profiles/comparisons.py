@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import Floats
-from .hygiene import FLOOR_SPREAD, Repair
+from .hygiene import Repair
 from .store import Table
 
 
@@ -41,11 +41,11 @@ class Comparison:
         Parameters
         ----------
         table : rows of the lane.
-        others : rows that bound them; the fastest of a shape counts.
+        others : rows that bound them; the slowest of those of a shape counts.
         lane : what the report calls the lane.
         """
         seconds = table.columns["latency_s"]
-        bound = fastest_elsewhere(table, others, self.same)
+        bound = time_elsewhere(table, others, self.same)
         slow = seconds > self.factor * bound
         if not (count := int(slow.sum())):
             return table, []
@@ -59,7 +59,7 @@ FEWER_BYTES = Comparison("fewer_bytes", 2.0, "the same kernel with a BF16 cache,
 """Up to 1.8 times is what converting a small cache takes on Blackwell, and real; beyond 2 nobody would choose it."""
 FAMILY = Comparison("family", 1.3, "the same kernel on a GPU of the family that is no faster", same=("kernel",))
 """Machines of one kind differ by a tenth in their clocks."""
-FAR_BEHIND = Comparison("far_behind", 3.0, "another engine's on this GPU")
+FAR_BEHIND = Comparison("far_behind", 3.0, "any other engine's on this GPU")
 """Kernels of engines differ up to 3.5 times in lanes that measured serving confirms (INT4 experts of vLLM), but those of
 attention blocks do not."""
 
@@ -67,10 +67,11 @@ FLOOR_FACTOR = 3.0
 """As much as `FAR_BEHIND`: the least block of TensorRT-LLM in NVFP4 takes 1.5 times vLLM's, and its rows are right."""
 
 
-def fastest_elsewhere(table: Table, others: Sequence[Table], same: Sequence[str] = ()) -> Floats:
-    """Least seconds that each row's shape takes in other tables; infinite where none has it.
+def time_elsewhere(table: Table, others: Sequence[Table], same: Sequence[str] = ()) -> Floats:
+    """Seconds that each row's shape takes in the slowest of other tables that have it; infinite where none does.
 
-    Shapes are all columns of whole numbers but ``tp``, which follows from the heads.
+    Of one other table the fastest of several kernels counts. Shapes are all columns of whole numbers but ``tp``, which
+    follows from the heads.
 
     Parameters
     ----------
@@ -79,17 +80,14 @@ def fastest_elsewhere(table: Table, others: Sequence[Table], same: Sequence[str]
     """
     numbers = [name for name in (*table.schema.lane, *table.schema.axes) if table.columns[name].dtype.kind in "iu"]
     shape = [*same, *(name for name in numbers if name != "tp")]
-    bound = np.full(len(table), np.inf)
-    mine = _packed(table, shape)
-    for other in others:
+    bound, mine = np.full(len(table), -np.inf), _packed(table, shape)
+    for other in filter(len, others):
         theirs, place = np.unique(_packed(other, shape), return_inverse=True)
-        if not len(theirs):
-            continue
         least = np.full(len(theirs), np.inf)
         np.minimum.at(least, place, other.columns["latency_s"])
         at = np.minimum(np.searchsorted(theirs, mine), len(theirs) - 1)
-        bound = np.minimum(bound, np.where(theirs[at] == mine, least[at], np.inf))
-    return bound
+        bound = np.maximum(bound, np.where(theirs[at] == mine, least[at], -np.inf))
+    return np.where(np.isfinite(bound), bound, np.inf)
 
 
 def times_behind(table: Table, other: Table) -> float:
@@ -99,7 +97,7 @@ def times_behind(table: Table, other: Table) -> float:
     ----------
     table, other : rows of one lane each.
     """
-    seconds, bound = table.columns["latency_s"], fastest_elsewhere(table, [other])
+    seconds, bound = table.columns["latency_s"], time_elsewhere(table, [other])
     shared = np.isfinite(bound)
     if not shared.any():
         return np.nan
@@ -107,8 +105,8 @@ def times_behind(table: Table, other: Table) -> float:
     return float(np.median(seconds[large] / bound[large]))
 
 
-def without_prompt_floor(table: Table, others: Sequence[Table], lane: str) -> tuple[Table, list[Repair]]:
-    """Rule ``prompt_floor``: leave out prompts that cost less than twice the host's floor of their heads.
+def prompt_floor_s(table: Table, others: Sequence[Table]) -> float:
+    """Seconds below which the host was timed instead of the kernels of prompts; 0 where it was not.
 
     Blocks of prompts are timed outside CUDA graphs: while their kernels are shorter than their launches, the host is
     timed. A floor is the host's where the least prompt takes `FLOOR_FACTOR` times a sibling's. The launches of a step
@@ -116,29 +114,12 @@ def without_prompt_floor(table: Table, others: Sequence[Table], lane: str) -> tu
 
     Parameters
     ----------
-    table : rows of one kind of block and lane without a prefix.
+    table : rows of one kind of block and lane.
     others : the same of siblings.
-    lane : what the report calls the lane.
     """
-    c = table.columns
-    heads, place = np.unique(c["heads"], return_inverse=True)
-    floor, least = np.full(len(heads), np.inf), np.full(len(heads), np.inf)
-    np.minimum.at(floor, place, c["latency_s"])
-    for other in others:
-        at = np.searchsorted(heads, other.columns["heads"])
-        known = heads[np.minimum(at, len(heads) - 1)] == other.columns["heads"]
-        np.minimum.at(least, at[known], other.columns["latency_s"][known])
-    # Of heads that no sibling was timed with nothing is known; a lane without a larger prompt keeps what it has.
-    held = np.where(np.isfinite(least) & (floor > FLOOR_FACTOR * least), FLOOR_SPREAD * floor, 0.0)
-    keep = c["latency_s"] >= held[place]
-    some = np.zeros(len(heads), bool)
-    np.logical_or.at(some, place, keep)
-    keep |= ~some[place]
-    if keep.all():
-        return table, []
-    dropped = int((~keep).sum())
-    note = f"{dropped:,} prompts within twice the host's floor of {floor[held > 0].min() * 1e6:,.0f} us; set aside"
-    return table.only(keep), [Repair("prompt_floor", table.path, lane, dropped, note)]
+    floors = [rows.columns["latency_s"].min() for rows in others if len(rows)]
+    floor = float(table.columns["latency_s"].min()) if len(table) else 0.0
+    return floor if floors and floor > FLOOR_FACTOR * min(floors) else 0.0
 
 
 def _packed(table: Table, columns: Sequence[str]) -> NDArray[np.uint64]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import Floats
-from .log_grid import least_from_here
+from .log_grid import LogGrid, least_from_here
 from .store import Table
 
 # Rule `launch_floor`: over small GEMMs (m <= 16) time is weight traffic plus a launch of a few microseconds. A lane
@@ -235,6 +235,22 @@ def split_up(seconds: Floats, units: Floats, axis: int) -> tuple[Floats, NDArray
     parts = work * np.fmin.accumulate(seconds / work, axis=axis)
     lowered = seconds > SPLIT_UP_FACTOR * parts
     return np.where(lowered, parts, seconds), lowered
+
+
+def above_floor(seconds: Floats, roofline_s: Floats, floor_s: float) -> Floats:
+    """Rule ``prompt_floor``: lower points within twice the host's floor to what the points above it say.
+
+    Those keep the efficiency of the nearest point above, if that is less than what was timed.
+
+    Parameters
+    ----------
+    seconds, roofline_s : grids; NaN where nothing was measured.
+    floor_s : what the host takes at least [s].
+    """
+    held = np.where(seconds < FLOOR_SPREAD * floor_s, np.nan, roofline_s / seconds)
+    if not np.isfinite(held).any():
+        return seconds
+    return np.minimum(seconds, roofline_s / LogGrid.of((), held).filled)
 
 
 def fastest_kernel(table: Table, lane: str) -> tuple[Table, Repair | None]:

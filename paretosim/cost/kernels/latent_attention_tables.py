@@ -9,7 +9,7 @@ import numpy as np
 
 from ...arrays import Floats
 from ...errors import InputError, NotMeasured
-from ...profiles.comparisons import FAMILY, FAR_BEHIND, FEWER_BYTES, times_behind, without_prompt_floor
+from ...profiles.comparisons import FAMILY, FAR_BEHIND, FEWER_BYTES, prompt_floor_s, times_behind
 from ...profiles.hygiene import GAPS_FACTOR, Repair, gaps_s
 from ...profiles.store import Table
 from ...spec.layers import BlockAttention
@@ -81,17 +81,15 @@ def _whole(search: Search, engine: str, op: str, phase: str, block: AttentionBlo
     rows, wanted = _closest(table, {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
     lane, siblings = ", ".join(wanted.values()), list(_of_siblings(search, engine, op, phase, wanted, like))
     rows = _of_no_more_bytes(search, rows, table.where(gemm_dtype=wanted["gemm_dtype"]), lane)
-    if phase == "prefill":
-        rows, floored = without_prompt_floor(rows, siblings, lane)
-        search.note(*floored)
-    else:
+    floor_s = prompt_floor_s(rows, siblings) if phase == "prefill" else 0.0
+    if phase == "decode":
         rows = _without_gaps(search, rows, siblings, lane)
     rows, behind = FAR_BEHIND.lowered(rows, siblings, lane)
     kin = [_of_phase(_of_kind(kin, block)[0], phase).where(**wanted) for kin in search.family(engine, op)]
     rows, slower = FAMILY.lowered(rows, kin, lane)
     search.note(*behind, *slower)
     timed = replace(like, lane=wanted["gemm_dtype"], kv_dtype=wanted["kv_dtype"])
-    return _built(search, engine, op, phase, block, timed, rows)
+    return _built(search, engine, op, phase, block, timed, rows, floor_s)
 
 
 def _of_phase(table: Table, phase: str) -> Table:
@@ -191,15 +189,16 @@ def _absorption(search: Search, engine: str, phase: str) -> dict[int, tuple[Floa
 
 
 def _built(
-    search: Search, engine: str, op: str, phase: str, block: AttentionBlock, timed: AttentionBlock, rows: Table
-) -> LatentAttentionTimes:
+    search: Search, engine: str, op: str, phase: str, block: AttentionBlock, timed: AttentionBlock, rows: Table,
+    floor_s: float = 0.0,
+) -> LatentAttentionTimes:  # fmt: skip
     lane, own = f"{timed.lane}, kv {timed.kv_dtype}", search.tables.engine.name
     note = f"efficiency of {engine}'s {lane} stands in for {own}'s {block.lane}, kv {block.kv_dtype}"
     if timed.kind != block.kind:
         note += "; the block timed has other dimensions"
     alike = (timed.kind, timed.lane, timed.kv_dtype) == (block.kind, block.lane, block.kv_dtype)
     search.borrow(engine, op, lane, len(rows), note, alike)
-    times = LatentAttentionTimes.of(search.tables.gpu, phase, timed, rows)
+    times = LatentAttentionTimes.of(search.tables.gpu, phase, timed, rows, floor_s)
     search.mended(engine, op, lane, times.mended)
     return times
 
