@@ -60,8 +60,8 @@ FEWER_BYTES = Comparison("fewer_bytes", 2.0, "the same kernel with a BF16 cache,
 FAMILY = Comparison("family", 1.3, "the same kernel on a GPU of the family that is no faster", same=("kernel",))
 """Machines of one kind differ by a tenth in their clocks."""
 FAR_BEHIND = Comparison("far_behind", 3.0, "any other engine's on this GPU")
-"""Kernels of engines differ up to 3.5 times in lanes that measured serving confirms (INT4 experts of vLLM), but those of
-attention blocks do not."""
+"""Of attention alone: kernels of experts differ up to 3.5 times in lanes that measured serving confirms (INT4 under
+vLLM)."""
 
 FLOOR_FACTOR = 3.0
 """As much as `FAR_BEHIND`: the least block of TensorRT-LLM in NVFP4 takes 1.5 times vLLM's, and its rows are right."""

@@ -58,7 +58,7 @@ class Mended:
             note = f"{self.floored:,} of {self.points:,} points at the host's floor; lowered to the efficiency above it"
             yield Repair("prompt_floor", table, lane, self.floored, note)
         if self.split:
-            note = f"{self.split:,} of {self.points:,} points cost over {SPLIT_UP_FACTOR:g} times the same work in parts"
+            note = f"{self.split:,} of {self.points:,} batches cost over {SPLIT_UP_FACTOR:g} times the same in parts"
             yield Repair("split_up", table, lane, self.split, f"{note}; lowered to these")
 
 

@@ -15,6 +15,7 @@ from ...errors import ProfileError
 from ...profiles.hygiene import Repair
 from ...profiles.sidecar import Provenance
 from ...profiles.store import Store
+from ...spec.calibration import Calibration
 from ...spec.engine import EngineSpec
 from ...spec.hardware import GpuSpec
 from .attention import AttentionTimes
@@ -92,6 +93,14 @@ class Kernels:
     def measured(self) -> Kernels:
         """These kernels, or those of the stand-in GPU where nobody measured this one."""
         return self.basis or self
+
+    @property
+    def calibration(self) -> Calibration:
+        """What serving adds under this engine; on a GPU that nobody measured, on its slower arithmetic."""
+        fitted = self.engine.calibration
+        if self.basis is None:
+            return fitted
+        return fitted.on_slower_arithmetic(self.gpu.name, self.gpu.flops["bf16"] / self.basis.gpu.flops["bf16"])
 
     @property
     def repairs(self) -> tuple[Repair, ...]:

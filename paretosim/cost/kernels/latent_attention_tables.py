@@ -93,7 +93,7 @@ def _whole(search: Search, engine: str, op: str, phase: str, block: AttentionBlo
 
 
 def _of_phase(table: Table, phase: str) -> Table:
-    """Rows of a block that are looked up: of prompts those without a prefix, and with an indexer where some had none."""
+    """Rows of a block that are looked up: prompts without a prefix, and with an indexer where some ran without."""
     some = "indexer" in table.schema.columns and "computed" in table.distinct("indexer")
     return table.where(**({"prefix": 0} if phase == "prefill" else {}), **({"indexer": "computed"} if some else {}))
 
