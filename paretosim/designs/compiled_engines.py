@@ -131,7 +131,7 @@ class Engines:
         return Stages.of(self.model, self.precision, engine, self.settings)
 
     def _calibrated(self, gpu: str, step: StepCost) -> CalibratedStep:
-        fitted = self.kernels[gpu].engine.calibration
+        fitted = self.kernels[gpu].calibration
         return CalibratedStep.of(step, fitted, gpu, self._form, self.model.layer_count)
 
     @cached_property

@@ -112,7 +112,7 @@ class Evaluate:
                 subset = self.engines_of(pool, task)
                 found |= {(i, name): self._points(name, pool, mix, subset) for i, mix in enumerate(self.mixes)}
         kernels = self.engines.kernels[task.gpu]
-        used = (f"{task.gpu} {engine} {op}" for engine, op in kernels.used)
+        used = map(" ".join, kernels.used)
         answer = Evaluated(found, tuple(sorted(used)), tuple(sorted(map(str, kernels.repairs))))
         self.engines.forget()
         return answer

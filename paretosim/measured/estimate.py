@@ -158,7 +158,7 @@ def estimate(question: Question, store: Store) -> Estimate:
     precision, settings = decided(asked, model, kernels.engine.kv_cache), question.settings
     _check_precision_and_settings(question, model, kernels, precision, settings)
     compiled = compile_step(model, precision, kernels, layout, settings)
-    fitted = kernels.engine.calibration
+    fitted = kernels.calibration
     step = CalibratedStep.of(compiled, fitted, question.gpu, served_format(model, precision), model.layer_count)
     memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu, settings)
     decode, length, batch = question.phase == "decode", question.length, question.batch

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import Floats
-from .log_grid import least_from_here
+from .log_grid import LogGrid, least_from_here
 from .store import Table
 
 # Rule `launch_floor`: over small GEMMs (m <= 16) time is weight traffic plus a launch of a few microseconds. A lane
@@ -33,6 +33,10 @@ GAPS_MAX_BATCH = 4
 # was disturbed.
 PAD_UP_FACTOR = 1.15
 
+# Rule `split_up`: work can be done in parts, so twice of it never costs more than twice. A factor of that much and more
+# is a kernel that fell off a cliff (no CUDA graph, another algorithm).
+SPLIT_UP_FACTOR = 2.0
+
 # Rule `untuned`: block-scaled products are run by kernels that an engine tunes to each shape when it starts; a
 # collector that does not times the default. Engines agree on every other lane within a third.
 TUNED_LANES = ("nvfp4", "fp8_block")
@@ -47,7 +51,8 @@ class Repair:
     Attributes
     ----------
     rule : ``launch_floor``, ``untuned``, ``host_gaps``, ``static_scale``, ``faster_than_roofline``, ``pad_up``,
-        ``fastest_kernel``, ``own_kernels``, ``borrowed``, ``derived``.
+        ``split_up``, ``fastest_kernel``, ``own_kernels``, ``borrowed``, ``derived``, and those of
+        `paretosim.profiles.comparisons`.
     table : ``gpu/engine/op``.
     lane : which part of it.
     rows : rows replaced, lowered or set aside.
@@ -187,7 +192,7 @@ def without_host_floor(table: Table, lane: str) -> tuple[Table, list[Repair]]:
             keep &= ~(mine & prefill & (seconds < FLOOR_SPREAD * floor))
     if keep.all():
         return table, []
-    kept = Table(table.schema, table.provenance, {name: v[keep] for name, v in c.items()})
+    kept = table.only(keep)
     note = f"{int((~keep).sum())} prefill rows within twice the host's floor; set aside"
     return kept, [Repair("launch_floor", table.path, lane, int((~keep).sum()), note)]
 
@@ -212,6 +217,42 @@ def pad_up(seconds: Floats, axes: tuple[int, ...]) -> tuple[Floats, NDArray[np.b
     return np.where(lowered, reach, seconds), lowered
 
 
+def split_up(seconds: Floats, units: Floats, axis: int) -> tuple[Floats, NDArray[np.bool_]]:
+    """Lower points that cost over `SPLIT_UP_FACTOR` times the same work in smaller parts to these parts' time.
+
+    Parameters
+    ----------
+    seconds : grid, NaN where nothing was measured.
+    units : work along the axis, increasing, positive, shape (n,).
+    axis : whose points can be put together from smaller ones.
+
+    Returns
+    -------
+    repaired, lowered
+        ``lowered`` is True where a point was changed.
+    """
+    work = units.reshape([-1 if along == axis else 1 for along in range(seconds.ndim)])
+    parts = work * np.fmin.accumulate(seconds / work, axis=axis)
+    lowered = seconds > SPLIT_UP_FACTOR * parts
+    return np.where(lowered, parts, seconds), lowered
+
+
+def above_floor(seconds: Floats, roofline_s: Floats, floor_s: float) -> Floats:
+    """Rule ``prompt_floor``: lower points within twice the host's floor to what the points above it say.
+
+    Those keep the efficiency of the nearest point above, if that is less than what was timed.
+
+    Parameters
+    ----------
+    seconds, roofline_s : grids; NaN where nothing was measured.
+    floor_s : what the host takes at least [s].
+    """
+    held = np.where(seconds < FLOOR_SPREAD * floor_s, np.nan, roofline_s / seconds)
+    if not np.isfinite(held).any():
+        return seconds
+    return np.minimum(seconds, roofline_s / LogGrid.of((), held).filled)
+
+
 def fastest_kernel(table: Table, lane: str) -> tuple[Table, Repair | None]:
     """Where several kernels timed one shape, keep the fastest: an engine's dispatcher picks it.
 
@@ -233,7 +274,7 @@ def fastest_kernel(table: Table, lane: str) -> tuple[Table, Repair | None]:
     if first.all():
         return table, None
     keep = np.sort(order[first])
-    kept = Table(schema, table.provenance, {c: v[keep] for c, v in table.columns.items()})
+    kept = table.only(keep)
     dropped = len(table) - len(kept)
     by_kernel = {k: int((kept.columns["kernel"] == k).sum()) for k in kept.distinct("kernel")}
     share = ", ".join(f"{name} {rows:,}" for name, rows in by_kernel.items())

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from ..arrays import Floats
 from ..errors import ProfileError
-from .hygiene import PAD_UP_FACTOR, Repair, pad_up
+from .hygiene import PAD_UP_FACTOR, SPLIT_UP_FACTOR, Repair, above_floor, pad_up, split_up
 from .store import Table
 from .table_check import REMEDY
 
@@ -35,11 +35,15 @@ class Mended:
     ----------
     points : of the lane.
     lowered : by the rule ``pad_up``.
+    split : by the rule ``split_up``.
+    floored : by the rule ``prompt_floor``.
     raised : by the rule ``faster_than_roofline``.
     """
 
     points: int = 0
     lowered: int = 0
+    split: int = 0
+    floored: int = 0
     raised: int = 0
 
     def repairs(self, table: str, lane: str) -> Iterator[Repair]:
@@ -50,6 +54,12 @@ class Mended:
         if self.lowered:
             note = f"{self.lowered:,} of {self.points:,} points cost over {PAD_UP_FACTOR} times one with more work"
             yield Repair("pad_up", table, lane, self.lowered, f"{note}; lowered to it")
+        if self.floored:
+            note = f"{self.floored:,} of {self.points:,} points at the host's floor; lowered to the efficiency above it"
+            yield Repair("prompt_floor", table, lane, self.floored, note)
+        if self.split:
+            note = f"{self.split:,} of {self.points:,} batches cost over {SPLIT_UP_FACTOR:g} times the same in parts"
+            yield Repair("split_up", table, lane, self.split, f"{note}; lowered to these")
 
 
 @dataclass(slots=True)
@@ -71,7 +81,10 @@ class Mending:
         """For a lane of a table."""
         return cls(f"{table.path} {lane}")
 
-    def __call__(self, seconds: Floats, least_s: ArrayLike, roofline_s: ArrayLike, axes: tuple[int, ...]) -> Floats:
+    def __call__(
+        self, seconds: Floats, least_s: ArrayLike, roofline_s: ArrayLike, axes: tuple[int, ...],
+        batches: Floats | None = None, floor_s: float = 0.0,
+    ) -> Floats:  # fmt: skip
         """Seconds of a grid, mended.
 
         Parameters
@@ -80,16 +93,26 @@ class Mending:
         least_s : what memory and arithmetic allow, launches apart [s]; of the grid's shape, or 0 where nobody knows.
         roofline_s : roofline of each point [s].
         axes : those along which work grows.
+        batches : sequences along the first axis, if sequences are what it counts: a batch can run in parts. Products
+            and experts are left alone: one point that a cache served would lower the rest of its curve.
+        floor_s : of the host, where it was timed instead of kernels [s].
         """
         there = np.isfinite(seconds)
         least, roofline = (np.broadcast_to(np.asarray(of, np.float64), seconds.shape) for of in (least_s, roofline_s))
         self._ratios.append((least / seconds)[there])
         self._efficiencies.append((roofline[there], (roofline / seconds)[there]))
-        raised, lowered = pad_up(np.maximum(seconds, least), axes)
+        kernels = above_floor(seconds, roofline, floor_s) if floor_s else seconds
+        raised, split = np.maximum(kernels, least), 0
+        if batches is not None:
+            raised, off_a_cliff = split_up(raised, batches, axes[0])
+            split = int(off_a_cliff.sum())
+        raised, lowered = pad_up(raised, axes)
         m = self._mended
         self._mended = Mended(
             m.points + int(there.sum()),
             m.lowered + int(lowered.sum()),
+            m.split + split,
+            m.floored + int(np.count_nonzero(kernels < seconds)),
             m.raised + int(np.count_nonzero(least > seconds)),
         )
         return raised

@@ -117,3 +117,6 @@ SCHEMAS = {
         OpSchema("launch", ("kernel",), ("count",)),
     )
 }
+
+COMPARED_IN_FAMILY = frozenset({"mla_module_prefill", "mla_prefill", "gated_delta", "kimi_delta"})
+"""Tables that are held against those of a GPU of the family: where a sibling timed the same, it is the nearer bound."""

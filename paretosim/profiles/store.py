@@ -14,7 +14,7 @@ from ..errors import NotMeasured, ProfileError, did_you_mean
 from ..spec.calibration import NONE, Calibration
 from ..spec.engine import CALIBRATION, EngineSpec, load_engine
 from ..spec.hardware import GpuSpec, load_gpu, with_facts
-from .schema import SCHEMAS, OpSchema
+from .schema import COMPARED_IN_FAMILY, SCHEMAS, OpSchema
 from .sidecar import SUFFIX, Provenance, file_sha256, read_sidecar, sidecar_bytes
 from .table_check import REMEDY, check_columns
 
@@ -49,6 +49,10 @@ class Table:
         keep = np.ones(len(self), bool)
         for column, value in equal.items():
             keep &= self.columns[column] == value
+        return self.only(keep)
+
+    def only(self, keep: np.ndarray) -> Table:
+        """The rows for which `keep` (rows,) is True."""
         return Table(self.schema, self.provenance, {c: v[keep] for c, v in self.columns.items()})
 
     def distinct(self, column: str) -> tuple[str, ...]:
@@ -180,25 +184,27 @@ class Store:
         A sidecar holds the hash of its table, so equal fingerprints are equal measurements, none of which is loaded.
         """
         found = []
-        for engine, op in self._askable(gpu, engines):
-            table = self._find(f"{gpu}/{engine}/{op}.parquet")
+        for name, engine, op in self._askable(gpu, engines):
+            table = self._find(f"{name}/{engine}/{op}.parquet")
             assert table is not None
             sidecar = table.with_name(op + SUFFIX)
-            found.append(f"{gpu}/{engine}/{op} {file_sha256(sidecar) if sidecar.exists() else ''}")
+            found.append(f"{name}/{engine}/{op} {file_sha256(sidecar) if sidecar.exists() else ''}")
         return tuple(found)
 
     def carry(self, gpu: str, engines: Iterable[str]) -> None:
         """Hold the files of those tables, so that a copy of this store answers on a machine without the folders."""
-        for engine, op in self._askable(gpu, engines):
-            path = self._find(f"{gpu}/{engine}/{op}.parquet")
+        for name, engine, op in self._askable(gpu, engines):
+            path = self._find(f"{name}/{engine}/{op}.parquet")
             assert path is not None
-            self._carried[gpu, engine, op] = path.read_bytes(), sidecar_bytes(path)
+            self._carried[name, engine, op] = path.read_bytes(), sidecar_bytes(path)
 
-    def _askable(self, gpu: str, engines: Iterable[str]) -> Iterator[tuple[str, str]]:
-        others = set(self.engine_names()) - set(engines)
-        for engine in self.engines(gpu):
-            if engine not in others:
-                yield from ((engine, op) for op in self.operators(gpu, engine))
+    def _askable(self, gpu: str, engines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+        others, kin = set(self.engine_names()) - set(engines), self.gpu(gpu).no_slower_than
+        for name in filter(None, (gpu, kin)):
+            for engine in self.engines(name):
+                if engine not in others:
+                    of = (op for op in self.operators(name, engine) if name == gpu or op in COMPARED_IN_FAMILY)
+                    yield from ((name, engine, op) for op in of)
 
     def _find(self, relative: str) -> Path | None:
         return next((root / relative for root in self.roots if (root / relative).exists()), None)

@@ -68,7 +68,7 @@ class Sources:
         model, kernels = self.model(simulation.model, simulation.folder), self.kernels(gpu, simulation.engine)
         precision = self.precision(simulation)
         step = compile_step(model, precision, kernels, layout, simulation.settings)
-        fitted = kernels.engine.calibration
+        fitted = kernels.calibration
         scale = fitted.scale(gpu, served_format(model, precision))
         host = fitted.host if simulation.host is None else simulation.host
         return CompiledSteps(step, model.layer_count, host, scale, fitted.prompt_scale)

@@ -75,6 +75,17 @@ class Calibration:
         """The same for an engine that captures prompt steps of up to `tokens` tokens in one CUDA graph."""
         return replace(self, host=replace(self.host, graph_tokens=tokens))
 
+    def on_slower_arithmetic(self, gpu: str, share: float) -> Calibration:
+        """The same for a GPU that no row measured and whose arithmetic has `share` of the peak of one that was.
+
+        What a step with prompts takes beyond its tables (kernels that no table holds, gaps) is seconds of memory and
+        launches: it stays, where its products take ``1 / share`` as long.
+        """
+        if share >= 1 or any(lane.startswith(f"{gpu}/") for lane in self.lanes):
+            return self
+        beyond = self.kernel_scale * self.prompt_scale - 1
+        return replace(self, prompt_scale=(1 + beyond * share) / self.kernel_scale)
+
     @classmethod
     def of(cls, values: Mapping[str, float], kernel_scale: float, lanes: Mapping[str, float]) -> Calibration:
         """From values of `PARAMETERS`, in their units; what is missing changes nothing."""

@@ -33,6 +33,7 @@ class GpuSpec:
     usd_per_hour : price of one GPU-hour; an assumption that a scenario can override.
     sources : where each fact comes from, by key of ``gpu.yaml``.
     kernels_of : GPU whose measured kernels stand for this one's, which has no tables; empty where it has.
+    no_slower_than : GPU of the same family with no higher peak, whose kernels bound this one's; empty where none is.
     l2_bytes, l2_bytes_per_s : size [byte] and bandwidth [byte/s] of the second-level cache, where tables show the
         step from cache to memory; 0 where they do not.
     """
@@ -50,6 +51,7 @@ class GpuSpec:
     usd_per_hour: float
     sources: Mapping[str, str]
     kernels_of: str = ""
+    no_slower_than: str = ""
     l2_bytes: float = 0.0
     l2_bytes_per_s: float = 0.0
 
@@ -100,6 +102,7 @@ _FIELDS: dict[str, tuple[str, float]] = {  # key of gpu.yaml -> (field of GpuSpe
     "usd_per_hour": ("usd_per_hour", 1),
 }
 _OPTIONAL: dict[str, tuple[str, float]] = {"l2_mib": ("l2_bytes", MIB), "l2_gb_s": ("l2_bytes_per_s", GB)}
+_OTHER_GPUS = ("kernels_of", "no_slower_than")
 _KEYS = ("device", "tflops", *_FIELDS)
 CHANGEABLE = tuple(_FIELDS)
 """Facts that `with_facts` may replace."""
@@ -123,7 +126,7 @@ def load_gpu(path: Path) -> GpuSpec:
         device=raw["device"],
         flops={k: v * TFLOP for k, v in raw["tflops"].items()},
         sources=raw["sources"],
-        kernels_of=raw.get("kernels_of", ""),
+        **{key: raw.get(key, "") for key in _OTHER_GPUS},
         **{field: raw[key] * factor for key, (field, factor) in (_FIELDS | _OPTIONAL).items() if key in raw},
     )
 
@@ -144,11 +147,12 @@ def _problems(raw: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, "missing"
         elif key != "device" and not sources.get(key):
             yield f"sources.{key}", "every fact needs a source"
-    if "kernels_of" in raw and not (isinstance(raw["kernels_of"], str) and raw["kernels_of"]):
-        yield "kernels_of", f"must be the folder name of a GPU with tables, not {raw['kernels_of']!r}"
-    if "kernels_of" in raw and not sources.get("kernels_of"):
-        yield "sources.kernels_of", "every fact needs a source"
-    optional = {"kernels_of", *_OPTIONAL}
+    for key in raw.keys() & set(_OTHER_GPUS):
+        if not (isinstance(raw[key], str) and raw[key]):
+            yield key, f"must be the folder name of a GPU with tables, not {raw[key]!r}"
+        if not sources.get(key):
+            yield f"sources.{key}", "every fact needs a source"
+    optional = {*_OTHER_GPUS, *_OPTIONAL}
     for key in raw.keys() - {*_KEYS, "sources", *optional}:
         yield str(key), f"unknown key{did_you_mean(key, (*_KEYS, *_OPTIONAL))}"
     for key in sources.keys() - {*_KEYS, *(raw.keys() & optional)}:

@@ -101,7 +101,7 @@ class AttentionTimes(MeasuredGrids[Heads]):
             kinds = [Heads(*layout) for layout in layouts[group].tolist()]
             roof = np.stack([empty.roofline_s(gpu, heads, at_batch, at_length) for heads in kinds])
             least = np.stack([empty.least_s(heads, at_batch, at_length) for heads in kinds])
-            for heads, one in zip(kinds, mending(seconds, least, roof, axes=(1, 2)), strict=True):
+            for heads, one in zip(kinds, mending(seconds, least, roof, (1, 2), batches * 1.0), strict=True):
                 grids[heads] = batches.astype(float), lengths.astype(float), one
         return replace(empty, grids=grids, mended=mending.done())
 

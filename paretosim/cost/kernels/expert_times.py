@@ -17,7 +17,7 @@ from ...spec.hardware import GpuSpec
 from ...spec.precision import BYTES_PER_ELEMENT
 from .expert_load import Placement, active_experts, shares_of
 from .measured_grids import MeasuredGrids, Points
-from .roofline import FORMATS, Format, roofline_s
+from .roofline import FORMATS, Format, roofline_s, tiled
 
 EXPERT_FORMATS = FORMATS | {
     "w4a16_mxfp4": Format("bf16", BYTES_PER_ELEMENT["mxfp4"], 2),
@@ -86,7 +86,8 @@ def _roofline_s(gpu: GpuSpec, lane: str, shape: ExpertShape, rows: Floats, touch
     form = EXPERT_FORMATS[lane]
     inter, weights = shape.inter / shape.moe_tp, shape.expert_weights
     moved = rows * (shape.hidden * (form.activation_bytes + 2) + 2 * inter * form.activation_bytes)
-    return roofline_s(gpu, form.arithmetic, 2 * rows * weights, touched * weights * form.weight_bytes + moved)
+    computed = touched * tiled(gpu, form.arithmetic, rows / np.maximum(touched, 1e-9))
+    return roofline_s(gpu, form.arithmetic, 2 * computed * weights, touched * weights * form.weight_bytes + moved)
 
 
 def _read_s(gpu: GpuSpec, lane: str, shape: ExpertShape, touched: Floats) -> Floats:

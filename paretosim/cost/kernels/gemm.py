@@ -12,7 +12,7 @@ from ...profiles.log_grid import distinct_rows, held_out_errors, on_a_line
 from ...profiles.mending import Mended, Mending
 from ...profiles.store import Table
 from ...spec.hardware import GpuSpec
-from .roofline import FORMATS, roofline_s
+from .roofline import FORMATS, roofline_s, tiled
 
 NEIGHBOURS = 4
 # A site between measured ones still rests on measurements while the nearest is within an octave.
@@ -31,7 +31,7 @@ def gemm_roofline_s(gpu: GpuSpec, lane: str, m: ArrayLike, n: ArrayLike, k: Arra
     form = FORMATS[lane]
     m, n, k = (np.asarray(v, dtype=np.float64) for v in (m, n, k))
     traffic = n * k * form.weight_bytes + m * k * form.activation_bytes + 2 * m * n
-    return roofline_s(gpu, form.arithmetic, 2 * m * n * k, traffic)
+    return roofline_s(gpu, form.arithmetic, 2 * tiled(gpu, form.arithmetic, m) * n * k, traffic)
 
 
 def gemm_least_s(gpu: GpuSpec, lane: str, m: ArrayLike, n: ArrayLike, k: ArrayLike) -> Floats:

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from ...errors import NotMeasured
 from ...profiles.hygiene import Repair
 from ...profiles.mending import Mended
+from ...profiles.schema import COMPARED_IN_FAMILY
 from ...profiles.sidecar import Provenance
 from ...profiles.store import Store, Table
 from ...spec.engine import EngineSpec
@@ -106,6 +107,21 @@ class Search:
         table = self.tables.store.table(self.tables.gpu.name, engine, op)
         self._used.append(table.provenance)
         return table
+
+    def siblings(self, engine: str, op: str) -> Iterator[Table]:
+        """Tables of an operator of the other engines on this GPU, in their order; none are read for a sibling's own."""
+        for other in self.tables.engine.siblings if engine == self.tables.engine.name else ():
+            if self.tables.has(other, op):
+                yield self.table(other, op)
+
+    def family(self, engine: str, op: str) -> list[Table]:
+        """The engine's table of an operator on the GPU of the family that is no faster than this one."""
+        store, kin = self.tables.store, self.tables.gpu.no_slower_than
+        if op not in COMPARED_IN_FAMILY or not kin or not store.has(kin, engine, op):
+            return []
+        table = store.table(kin, engine, op)
+        self._used.append(table.provenance)
+        return [table]
 
     def candidates(self, op: str) -> Iterator[tuple[str, Table]]:
         """Yield engine and table of an operator, loaded lazily: this engine's first, then its siblings'."""

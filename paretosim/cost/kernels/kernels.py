@@ -15,6 +15,7 @@ from ...errors import ProfileError
 from ...profiles.hygiene import Repair
 from ...profiles.sidecar import Provenance
 from ...profiles.store import Store
+from ...spec.calibration import Calibration
 from ...spec.engine import EngineSpec
 from ...spec.hardware import GpuSpec
 from .attention import AttentionTimes
@@ -94,6 +95,14 @@ class Kernels:
         return self.basis or self
 
     @property
+    def calibration(self) -> Calibration:
+        """What serving adds under this engine; on a GPU that nobody measured, on its slower arithmetic."""
+        fitted = self.engine.calibration
+        if self.basis is None:
+            return fitted
+        return fitted.on_slower_arithmetic(self.gpu.name, self.gpu.flops["bf16"] / self.basis.gpu.flops["bf16"])
+
+    @property
     def repairs(self) -> tuple[Repair, ...]:
         """Repairs and loans behind the answers so far, in the order of the questions."""
         own = tuple(repair for each in self._located() for repair in each.repairs)
@@ -103,9 +112,9 @@ class Kernels:
         return (Repair("derived", self.gpu.name, "all tables", 0, note), *self.basis.repairs, *own)
 
     @property
-    def used(self) -> Mapping[tuple[str, str], Provenance]:
-        """Provenance of the tables behind the answers so far, by (engine, operator)."""
-        own = {(used.engine, used.op): used for each in self._located() for used in each.used}
+    def used(self) -> Mapping[tuple[str, str, str], Provenance]:
+        """Provenance of the tables behind the answers so far, by (GPU, engine, operator)."""
+        own = {(used.gpu, used.engine, used.op): used for each in self._located() for used in each.used}
         return own if self.basis is None else {**self.basis.used, **own}
 
     def gemm(self, lane: str) -> GemmTimes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ...arrays import Floats
 from ...errors import InputError, NotMeasured
-from ...profiles.hygiene import Repair, gaps_s
+from ...profiles.comparisons import FAMILY, FAR_BEHIND, FEWER_BYTES, prompt_floor_s, times_behind
+from ...profiles.hygiene import GAPS_FACTOR, Repair, gaps_s
 from ...profiles.store import Table
 from ...spec.layers import BlockAttention
 from ...spec.model import ModelSpec, load_model
@@ -75,38 +76,54 @@ def measured_attention_blocks(tables: KernelTables, phase: str) -> Iterator[tupl
 
 
 def _whole(search: Search, engine: str, op: str, phase: str, block: AttentionBlock) -> LatentAttentionTimes:
-    rows, like = _of_kind(search.table(engine, op), block)
-    rows, wanted = _closest(rows, {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
-    rows = _with_indexer(rows)
-    if phase == "prefill":
-        rows = rows.where(prefix=0)
-    else:
-        rows = _without_gaps(search, engine, op, rows, wanted, like)
+    table, like = _of_kind(search.table(engine, op), block)
+    table = _of_phase(table, phase)
+    rows, wanted = _closest(table, {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
+    lane, siblings = ", ".join(wanted.values()), list(_of_siblings(search, engine, op, phase, wanted, like))
+    rows = _of_no_more_bytes(search, rows, table.where(gemm_dtype=wanted["gemm_dtype"]), lane)
+    floor_s = prompt_floor_s(rows, siblings) if phase == "prefill" else 0.0
+    if phase == "decode":
+        rows = _without_gaps(search, rows, siblings, lane)
+    rows, behind = FAR_BEHIND.lowered(rows, siblings, lane)
+    kin = [_of_phase(_of_kind(kin, block)[0], phase).where(**wanted) for kin in search.family(engine, op)]
+    rows, slower = FAMILY.lowered(rows, kin, lane)
+    search.note(*behind, *slower)
     timed = replace(like, lane=wanted["gemm_dtype"], kv_dtype=wanted["kv_dtype"])
-    return _built(search, engine, op, phase, block, timed, rows)
+    return _built(search, engine, op, phase, block, timed, rows, floor_s)
 
 
-def _with_indexer(rows: Table) -> Table:
-    """Rows whose indexer ran, where some took its choice from an earlier layer."""
-    some = "indexer" in rows.schema.columns and "computed" in rows.distinct("indexer")
-    return rows.where(indexer="computed") if some else rows
+def _of_phase(table: Table, phase: str) -> Table:
+    """Rows of a block that are looked up: prompts without a prefix, and with an indexer where some ran without."""
+    some = "indexer" in table.schema.columns and "computed" in table.distinct("indexer")
+    return table.where(**({"prefix": 0} if phase == "prefill" else {}), **({"indexer": "computed"} if some else {}))
 
 
-def _without_gaps(
-    search: Search, engine: str, op: str, rows: Table, lane: dict[str, str], block: AttentionBlock
-) -> Table:
+def _of_siblings(
+    search: Search, engine: str, op: str, phase: str, lane: dict[str, str], block: AttentionBlock
+) -> Iterator[Table]:
+    """Rows of the same kind of block, phase and lane, of each sibling that has them."""
+    for table in search.siblings(engine, op):
+        theirs, like = _of_kind(table, block)
+        if (like.kind, like.hidden) == (block.kind, block.hidden):
+            yield _of_phase(theirs.where(**lane), phase)
+
+
+def _of_no_more_bytes(search: Search, rows: Table, table: Table, lane: str) -> Table:
+    """Rule ``fewer_bytes``: rows with an FP8 cache held against those of a table with a BF16 one."""
+    if len(rows) and rows.columns["kv_dtype"][0] == "fp8":
+        rows, mended = FEWER_BYTES.lowered(rows, [table.where(kv_dtype="bf16")], lane)
+        search.note(*mended)
+    return rows
+
+
+def _without_gaps(search: Search, rows: Table, siblings: Sequence[Table], lane: str) -> Table:
     """Rule ``host_gaps``: subtract a constant that a sibling's blocks of this kind and lane do not take."""
-    tables = search.tables
-    for other in tables.engine.siblings if engine == tables.engine.name else ():
-        if not tables.has(other, op):
-            continue
-        theirs, like = _of_kind(search.table(other, op), block)
-        if (like.kind, like.hidden) != (block.kind, block.hidden):
-            continue
-        gap = gaps_s(rows, _with_indexer(theirs.where(**lane)))
+    for theirs in siblings:
+        gap = gaps_s(rows, theirs)
         if gap:
+            other = theirs.provenance.engine
             note = f"{gap * 1e6:.0f} us longer than {other}'s whatever the batch: gaps between kernels, taken out"
-            search.note(Repair("host_gaps", tables.path(engine, op), ", ".join(lane.values()), len(rows), note))
+            search.note(Repair("host_gaps", rows.path, lane, len(rows), note))
             return Table(rows.schema, rows.provenance, {**rows.columns, "latency_s": rows.columns["latency_s"] - gap})
     return rows
 
@@ -130,11 +147,27 @@ def in_parts(
 
 def _core(search: Search, engine: str, op: str, phase: str, block: AttentionBlock) -> LatentAttentionTimes:
     """The attention kernel alone."""
-    rows, wanted = _closest(search.table(engine, op), {"kv_dtype": block.kv_dtype})
-    like = next(_known(load_model(DEEPSEEK), "mla"))
+    own = search.table(engine, op)
+    rows, wanted = _closest(own, {"kv_dtype": block.kv_dtype})
+    lane, siblings = f"kv {wanted['kv_dtype']}", [table.where(**wanted) for table in search.siblings(engine, op)]
     absorbed = search.tables.store.engine(engine).absorbed_prompts
+    expanded = [rows for rows in siblings if not _absorbs(search, rows)] if phase == "prefill" and absorbed else []
+    if other := next((theirs for theirs in expanded if times_behind(rows, theirs) > GAPS_FACTOR), None):
+        note = f"the largest cost {times_behind(rows, other):.1f} times those of {other.provenance.engine}: timed over "
+        note += "latents, where the engine expands prompts; set aside"
+        search.note(Repair("other_form", rows.path, lane, len(rows), note))
+        engine, rows, absorbed = other.provenance.engine, other, False
+    else:
+        rows = _of_no_more_bytes(search, rows, own, lane)
+        rows, behind = FAR_BEHIND.lowered(rows, siblings, lane)
+        search.note(*behind)
+    like = next(_known(load_model(DEEPSEEK), "mla"))
     timed = replace(like, lane=block.lane, kv_dtype=wanted["kv_dtype"], core=True, absorbed=absorbed)
     return _built(search, engine, op, phase, replace(block, core=True, absorbed=absorbed), timed, rows)
+
+
+def _absorbs(search: Search, rows: Table) -> bool:
+    return search.tables.store.engine(rows.provenance.engine).absorbed_prompts
 
 
 def _absorption(search: Search, engine: str, phase: str) -> dict[int, tuple[Floats, Floats]]:
@@ -156,15 +189,16 @@ def _absorption(search: Search, engine: str, phase: str) -> dict[int, tuple[Floa
 
 
 def _built(
-    search: Search, engine: str, op: str, phase: str, block: AttentionBlock, timed: AttentionBlock, rows: Table
-) -> LatentAttentionTimes:
+    search: Search, engine: str, op: str, phase: str, block: AttentionBlock, timed: AttentionBlock, rows: Table,
+    floor_s: float = 0.0,
+) -> LatentAttentionTimes:  # fmt: skip
     lane, own = f"{timed.lane}, kv {timed.kv_dtype}", search.tables.engine.name
     note = f"efficiency of {engine}'s {lane} stands in for {own}'s {block.lane}, kv {block.kv_dtype}"
     if timed.kind != block.kind:
         note += "; the block timed has other dimensions"
     alike = (timed.kind, timed.lane, timed.kv_dtype) == (block.kind, block.lane, block.kv_dtype)
     search.borrow(engine, op, lane, len(rows), note, alike)
-    times = LatentAttentionTimes.of(search.tables.gpu, phase, timed, rows)
+    times = LatentAttentionTimes.of(search.tables.gpu, phase, timed, rows, floor_s)
     search.mended(engine, op, lane, times.mended)
     return times
 

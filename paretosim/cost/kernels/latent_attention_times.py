@@ -43,7 +43,9 @@ class LatentAttentionTimes(MeasuredGrids[int]):
     mended: Mended
 
     @classmethod
-    def of(cls, gpu: GpuSpec, phase: str, kernel: AttentionBlock, table: Table) -> LatentAttentionTimes:
+    def of(
+        cls, gpu: GpuSpec, phase: str, kernel: AttentionBlock, table: Table, floor_s: float = 0.0
+    ) -> LatentAttentionTimes:
         """Build from the rows of one lane without a prefix; where several kernels were timed, the fastest.
 
         Parameters
@@ -52,6 +54,7 @@ class LatentAttentionTimes(MeasuredGrids[int]):
         phase : ``prefill`` or ``decode``.
         kernel : the block that was timed, whatever its heads.
         table : rows of its lane.
+        floor_s : below which the host was timed [s] (`paretosim.profiles.comparisons.prompt_floor_s`).
         """
         c = table.columns
         length = c["isl" if phase == "prefill" else "context"]
@@ -65,7 +68,8 @@ class LatentAttentionTimes(MeasuredGrids[int]):
             np.minimum.at(seconds, (b, s), c["latency_s"][rows])
             seconds[np.isinf(seconds)] = np.nan
             like, at = empty._like(int(heads)), np.meshgrid(batches * 1.0, lengths * 1.0, indexing="ij", sparse=True)
-            seconds = mending(seconds, empty.least_s(like, *at), empty.roofline_s(gpu, like, *at), axes=(0, 1))
+            least, roof = empty.least_s(like, *at), empty.roofline_s(gpu, like, *at)
+            seconds = mending(seconds, least, roof, (0, 1), batches * 1.0, floor_s)
             grids[int(heads)] = (batches.astype(float), lengths.astype(float), seconds)
         return replace(empty, grids=grids, mended=mending.done())
 

@@ -42,6 +42,19 @@ FORMATS = {
     "sq": Format("int8", BYTES_PER_ELEMENT["int8"], 1),
 }
 
+TILE_ROWS = 64
+"""Rows of a tensor-core instruction of Hopper (wgmma); FP8 products of the public H20 tables of alibaba/InferSim
+(bench_data, Apache-2.0) take as long for 16 rows as for 64, a product or each expert of a group."""
+
+
+def tiled(gpu: GpuSpec, arithmetic: str, rows: ArrayLike) -> Floats:
+    """Rows that a product computes on a GPU that nobody measured: whole tiles of FP8.
+
+    Elsewhere memory hides them, and what it does not hide is in the measured efficiency.
+    """
+    rows = np.asarray(rows, dtype=np.float64)
+    return np.ceil(rows / TILE_ROWS) * TILE_ROWS if gpu.kernels_of and arithmetic == "fp8" else rows
+
 
 def roofline_s(gpu: GpuSpec, arithmetic: str, flops: ArrayLike, traffic_bytes: ArrayLike) -> Floats:
     """Least time of one kernel [s]: the slower of arithmetic and memory, and a launch.

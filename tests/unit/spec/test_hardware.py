@@ -48,7 +48,8 @@ def test_every_promised_gpu_is_shipped() -> None:
 def test_every_fact_has_a_source_and_nothing_else_has_one(name: str) -> None:
     sources = gpu(name).sources
     cached = ("l2_mib", "l2_gb_s") if gpu(name).l2_bytes else ()
-    assert set(sources) == {*FACTS, *cached, *(["kernels_of"] if gpu(name).kernels_of else [])}
+    others = (key for key in ("kernels_of", "no_slower_than") if getattr(gpu(name), key))
+    assert set(sources) == {*FACTS, *cached, *others}
     assert all(len(text) > 20 for text in sources.values())
 
 
@@ -180,6 +181,7 @@ def test_all_problems_come_at_once(facts: dict[str, Any], tmp_path: Path) -> Non
         ({"hbm_gbs": 1}, "hbm_gbs", "did you mean 'hbm_gb_s'"),
         ({"kernels_of": 1}, "kernels_of", "must be the folder name of a GPU with tables, not 1"),
         ({"kernels_of": "h100_sxm"}, "sources.kernels_of", "every fact needs a source"),
+        ({"no_slower_than": 1}, "no_slower_than", "must be the folder name of a GPU with tables, not 1"),
     ],
 )
 def test_a_fact_of_the_wrong_kind_is_named(tmp_path: Path, change: dict[str, object], key: str, words: str) -> None:
