@@ -53,7 +53,7 @@ def misses(reason: str) -> pytest.MarkDecorator:
         # github.com/SemiAnalysisAI/InferenceX/issues/2128 (SGLang, H200): "mem usage=125.65 GB"
         pytest.param(
             "deepseek-ai/DeepSeek-V4-Pro", Precision.of("fp4"), 8, 125.65,
-            marks=misses("-19.7 %: scales of experts held as FP32 (sgl-project/sglang#30272) are 13 of it; rest unknown"),
+            marks=misses("-19.7 %: FP32 scales of experts (sgl-project/sglang#30272) are 13 of it; rest unknown"),
         ),
     ],
 )  # fmt: skip
