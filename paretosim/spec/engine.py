@@ -37,6 +37,9 @@ class EngineSpec:
     memory_utilization : share of the GPU's memory that the engine uses at all.
     kv_memory_fraction : share of what weights, activations and buffers leave of that which the KV cache gets.
     kv_output_reserve : share of a request's output that its KV blocks cover on average over its life in the batch.
+    window_cache : kind of window (``sliding``, ``chunked``) -> share of the tokens behind it that such layers keep.
+    profile_logit_bytes : of a logit of each of the scheduler's most sequences, while the engine finds out what is left
+        for the KV cache [byte]; 0 where it samples no such batch.
     admission_output_share : share of a request's output for which KV blocks are set aside when it is admitted.
     absorbed_prompts : latent attention of prompts runs over latents, as decode's does, not over expanded heads.
     second_stream_tokens : up to which shared experts run on a second stream, parallel to the routed experts [token of
@@ -61,6 +64,8 @@ class EngineSpec:
     memory_utilization: float
     kv_memory_fraction: float
     kv_output_reserve: float
+    window_cache: Mapping[str, float]
+    profile_logit_bytes: float
     admission_output_share: float
     absorbed_prompts: bool
     second_stream_tokens: int
@@ -95,7 +100,8 @@ class EngineSpec:
 
 _KEYS = (
     "gemm_lanes", "moe_lanes", "expert_kernels_elsewhere", "attention_arithmetic", "kv_cache", "token_budget",
-    "memory_utilization", "kv_memory_fraction", "kv_output_reserve", "admission_output_share", "absorbed_prompts",
+    "memory_utilization", "kv_memory_fraction", "kv_output_reserve", "window_cache",
+    "profile_logit_bytes", "admission_output_share", "absorbed_prompts",
     "second_stream_tokens", "graph_tokens", "scheduler", "buffer_bytes",
     "expert_parallel", "siblings",
 )  # fmt: skip

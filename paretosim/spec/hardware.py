@@ -74,8 +74,8 @@ class GpuSpec:
         if not source.startswith("assumption") or source == GIVEN:
             return None
         return (
-            f"{self.name}: {self.nic_bytes_per_s / GB:g} GB/s a GPU beyond its link domain are assumed (nic_gb_s of its "
-            "gpu.yaml); divide what your node's NICs carry by its GPUs, in a gpu.yaml of your own"
+            f"{self.name}: {self.nic_bytes_per_s / GB:g} GB/s a GPU beyond its link domain are assumed (nic_gb_s of "
+            "its gpu.yaml); divide what your node's NICs carry by its GPUs, in a gpu.yaml of your own"
         )
 
     def strided(self, stride: int) -> GpuSpec:

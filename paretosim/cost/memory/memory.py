@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from ...arrays import Floats, ScalarOrArray
 from ...spec.engine import EngineSpec
 from ...spec.hardware import GpuSpec
-from ...spec.layers import Attention, LayerGroup
+from ...spec.layers import Attention, GqaAttention, LayerGroup
 from ...spec.layers.answers import cache_share
 from ...spec.model import ModelSpec
 from ...spec.parallelism import Layouts, Parallelism
@@ -31,11 +31,22 @@ default."""
 
 @dataclass(frozen=True, slots=True)
 class _Cache:
-    """Cache of the layers of one kind on one GPU: bytes an element of the layer costs there, all layers together."""
+    """Cache of the layers of one kind on one GPU: bytes an element of the layer costs there, all layers together.
+
+    `behind` is the share that the engine keeps of what no window sees any more.
+    """
 
     attention: Attention
     element_bytes: ScalarOrArray
     state_bytes: ScalarOrArray
+    behind: float
+
+    def held_bytes(self, tokens: Floats) -> Floats:
+        """Of one sequence with `tokens`."""
+        seen = self.attention.kv_elements(tokens)
+        if self.behind:
+            seen = np.maximum(seen, self.behind * tokens * self.attention.kv_elements_per_token)
+        return seen * self.element_bytes + self.state_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,7 @@ class MemoryModel:
     ranks : groups that hold different sequences (`Parallelism.attn_dp`).
     kv_memory_fraction, kv_output_reserve : see `EngineSpec`.
     expanded_bytes_per_token : keys and values expanded from latents that a prompt in prefill keeps, per token.
+    profiled_bytes : what a step is taken to need at least, as the engine samples its largest batch to find out.
     """
 
     hbm_bytes: float
@@ -72,6 +84,7 @@ class MemoryModel:
     kv_output_reserve: float
     _caches: tuple[_Cache, ...]
     expanded_bytes_per_token: ScalarOrArray = 0.0
+    profiled_bytes: float = 0.0
 
     @classmethod
     def of(
@@ -98,7 +111,8 @@ class MemoryModel:
             held = layers / layout.cp + (group is widest) * (layout.cp > 1)
             share = cache_share(group.attention, layout.tp) * held
             state = layers * group.attention.state_elements * STATE_BYTES / layout.tp
-            caches.append(_Cache(group.attention, share * precision.kv_cache_bytes, state))
+            behind = _kept_behind(group.attention, engine)
+            caches.append(_Cache(group.attention, share * precision.kv_cache_bytes, state, behind))
         widths = [
             width
             for g in model.layers
@@ -117,6 +131,7 @@ class MemoryModel:
             kv_output_reserve=engine.kv_output_reserve,
             _caches=tuple(caches),
             expanded_bytes_per_token=_expanded_bytes(model, layout) if settings.cache_expanded_latents else 0.0,
+            profiled_bytes=engine.profile_logit_bytes * engine.scheduler.get("max_sequences", 0) * model.vocab,
         )
 
     def take(self, indices: np.ndarray) -> MemoryModel:
@@ -125,7 +140,7 @@ class MemoryModel:
         def at(value: ScalarOrArray) -> ScalarOrArray:
             return value[indices] if np.ndim(value) else value
 
-        caches = (_Cache(c.attention, at(c.element_bytes), at(c.state_bytes)) for c in self._caches)
+        caches = (replace(c, element_bytes=at(c.element_bytes), state_bytes=at(c.state_bytes)) for c in self._caches)
         return replace(
             self,
             weights={part: at(size) for part, size in self.weights.items()},
@@ -141,8 +156,7 @@ class MemoryModel:
     def kv_bytes(self, tokens: ArrayLike) -> Floats:
         """Cache of one sequence holding `tokens` on each GPU of its rank, windows and states applied [byte]."""
         tokens = np.asarray(tokens, dtype=np.float64)
-        held = (c.attention.kv_elements(tokens) * c.element_bytes + c.state_bytes for c in self._caches)
-        return sum(held, np.zeros(tokens.shape))
+        return sum((cache.held_bytes(tokens) for cache in self._caches), np.zeros(tokens.shape))
 
     def reserved_tokens(self, isl: ArrayLike, osl: ArrayLike) -> Floats:
         """Tokens that the engine counts on holding for one request, on average over its life in the batch."""
@@ -155,11 +169,19 @@ class MemoryModel:
         ----------
         prompt_tokens : all tokens of the prompts that a rank has in prefill, those of earlier chunks too.
         """
-        activations = np.asarray(step_tokens, dtype=np.float64) * self.activation_bytes_per_token
-        expanded = np.asarray(prompt_tokens, dtype=np.float64) * self.expanded_bytes_per_token
         logits = self._of_rank(sequences) * self.logit_bytes_per_sequence
-        fixed = self.weight_bytes + self.buffer_bytes + self.exchange_bytes
-        return fixed + activations + expanded + logits
+        return self._standing_bytes + np.maximum(
+            self._working_bytes(step_tokens, prompt_tokens) + logits, self.profiled_bytes
+        )
+
+    @property
+    def _standing_bytes(self) -> ScalarOrArray:
+        return self.weight_bytes + self.buffer_bytes + self.exchange_bytes
+
+    def _working_bytes(self, step_tokens: ArrayLike, prompt_tokens: ArrayLike) -> Floats:
+        """Activations of a step, and what its prompts keep expanded [byte]."""
+        activations = np.asarray(step_tokens, dtype=np.float64) * self.activation_bytes_per_token
+        return activations + np.asarray(prompt_tokens, dtype=np.float64) * self.expanded_bytes_per_token
 
     def kv_capacity_bytes(self, step_tokens: ArrayLike, sequences: ArrayLike, prompt_tokens: ArrayLike = 0) -> Floats:
         """What is left for the KV cache [byte]; negative where not even the weights fit."""
@@ -189,23 +211,31 @@ class MemoryModel:
 
     def largest_batch(self, step_tokens: float, held_tokens: float, prompt_tokens: float = 0) -> int:
         """Most sequences of `held_tokens` each that fit; 0 where none does."""
-        room = self.kv_capacity_bytes(step_tokens, 0, prompt_tokens)
-        each = self.kv_bytes(held_tokens) + self.kv_memory_fraction * self.logit_bytes_per_sequence
-        return self.ranks * max(0, int(room // each))
+        free = self.usable_bytes - self._standing_bytes
+        profiled, each = self.kv_memory_fraction * (free - self.profiled_bytes), float(self.kv_bytes(held_tokens))
+        room = self.kv_memory_fraction * (free - self._working_bytes(step_tokens, prompt_tokens))
+        with_logits = each + self.kv_memory_fraction * self.logit_bytes_per_sequence
+        return self.ranks * max(0, int(min(room // with_logits, profiled // each if each else np.inf)))
 
     def parts(
         self, step_tokens: float, sequences: float, held_tokens: float, prompt_tokens: float = 0
     ) -> dict[str, float]:
         """Bytes by part, for a person; their sum is `used_bytes`. See `MemoryModel.used_bytes`."""
         rank = float(self._of_rank(sequences))
-        expanded = prompt_tokens * self.expanded_bytes_per_token
+        expanded, activations = (
+            prompt_tokens * self.expanded_bytes_per_token,
+            step_tokens * self.activation_bytes_per_token,
+        )
+        logits = rank * self.logit_bytes_per_sequence
+        profiled = max(0.0, self.profiled_bytes - activations - expanded - logits)
         return {
             "weights": sum(self.weights[part] for part in ("attention", "ffn", "head")),
             **{part: size for part in ("experts", "embedding", "vision", "draft") if (size := self.weights[part])},
             "kv_cache": rank * float(self.kv_bytes(held_tokens)),
-            "activations": step_tokens * self.activation_bytes_per_token,
+            "activations": activations,
             **({"expanded_kv": expanded} if expanded else {}),
-            "logits": rank * self.logit_bytes_per_sequence,
+            "logits": logits,
+            **({"profile_run": profiled} if profiled else {}),
             "buffers": self.buffer_bytes,
             **({"exchange": self.exchange_bytes} if self.exchange_bytes else {}),
         }
@@ -214,6 +244,13 @@ class MemoryModel:
         """Sequences of the rank with the most."""
         sequences = np.asarray(sequences, dtype=np.float64)
         return np.where(self.ranks == 1, sequences, np.ceil(sequences / self.ranks))
+
+
+def _kept_behind(attention: Attention, engine: EngineSpec) -> float:
+    """Share of a sequence for which the engine keeps room in such layers, whatever their window sees."""
+    if not isinstance(attention, GqaAttention) or not attention.window:
+        return 0.0
+    return engine.window_cache["chunked" if attention.chunked else "sliding"]
 
 
 def _expanded_bytes(model: ModelSpec, layout: Parallelism | Layouts) -> ScalarOrArray:

@@ -18,9 +18,11 @@ from paretosim.spec.precision import Precision
 from paretosim.units import GIB
 
 
-def memory(store: Store, model: ModelSpec, weights: str, tp: int, pp: int = 1, gpu: str = "h200_sxm") -> MemoryModel:
+def memory(
+    store: Store, model: ModelSpec, weights: str, tp: int, pp: int = 1, gpu: str = "h200_sxm", engine: str = "trtllm"
+) -> MemoryModel:
     precision = Precision.of(weights)  # type: ignore[arg-type]
-    return MemoryModel.of(model, precision, store.engine("trtllm"), Parallelism(tp, pp), store.gpu(gpu))
+    return MemoryModel.of(model, precision, store.engine(engine), Parallelism(tp, pp), store.gpu(gpu))
 
 
 def test_weights_are_the_models_parameters_in_their_precision(store: Store, llama70b: ModelSpec) -> None:
@@ -45,17 +47,23 @@ def test_pipeline_stages_divide_the_cache_and_the_layers(store, llama70b, pp: in
         assert cut.weights[part] == pytest.approx(one.weights[part] / pp)
 
 
-def test_parts_add_up_to_what_is_used(store: Store, llama70b: ModelSpec) -> None:
-    model = memory(store, llama70b, "fp8", 4)
-    assert sum(model.parts(64, 64, 4096).values()) == pytest.approx(float(model.used_bytes(64, 64, 4096)))
+@pytest.mark.parametrize("engine", ["trtllm", "vllm"])
+@pytest.mark.parametrize("step_tokens", [64, 65_536])
+def test_parts_add_up_to_what_is_used(store: Store, llama70b: ModelSpec, engine: str, step_tokens: int) -> None:
+    model = memory(store, llama70b, "fp8", 4, engine=engine)
+    parts = model.parts(step_tokens, 64, 4096)
+    assert sum(parts.values()) == pytest.approx(float(model.used_bytes(step_tokens, 64, 4096)))
+    assert ("profile_run" in parts) == (engine == "vllm" and step_tokens == 64)
 
 
-def test_the_largest_batch_fits_and_one_more_does_not(store: Store, llama70b: ModelSpec) -> None:
-    model = memory(store, llama70b, "fp8", 1)
-    most = model.largest_batch(64, 9216)
+@pytest.mark.parametrize("engine", ["trtllm", "vllm"])
+@pytest.mark.parametrize("step_tokens", [64, 65_536])
+def test_the_largest_batch_fits_and_one_more_does_not(store: Store, llama70b, engine: str, step_tokens: int) -> None:
+    model = memory(store, llama70b, "fp8", 1, engine=engine)
+    most = model.largest_batch(step_tokens, 9216)
     assert most > 1
-    assert model.fits(64, most, 9216)
-    assert not model.fits(64, most + 2, 9216)
+    assert model.fits(step_tokens, most, 9216)
+    assert not model.fits(step_tokens, most + 2, 9216)
 
 
 def test_405b_in_bf16_does_not_fit_eight_h100s_and_does_in_fp8(store: Store) -> None:
