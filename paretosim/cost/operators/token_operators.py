@@ -15,10 +15,13 @@ from ...arrays import Floats, Timed
 from ..kernels.collectives import Operation, send_s
 from ..kernels.expert_load import Placement
 from ..kernels.expert_times import ExpertShape
+from ..kernels.fullest_rank import fullest_rank
 from ..kernels.kernels import Kernels
 from ..kernels.moe_alltoall_times import MoeAllToAllShape
 from ..kernels.roofline import LAUNCH_S
 
+ExpertLoad = Literal["tables", "fullest"] | Placement
+"""How tokens spread over the experts of a layer, and these over GPUs."""
 GATHER_SCATTER: tuple[Operation, Operation] = ("all_gather", "reduce_scatter")
 
 
@@ -95,21 +98,30 @@ class Experts:
     ----------
     lanes : dtypes of the expert table that can serve, the preferred one first.
     loads : tables that can answer, with the load of experts they were measured under, preferred first.
-    placement : experts on GPUs under a load that no table has; None is the tables' own.
+    load : the tables' own; ``fullest``: the fullest rank without a load balancer; or experts on GPUs under a load that
+        no table has.
     """
 
     name: str
     shape: ExpertShape
     lanes: tuple[str, ...]
     loads: tuple[tuple[str, str], ...]
-    placement: Placement | None = None
+    load: ExpertLoad = "tables"
     launches: ClassVar[int] = 4
     """Selection of experts, quantisation, the fused kernel's call and what gathers its output."""
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""
         times = kernels.experts(self.lanes, self.loads, self.shape)
-        return times(self.shape, rows) if self.placement is None else times.under(self.placement, self.shape, rows)
+        match self.load:
+            case "tables":
+                return times(self.shape, rows)
+            case "fullest":
+                return times.on_fullest_rank(self.shape, rows)
+            case Placement():
+                return times.under(self.load, self.shape, rows)
+            case _:
+                assert_never(self.load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +134,7 @@ class MoeAllToAll:
     top_k, hidden, experts : copies of a token, their width, experts of the layer.
     sharers : GPUs of a rank, each of which sends its part of the rank's tokens.
     element_bytes : of what goes out.
+    waits : for the rank that gets most, without a load balancer; else all get equally much.
     """
 
     name: str
@@ -131,17 +144,23 @@ class MoeAllToAll:
     experts: int
     sharers: int
     element_bytes: float
+    waits: bool = False
     launches: ClassVar[int] = 1
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens of a rank."""
-        shape = MoeAllToAllShape(self.ep, self.hidden, self.top_k, self.experts)
-        return kernels.moe_alltoall(self.element_bytes)(shape, rows / self.sharers)
+        return kernels.moe_alltoall(self.element_bytes)(*self._query(rows))
 
     def split(self, kernels: Kernels, rows: Floats) -> tuple[Floats, Floats]:
         """Share of dispatch in the seconds, and of the GPU's SMs that move tokens, for arrays of tokens of a rank."""
-        shape = MoeAllToAllShape(self.ep, self.hidden, self.top_k, self.experts)
-        return kernels.moe_alltoall(self.element_bytes).split(shape, rows / self.sharers)
+        return kernels.moe_alltoall(self.element_bytes).split(*self._query(rows))
+
+    def _query(self, rows: Floats) -> tuple[MoeAllToAllShape, Floats]:
+        """Shape, and the tokens of a GPU; those that give every rank as much as the fullest one gets."""
+        shape, sent = MoeAllToAllShape(self.ep, self.hidden, self.top_k, self.experts), rows / self.sharers
+        if self.waits:
+            sent = fullest_rank(self.experts, self.top_k, self.ep, sent * self.ep).rows / self.top_k
+        return shape, sent
 
 
 @dataclass(frozen=True, slots=True)
