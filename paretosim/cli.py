@@ -85,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     estimate.add_argument("--legal-for", choices=("engine", "any"), default="engine", help="any: layouts too that the"
                           " engine cannot run")  # fmt: skip
     estimate.add_argument("--redundant-experts", type=int, default=0, help="slots of a layer for copies of hot experts")
+    estimate.add_argument("--expert-balancer", action="store_true", help="experts are placed by their load (EPLB)")
     estimate.add_argument("--two-batch-overlap", action="store_true", help="one half computes while the other's tokens "
                           "are exchanged")  # fmt: skip
     estimate.add_argument("--cache-expanded", action="store_true", help="keep what latent attention expands in prefill")

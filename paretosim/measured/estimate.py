@@ -39,6 +39,7 @@ class Question:
     context : tokens that each sequence attends to (decode).
     expert_load : ``balanced``, ``power_law``, ``log_linear`` or comma-separated shares; None: as measured.
     redundant_experts : slots of a layer for copies of experts.
+    expert_balancer : whether experts are placed by their load (EPLB).
     two_batch_overlap, cache_expanded : as the settings of a scenario.
     draft_tokens, acceptance : of speculation; 0 and None: none.
     legal_for : whose layouts are allowed: the engine's own, or ``any`` that model and GPU allow.
@@ -62,6 +63,7 @@ class Question:
     context: int | None = None
     expert_load: str | None = None
     redundant_experts: int = 0
+    expert_balancer: bool = False
     two_batch_overlap: bool = False
     cache_expanded: bool = False
     draft_tokens: int = 0
@@ -93,6 +95,7 @@ class Question:
         return EngineSettings(
             expert_load=load if load in ("", *EXPERT_LOADS) else tuple(float(share) for share in load.split(",")),
             redundant_experts=self.redundant_experts,
+            expert_balancer=self.expert_balancer,
             two_batch_overlap=self.two_batch_overlap,
             cache_expanded_latents=self.cache_expanded,
             draft_tokens=self.draft_tokens,
@@ -218,7 +221,7 @@ def _check_precision_and_settings(
     question: Question, model: ModelSpec, kernels: Kernels, precision: Precision, settings: EngineSettings
 ) -> None:
     keys = {("moe", "load"): "expert_load", ("moe", "redundant_experts"): "redundant_experts",
-            ("mla", "cache_expanded"): "cache_expanded", ("two_batch_overlap",): "two_batch_overlap",
+            ("moe", "balancer"): "expert_balancer", ("mla", "cache_expanded"): "cache_expanded", ("two_batch_overlap",): "two_batch_overlap",
             ("speculative", "draft_tokens"): "draft_tokens"}  # fmt: skip
     problems = [Problem(keys[key], why) for key, why in unused_settings(settings, model)]
     if settings.two_batch_overlap and not problems and not has_expert_exchange(question.layout):

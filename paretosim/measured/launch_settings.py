@@ -41,7 +41,7 @@ class Launch:
     decode_max_sequences : most running sequences of an engine of a decode pool; 0: no limit.
     prefill_tokens : most prompt tokens in a step of a rank of a prefill pool; 0: the engine's token budget, or one
         prompt if that is longer.
-    settings : draft tokens, and their acceptance.
+    settings : draft tokens, their acceptance, and whether experts are placed by their load.
     verified_s : host time per token of a sequence that a drafting step verifies, where nothing hides it [s].
     """
 
@@ -74,6 +74,9 @@ def launch_of(row: Row, engine: EngineSpec, recipes: Recipes) -> Launch:
         if stated := getattr(row.traffic, key):
             left[key] = stated
     verified_s = left.pop("verified_us", 0.0) * MICRO
-    settings = EngineSettings(**{key: left.pop(key) for key in ("draft_tokens", "acceptance") if key in left})
+    settings = EngineSettings(
+        expert_balancer=left.pop("eplb", False),
+        **{key: left.pop(key) for key in ("draft_tokens", "acceptance") if key in left},
+    )
     fields = {key: left.pop(key) for key in _FIELDS if key in left}
     return Launch(left, settings=settings, verified_s=verified_s, **fields)

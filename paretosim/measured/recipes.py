@@ -61,7 +61,7 @@ SETTINGS: dict[str, Callable[[str], Any]] = {
     "wait_steps": _whole, "wait_share": _number, "rank_wait_steps": _whole, "prompt_graph_tokens": _whole,
     "kv_cache": _one_of(*CACHE_FORMATS), "spread_experts": _flag, "tensor_parallel": _flag, "draft_tokens": _whole,
     "acceptance": _number, "verified_us": _number, "prompts_per_slot": _whole, "prefill_tokens": _whole,
-    "decode_max_sequences": _whole,
+    "decode_max_sequences": _whole, "eplb": _flag,
 }  # fmt: skip
 """Columns of launch settings; an empty one means the engine's default."""
 SOURCE = ("assumed", "source", "commit", "read")

@@ -44,6 +44,8 @@ class EngineSpec:
     absorbed_prompts : latent attention of prompts runs over latents, as decode's does, not over expanded heads.
     second_stream_tokens : up to which shared experts run on a second stream, parallel to the routed experts [token of
         a rank]; 0 where they never do.
+    grouped_experts : whether ranks that exchange tokens run kernels grouped by expert, as tables of wide expert
+        parallelism time them; else those of one rank.
     graph_tokens : up to which a step with prompts is one CUDA graph by default [token of a rank].
     scheduler : what a step carries, as a scenario would say it: ``policy`` and its options.
     expert_parallel : ``all_or_none``: experts are spread over all GPUs of a stage, or each is cut over all of them;
@@ -69,6 +71,7 @@ class EngineSpec:
     admission_output_share: float
     absorbed_prompts: bool
     second_stream_tokens: int
+    grouped_experts: bool
     graph_tokens: int
     scheduler: Mapping[str, Any]
     buffer_bytes: float
@@ -101,8 +104,8 @@ class EngineSpec:
 _KEYS = (
     "gemm_lanes", "moe_lanes", "expert_kernels_elsewhere", "attention_arithmetic", "kv_cache", "token_budget",
     "memory_utilization", "kv_memory_fraction", "kv_output_reserve", "window_cache",
-    "profile_logit_bytes", "admission_output_share", "absorbed_prompts",
-    "second_stream_tokens", "graph_tokens", "scheduler", "buffer_bytes",
+    "profile_logit_bytes", "admission_output_share", "absorbed_prompts", "second_stream_tokens", "grouped_experts",
+    "graph_tokens", "scheduler", "buffer_bytes",
     "expert_parallel", "siblings",
 )  # fmt: skip
 

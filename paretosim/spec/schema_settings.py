@@ -33,6 +33,7 @@ class Moe(Keys):
 
     load: Annotated[str | tuple[float, ...], PlainValidator(_load)] = ""
     redundant_experts: Annotated[int, Field(strict=True, ge=0, le=LARGEST_COUNT)] = 0
+    balancer: bool = False
 
 
 class Mla(Keys):
@@ -60,6 +61,7 @@ def engine_settings(moe: Moe, mla: Mla, two_batch_overlap: bool, speculative: Sp
     return EngineSettings(
         expert_load=moe.load,
         redundant_experts=moe.redundant_experts,
+        expert_balancer=moe.balancer,
         two_batch_overlap=two_batch_overlap,
         cache_expanded_latents=mla.cache_expanded,
         draft_tokens=speculative.draft_tokens if speculative else 0,

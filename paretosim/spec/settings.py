@@ -15,8 +15,9 @@ class EngineSettings:
     Attributes
     ----------
     expert_load : how tokens spread over the routed experts: ``balanced``, ``power_law``, ``log_linear``, or the shares
-        of each expert (a histogram, any positive numbers); the empty string is what the layout's tables hold.
+        of each expert (a histogram, any positive numbers); the empty string is what models show (`fullest_rank`).
     redundant_experts : extra expert slots of a layer (EPLB), given to the hottest experts.
+    expert_balancer : whether the engine moves experts between GPUs so that all have as much to do (EPLB).
     two_batch_overlap : a step runs as two half batches, one computing while the other one's tokens are exchanged.
     cache_expanded_latents : latent attention keeps the keys and values it expanded, so that later chunks of a prompt do
         not expand them again.
@@ -26,10 +27,16 @@ class EngineSettings:
 
     expert_load: str | tuple[float, ...] = ""
     redundant_experts: int = 0
+    expert_balancer: bool = False
     two_batch_overlap: bool = False
     cache_expanded_latents: bool = False
     draft_tokens: int = 0
     acceptance: float = 0.0
+
+    @property
+    def balances_experts(self) -> bool:
+        """Whether experts are placed by their load; slots for copies imply it."""
+        return self.expert_balancer or self.redundant_experts > 0
 
     @property
     def queries(self) -> int:

@@ -99,10 +99,10 @@ def shares_of(load: str | tuple[float, ...], experts: int, top_k: int) -> Floats
         return np.full(experts, 1 / experts)
     if load == "power_law":
         drawn, least = (np.arange(experts) + 0.5) / experts, (0.8 * POWER_TOKENS) ** (1 - POWER)
-        return _at_most((1 + drawn[::-1] * (least - 1)) ** (1 / (1 - POWER)), 1 / top_k)
+        return at_most((1 + drawn[::-1] * (least - 1)) ** (1 / (1 - POWER)), 1 / top_k)
     if load == "log_linear":
         falling = _falling(experts, min(BUSIEST / experts, 1 / top_k)) ** np.arange(experts, dtype=np.float64)
-        return _at_most(falling, 1 / top_k)
+        return at_most(falling, 1 / top_k)
     raise InputError(f"{load!r} is no load of experts; known: balanced, power_law, log_linear, or shares")
 
 
@@ -164,7 +164,7 @@ def place_experts(load: str | tuple[float, ...], experts: int, top_k: int, ranks
     return min(plain, packed(replicated(share, redundant), ranks), key=lambda placement: placement.factor)
 
 
-def _at_most(weights: Floats, most: float) -> Floats:
+def at_most(weights: Floats, most: float) -> Floats:
     """Weights scaled to add up to 1 with none above `most`; what is cut off goes to the others in proportion."""
     share = weights / weights.sum()
     for _ in range(len(share)):

@@ -16,6 +16,13 @@ from ...profiles.store import Table
 from ...spec.hardware import GpuSpec
 from ...spec.precision import BYTES_PER_ELEMENT
 from .expert_load import Placement, active_experts, shares_of
+from .fullest_rank import (
+    even_rank,
+    fullest_rank,
+    tokens_of_even,
+    tokens_of_power_law,
+    touched_of_power_law,
+)
 from .measured_grids import MeasuredGrids, Points
 from .roofline import FORMATS, Format, roofline_s, tiled
 
@@ -219,6 +226,24 @@ class MoeTimes(MeasuredGrids[ExpertShape]):
         seconds = np.maximum(seconds, _read_s(self.gpu, self.lane, shape, touched))
         slowest = seconds.max(axis=0).reshape(tokens.shape)
         return Timed(slowest, measured[0].reshape(tokens.shape) * placement.even)
+
+    def on_fullest_rank(self, shape: ExpertShape, tokens: ArrayLike) -> Timed:
+        """Seconds of the fullest rank without a load balancer, from times under an even load or a power law.
+
+        A table timed one rank. The time with as many rows there as the fullest rank has (`fullest_rank`), and with the
+        weights out of memory of those experts that the latter touches beyond the former, or does not.
+        """
+        tokens, layer = np.asarray(tokens, dtype=np.float64), (shape.experts, shape.top_k, shape.moe_ep)
+        work = fullest_rank(*layer, tokens)
+        if self.load.startswith("power_law"):
+            alike = tokens_of_power_law(*layer, work.rows)
+            touched = touched_of_power_law(*layer, alike)
+        else:
+            alike = tokens_of_even(shape.top_k, shape.moe_ep, work.rows)
+            touched = even_rank(*layer, alike).touched
+        timed = self(shape, alike)
+        seconds = timed.seconds + _read_s(self.gpu, self.lane, shape, work.touched - touched)
+        return Timed(np.maximum(seconds, _read_s(self.gpu, self.lane, shape, work.touched)), timed.measured)
 
     def _efficiency(self, shape: ExpertShape, tokens: Floats) -> tuple[Floats, Floats]:
         """Roofline over seconds of the shape, or of the nearest one; and whether it was measured."""

@@ -58,7 +58,14 @@ class DerivedTimes:
 
     def under(self, placement: Placement, *query: Any) -> Timed:
         """Seconds of experts under a load: slower than an even one by the factor of the GPU that was measured."""
-        times = self.times
-        assert isinstance(times, MoeTimes)
-        slower = times.under(placement, *query).seconds / times(*query).seconds
+        assert isinstance(self.times, MoeTimes)
+        return self._as_there(self.times.under(placement, *query), query)
+
+    def on_fullest_rank(self, *query: Any) -> Timed:
+        """Seconds of the fullest rank: over those of the table's rank as on the GPU that was measured."""
+        assert isinstance(self.times, MoeTimes)
+        return self._as_there(self.times.on_fullest_rank(*query), query)
+
+    def _as_there(self, loaded: Timed, query: tuple[Any, ...]) -> Timed:
+        slower = loaded.seconds / self.times(*query).seconds
         return Timed(self(*query).seconds * slower, np.zeros(np.shape(slower)))

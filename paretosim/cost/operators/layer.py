@@ -25,7 +25,7 @@ from ...spec.parallelism import Parallelism
 from ...spec.precision import ACTIVATION_BYTES
 from ...spec.settings import EngineSettings
 from ..kernels.attention import CACHE_BYTES, Heads
-from ..kernels.expert_load import Placement, place_experts
+from ..kernels.expert_load import place_experts
 from ..kernels.expert_times import EXPERT_FORMATS, ExpertShape
 from ..kernels.latent_attention_work import AttentionBlock
 from ..kernels.linear_attention import LinearAttentionShape
@@ -33,6 +33,7 @@ from .attention_operators import DeltaRule, KeyGather, LatentAttention, Recurren
 from .token_operators import (
     AllReduce,
     Elementwise,
+    ExpertLoad,
     Experts,
     GatherScatter,
     Gemm,
@@ -44,7 +45,9 @@ from .token_operators import (
 )
 
 UNEVEN = (("moe", "power_law_1.2"),)
-"""Experts of a tensor-parallel group work under whatever load the traffic brings; the tables stand for a power law."""
+"""Experts work under whatever load the traffic brings; the tables stand for a power law."""
+SPREAD = (("wideep_moe", "uniform"), *UNEVEN)
+"""Where ranks exchange tokens, kernels that are grouped by expert."""
 REPLICATED = (("wideep_moe", "uniform"), ("wideep_moe", "power_law_1.01_eplb"), *UNEVEN)
 """Wide expert parallelism replicates hot experts (EPLB) and runs other kernels, grouped by expert: `moe` tables
 hold kernels that mask what other GPUs do, which cost several times as much at such widths. Where a layer was not timed
@@ -104,7 +107,7 @@ class LayerContext:
     projections, weights : GEMM lanes of attention and of feed-forward blocks.
     experts : dtypes of the expert table, preferred first.
     kv_cache, arithmetic : format of the cache, and of prefill attention if it is not the engine's choice.
-    second_stream_tokens : as `paretosim.spec.engine.EngineSpec.second_stream_tokens`.
+    second_stream_tokens, grouped_experts : as in `paretosim.spec.engine.EngineSpec`.
     """
 
     hidden: int
@@ -116,6 +119,7 @@ class LayerContext:
     kv_cache: str
     arithmetic: str | None
     second_stream_tokens: int
+    grouped_experts: bool
     per_token: list[PerToken] = field(default_factory=list)
     per_engine: list[PerToken] = field(default_factory=list)
     attention: list[SequenceOperator] = field(default_factory=list)
@@ -301,14 +305,15 @@ def add_experts(ffn: MoeFfn, layer: LayerContext) -> None:
     """
     layout, hidden = layer.layout, ffn.latent or layer.hidden
     shape = ExpertShape(hidden, ffn.inter, ffn.top_k, ffn.experts, layout.moe_tp, layout.moe_ep, ffn.gated)
-    loads, placement = _loads(ffn, layout, layer.settings)
-    every: list[Experts | GatherScatter] = [Experts("experts", shape, layer.experts, loads, placement)]
+    loads, load = _loads(ffn, layout, layer)
+    every: list[Experts | GatherScatter] = [Experts("experts", shape, layer.experts, loads, load)]
     sent: list[MoeAllToAll] = []
     if layout.token_groups > 1 and layout.moe_ep > 1:
         out_bytes = EXPERT_FORMATS[layer.experts[0]].activation_bytes
         exchange = MoeAllToAll(
-            "expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, layout.tp, out_bytes, layout.moe_tp
-        )
+            "expert exchange", layout.moe_ep, ffn.top_k, hidden, ffn.experts, layout.tp, out_bytes, layout.moe_tp,
+            waits=load == "fullest",
+        )  # fmt: skip
         sent.append(exchange)
         if layout.moe_tp > 1:
             every.append(gather_scatter(exchange))
@@ -337,13 +342,16 @@ def has_expert_exchange(layout: Parallelism) -> bool:
 
 
 def _loads(
-    ffn: MoeFfn, layout: Parallelism, settings: EngineSettings
-) -> tuple[tuple[tuple[str, str], ...], Placement | None]:
-    """Tables that answer under the settings' load, and where the experts lie if no table was measured so."""
-    load, redundant, wide = settings.expert_load, settings.redundant_experts, has_expert_exchange(layout)
+    ffn: MoeFfn, layout: Parallelism, layer: LayerContext
+) -> tuple[tuple[tuple[str, str], ...], ExpertLoad]:
+    """Tables that answer under the settings' load, and how their times become those of that load."""
+    settings, wide = layer.settings, has_expert_exchange(layout)
+    load, redundant = settings.expert_load, settings.redundant_experts
+    if load == "" and layout.moe_ep > 1 and not settings.balances_experts:
+        return (SPREAD if wide and layer.grouped_experts else UNEVEN), "fullest"
     if load == "" and (wide or not redundant):
-        return (REPLICATED if wide else UNEVEN), None
+        return (REPLICATED if wide else UNEVEN), "tables"
     if load == "balanced" or (load == "power_law" and not redundant):
-        return tuple(tables for tables in MEASURED[load] if wide or tables[0] == "moe"), None
+        return tuple(tables for tables in MEASURED[load] if wide or tables[0] == "moe"), "tables"
     placement = place_experts(load or "power_law", ffn.experts, ffn.top_k, layout.moe_ep, redundant)
     return tuple(tables for tables in MEASURED["balanced"] if wide or tables[0] == "moe"), placement

@@ -150,7 +150,7 @@ class Stages:
         if key not in self._parts:
             layer = LayerContext(
                 self.model.hidden, cut, self.settings, *self.lanes, self.kv_cache, self.arithmetic,
-                self.engine.second_stream_tokens,
+                self.engine.second_stream_tokens, self.engine.grouped_experts,
             )  # fmt: skip
             group = self._group(index)
             if kind == "attention":

@@ -17,6 +17,7 @@ from ...units import US
 from ..kernels.collectives import NIC_HOP_S, NIC_SHARE, Operation
 from ..kernels.expert_load import Placement
 from ..kernels.expert_times import ExpertShape
+from ..kernels.fullest_rank import fullest_rank
 from ..kernels.kernels import Kernels
 from ..kernels.moe_alltoall_times import MoeAllToAllShape
 from ..kernels.roofline import LAUNCH_S
@@ -24,6 +25,8 @@ from ..kernels.roofline import LAUNCH_S
 SEND_S = 10 * US
 """Latency of handing activations to the next pipeline stage [s]: p2p_latency of the system files of
 aiconfigurator-core 0.12.0, there called an unofficial correction from observation."""
+ExpertLoad = Literal["tables", "fullest"] | Placement
+"""How tokens spread over the experts of a layer, and these over GPUs."""
 GATHER_SCATTER: tuple[Operation, Operation] = ("all_gather", "reduce_scatter")
 
 
@@ -109,21 +112,30 @@ class Experts:
     ----------
     lanes : dtypes of the expert table that can serve, the preferred one first.
     loads : tables that can answer, with the load of experts they were measured under, preferred first.
-    placement : experts on GPUs under a load that no table has; None is the tables' own.
+    load : the tables' own; ``fullest``: the fullest rank without a load balancer; or experts on GPUs under a load that
+        no table has.
     """
 
     name: str
     shape: ExpertShape
     lanes: tuple[str, ...]
     loads: tuple[tuple[str, str], ...]
-    placement: Placement | None = None
+    load: ExpertLoad = "tables"
     launches: ClassVar[int] = 4
     """Selection of experts, quantisation, the fused kernel's call and what gathers its output."""
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
         """For arrays of tokens."""
         times = kernels.experts(self.lanes, self.loads, self.shape)
-        return times(self.shape, rows) if self.placement is None else times.under(self.placement, self.shape, rows)
+        match self.load:
+            case "tables":
+                return times(self.shape, rows)
+            case "fullest":
+                return times.on_fullest_rank(self.shape, rows)
+            case Placement():
+                return times.under(self.load, self.shape, rows)
+            case _:
+                assert_never(self.load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +149,7 @@ class MoeAllToAll:
     sharers : GPUs of a rank, each of which sends its part of the rank's tokens.
     element_bytes : of what goes out.
     cut : GPUs that share an expert, if experts are cut too.
+    waits : for the rank that gets most, without a load balancer; else all get equally much.
     """
 
     name: str
@@ -147,6 +160,7 @@ class MoeAllToAll:
     sharers: int
     element_bytes: float
     cut: int = 1
+    waits: bool = False
     launches: ClassVar[int] = 1
 
     def seconds(self, kernels: Kernels, rows: Floats) -> Timed:
@@ -155,12 +169,20 @@ class MoeAllToAll:
 
     def apart(self, kernels: Kernels, rows: Floats, stride: int) -> Timed:
         """For arrays of tokens of a rank, between GPUs that lie `stride` apart."""
-        return kernels.moe_alltoall(self.element_bytes)(self._shape(stride), rows / self.sharers)
+        return kernels.moe_alltoall(self.element_bytes)(self._shape(stride), self._sent(rows))
 
     def split(self, kernels: Kernels, rows: Floats) -> tuple[Floats, Floats]:
         """Share of dispatch in the seconds, and of the GPU's SMs that move tokens, for arrays of tokens of a rank."""
         shape = self._shape(self._stride(kernels))
-        return kernels.moe_alltoall(self.element_bytes).split(shape, rows / self.sharers)
+        return kernels.moe_alltoall(self.element_bytes).split(shape, self._sent(rows))
+
+    def _sent(self, rows: Floats) -> Floats:
+        """Tokens of a GPU, as many as would give every rank what the fullest one gets."""
+        sent = rows / self.sharers
+        if not self.waits:
+            return sent
+        fullest: Floats = fullest_rank(self.experts, self.top_k, self.ep, sent * self.ep).rows / self.top_k
+        return fullest
 
     def _shape(self, stride: int) -> MoeAllToAllShape:
         return MoeAllToAllShape(self.ep, self.hidden, self.top_k, self.experts, stride)

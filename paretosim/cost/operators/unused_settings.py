@@ -15,6 +15,7 @@ def unused_settings(settings: EngineSettings, model: ModelSpec) -> Iterator[tupl
         for key, given in (
             (("moe", "load"), settings.expert_load),
             (("moe", "redundant_experts"), settings.redundant_experts),
+            (("moe", "balancer"), settings.expert_balancer),
             (("two_batch_overlap",), settings.two_batch_overlap),
         ):
             if given:
