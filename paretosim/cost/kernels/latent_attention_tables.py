@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -75,15 +77,20 @@ def measured_attention_blocks(tables: KernelTables, phase: str) -> Iterator[tupl
 
 
 def _whole(search: Search, engine: str, op: str, phase: str, block: AttentionBlock) -> LatentAttentionTimes:
-    rows, like = _of_kind(search.table(engine, op), block)
-    rows, wanted = _closest(rows, {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
-    rows = _with_indexer(rows)
+    rows, wanted, like = _of_lane(search.table(engine, op), block)
     if phase == "prefill":
         rows = rows.where(prefix=0)
     else:
-        rows = _without_gaps(search, engine, op, rows, wanted, like)
+        rows = _without_gaps(search, engine, op, block, (rows, wanted, like))
     timed = replace(like, lane=wanted["gemm_dtype"], kv_dtype=wanted["kv_dtype"])
     return _built(search, engine, op, phase, block, timed, rows)
+
+
+def _of_lane(table: Table, block: AttentionBlock) -> tuple[Table, dict[str, str], AttentionBlock]:
+    """Rows of the block's kind and lane, or of the closest; the lane; and the block that was timed."""
+    rows, like = _of_kind(table, block)
+    rows, lane = _closest(rows, {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
+    return _with_indexer(rows), lane, like
 
 
 def _with_indexer(rows: Table) -> Table:
@@ -92,23 +99,54 @@ def _with_indexer(rows: Table) -> Table:
     return rows.where(indexer="computed") if some else rows
 
 
-def _without_gaps(
-    search: Search, engine: str, op: str, rows: Table, lane: dict[str, str], block: AttentionBlock
-) -> Table:
-    """Rule ``host_gaps``: subtract a constant that a sibling's blocks of this kind and lane do not take."""
-    tables = search.tables
+Timed = tuple[Table, dict[str, str], AttentionBlock]
+"""Rows, their lane, and the block that was timed."""
+
+
+def _without_gaps(search: Search, engine: str, op: str, block: AttentionBlock, timed: Timed) -> Table:
+    """Rule ``host_gaps``: take the rows of the engine's next release that has none, else subtract them.
+
+    Parameters
+    ----------
+    engine, op : whose table.
+    block : what is asked for.
+    timed : rows of the release that is preferred.
+    """
+    rows, lane, _ = timed
+    if (found := _gap(search, engine, op, timed)) is None:
+        return rows
+    gap, other = found
+    note = f"{gap * 1e6:.0f} us longer than {other}'s whatever the batch: gaps between kernels"
+    if (later := next(_later_releases(search, engine, op, block, timed), None)) is not None:
+        note += f"; rows of {' and '.join(later.distinct('engine_version'))}, which has none, stand in"
+    else:
+        note += ", taken out"
+    search.note(Repair("host_gaps", search.tables.path(engine, op), ", ".join(lane.values()), len(rows), note))
+    seconds = rows.columns["latency_s"] - gap
+    return later or Table(rows.schema, rows.provenance, {**rows.columns, "latency_s": seconds})
+
+
+def _later_releases(search: Search, engine: str, op: str, block: AttentionBlock, timed: Timed) -> Iterator[Table]:
+    """Rows of the same lane and block of other releases that show no gaps."""
+    for table in islice(search.tables.store.tables(search.tables.gpu.name, engine, op), 1, None):
+        with suppress(NotMeasured):
+            rows, *what = _of_lane(table, block)
+            if what == list(timed[1:]) and _gap(search, engine, op, (rows, *timed[1:])) is None:
+                yield rows
+
+
+def _gap(search: Search, engine: str, op: str, timed: Timed) -> tuple[float, str] | None:
+    """Seconds of an engine's own blocks that a sibling's do not take, and the sibling."""
+    tables, (rows, lane, block) = search.tables, timed
     for other in tables.engine.siblings if engine == tables.engine.name else ():
         if not tables.has(other, op):
             continue
         theirs, like = _of_kind(search.table(other, op), block)
-        if (like.kind, like.hidden) != (block.kind, block.hidden):
-            continue
-        gap = gaps_s(rows, _with_indexer(theirs.where(**lane)))
-        if gap:
-            note = f"{gap * 1e6:.0f} us longer than {other}'s whatever the batch: gaps between kernels, taken out"
-            search.note(Repair("host_gaps", tables.path(engine, op), ", ".join(lane.values()), len(rows), note))
-            return Table(rows.schema, rows.provenance, {**rows.columns, "latency_s": rows.columns["latency_s"] - gap})
-    return rows
+        if (like.kind, like.hidden) == (block.kind, block.hidden):
+            gap = gaps_s(rows, _with_indexer(theirs.where(**lane)))
+            if gap:
+                return gap, other
+    return None
 
 
 def in_parts(
