@@ -67,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     estimate.add_argument("model", metavar="MODEL", help="catalogue name, or the path of a config.json")
     estimate.add_argument("--gpu", required=True, help="see `paretosim profile list`")
     estimate.add_argument("--engine", default="trtllm", help="whose kernels (default: trtllm)")
+    estimate.add_argument("--release", metavar="VERSION", help="of the engine (default: the newest that was timed)")
     estimate.add_argument(
         "--precision", help="of the weights: bf16, fp8, fp8_block, fp4, mxfp4, int8, int4 (default: as stored)"
     )
@@ -131,7 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("--engine", help="only this engine's tables")
     _common(show)
     importing = verbs.add_parser("import", help="repack measurements that others published")
-    importing.add_argument("source", choices=("aiconfigurator",))
+    importing.add_argument("source", choices=("aiconfigurator", "aisimulate"))
     importing.add_argument("--from", dest="origin", type=Path, metavar="DIR", help="'systems' folder of the wheel")
     importing.add_argument("--out", type=Path, default=Path("hwprofiles"), metavar="DIR")
     importing.add_argument("--gpu", action="append", default=[], help="only this GPU; may be repeated")

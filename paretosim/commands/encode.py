@@ -11,6 +11,7 @@ from ..errors import InputError, Problem
 from ..profiles.store import Store, default_roots
 from ..spec.architecture import VisionSpec
 from ..spec.model import load_model
+from ..spec.release import release_problem
 from ..units import GIB, MS
 
 _FOREIGN = {"context": None, "isl": None, "prefix": 0, "pp": 1, "attn_dp": 1, "ep": None, "moe_tp": None, "batch": 1,
@@ -64,6 +65,8 @@ def _checked(args: argparse.Namespace) -> tuple[VisionSpec, Kernels]:
         for name, default in _FOREIGN.items()
         if getattr(args, name) != default
     ]
+    if args.release is not None and (why := release_problem(args.release)) is not None:
+        problems.append(Problem("--release", why))
     vision = kernels = None
     try:
         vision = load_model(args.model).vision
@@ -74,7 +77,7 @@ def _checked(args: argparse.Namespace) -> tuple[VisionSpec, Kernels]:
     except InputError as error:
         problems += error.problems
     try:
-        kernels = Kernels.of(Store(default_roots(args.profiles)), args.gpu, args.engine)
+        kernels = Kernels.of(Store(default_roots(args.profiles)).at(args.engine, args.release), args.gpu, args.engine)
     except InputError as error:
         problems += error.problems
     if problems or vision is None or kernels is None:

@@ -49,10 +49,10 @@ def _show(args: argparse.Namespace) -> None:
         print(f"\n{engine}")
         print(f"  {'table':<22} {'rows':>8}  {'versions':<24} {'measured':<12} kernels")
         for op in store.operators(args.gpu, engine):
-            p = store.provenance(args.gpu, engine, op)
-            kernels = ", ".join(p.kernels)
-            kernels = kernels if len(kernels) < 60 else f"{kernels[:57]}..."
-            print(f"  {op:<22} {p.rows:>8,}  {', '.join(p.engine_versions):<24} {p.date:<12} {kernels}")
+            for p in store.provenances(args.gpu, engine, op):
+                kernels = ", ".join(p.kernels)
+                kernels = kernels if len(kernels) < 60 else f"{kernels[:57]}..."
+                print(f"  {op:<22} {p.rows:>8,}  {', '.join(p.engine_versions):<24} {p.date:<12} {kernels}")
         _print_errors(store, args.gpu, engine)
 
 
@@ -81,15 +81,18 @@ def _print_errors(store: Store, gpu: str, engine: str) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
-    from ..profiles.importers.aiconfigurator import GPUS, import_gpu, wheel_systems
+    from ..profiles.importers import aiconfigurator, aisimulate
+    from ..profiles.importers.wheel import wheel_systems
+    from ..profiles.importers.wheel_tables import GPUS
 
-    systems = wheel_systems(args.origin)
+    importer = {"aiconfigurator": aiconfigurator, "aisimulate": aisimulate}[args.source]
+    systems = wheel_systems(importer.WHEEL, args.origin)
     wanted = {ours: theirs for theirs, ours in GPUS.items()}
     if unknown := [g for g in args.gpu if g not in wanted]:
         raise InputError([Problem("--gpu", f"{g!r} is not in the wheel{did_you_mean(g, wanted)}") for g in unknown])
     total = 0
     for ours in args.gpu or wanted:
-        files = import_gpu(systems, wanted[ours], args.out, _progress(args.quiet))
+        files = importer.import_gpu(systems, wanted[ours], args.out, _progress(args.quiet))
         total += sum(path.stat().st_size for path in files)
         print(f"{ours}: {len(files)} tables")
     print(f"{total / 1e6:.1f} MB in {args.out}")

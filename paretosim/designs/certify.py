@@ -123,6 +123,7 @@ def certify(
     progress : called with (done, total, what) after each design.
     """
     scenario = result.scenario
+    store = store.at(scenario.engine, scenario.release)
     tasks = candidates(result.fronts, scenario.workload.mixes)
     work = Certify(scenario, Sources(store), scenario.workload.seed)
     with open_executor(options or SweepOptions(), result.scenario_id, REPLAY_S * len(tasks), progress) as executor:

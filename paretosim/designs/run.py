@@ -133,7 +133,7 @@ def sweep(
     """
     watch, options = Stopwatch(), options or SweepOptions()
     scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
-    store = store or Store()
+    store = (store or Store()).at(scenario.engine, scenario.release)
     model = check_names(scenario, store)
     kv_cache = store.engine(scenario.engine).kv_cache
     formats = formats_text(scenario.precision, model, scenario.engine, kv_cache)

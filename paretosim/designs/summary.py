@@ -46,10 +46,9 @@ def rests_on(store: Store, answers: Sequence[Evaluated]) -> dict[str, Any]:
     """Tables behind the engine points, and their repairs."""
     profiles = []
     for used in sorted({name for answer in answers for name in answer.used}):
-        p = store.provenance(*used.split())
-        profiles.append(
-            {"table": f"{p.gpu}/{p.engine}/{p.op}", "sha256": p.table_sha256, "status": p.status, "source": p.source}
-        )
+        for p in store.provenances(*used.split()):
+            name = "/".join(filter(None, (p.gpu, p.engine, p.release, p.op)))
+            profiles.append({"table": name, "sha256": p.table_sha256, "status": p.status, "source": p.source})
     return {"profiles": profiles, "repairs": sorted({name for answer in answers for name in answer.repairs})}
 
 

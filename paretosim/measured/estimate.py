@@ -19,6 +19,7 @@ from ..spec.context_length import too_long
 from ..spec.model import ModelSpec, deployment_name, load_model, served_format
 from ..spec.parallelism import LegalFor, Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
 from ..spec.precision import CACHE_FORMATS, FORMATS, Precision, format_word
+from ..spec.release import release_problem
 from ..spec.served_formats import decided, formats_text, wrong_word
 from ..spec.settings import EXPERT_LOADS, EngineSettings
 from .conformal_bands import shipped_bands
@@ -31,6 +32,7 @@ class Question:
     Attributes
     ----------
     model, gpu, engine : names, or the path of a ``config.json`` for the model.
+    release : of the engine, whose kernels are used; None: the newest.
     precision, kv_cache : formats of the weights and of the KV cache; None: the checkpoint's, and the engine's own.
     tp, pp, cp, attn_dp, ep, moe_tp : widths; of ``ep`` and ``moe_tp`` one may be left out.
     phase : ``prefill`` or ``decode``.
@@ -48,6 +50,7 @@ class Question:
     model: str
     gpu: str
     engine: str = "trtllm"
+    release: str | None = None
     precision: str | None = None
     kv_cache: str | None = None
     tp: int = 1
@@ -198,7 +201,7 @@ def _checked(question: Question, layout: Parallelism, store: Store) -> tuple[Mod
     except InputError as error:
         problems += error.problems
     try:
-        kernels = Kernels.of(store, question.gpu, question.engine)
+        kernels = Kernels.of(store.at(question.engine, question.release), question.gpu, question.engine)
     except InputError as error:
         problems += error.problems
     redundant = question.redundant_experts
@@ -235,6 +238,8 @@ def _check_precision_and_settings(
 def _value_problems(question: Question, layout: Parallelism) -> list[Problem]:
     """What is wrong with the values by themselves."""
     problems = []
+    if question.release is not None and (why := release_problem(question.release)) is not None:
+        problems.append(Problem("release", why))
     asked: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
         ("precision", question.precision, FORMATS), ("kv_cache", question.kv_cache, CACHE_FORMATS),
     )  # fmt: skip

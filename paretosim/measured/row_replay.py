@@ -62,12 +62,16 @@ class Replay:
 
 
 class Replayer:
-    """Simulates rows; rows of one kind share compiled steps."""
+    """Simulates rows; rows of one kind share compiled steps.
+
+    Kernels are those of the release that a row ran, or of the one nearest to it that was timed (`Store.at`).
+    """
 
     def __init__(self, store: Store, prompts_per_slot: int | None = None, recipes: Recipes | None = None):
         self._store, self._per_slot = store, prompts_per_slot
         self._recipes = shipped_recipes(store) if recipes is None else recipes
-        self._sources = Sources(store)
+        self._stores: dict[tuple[str, str], Store] = {}
+        self._sources: dict[tuple[str, str] | None, Sources] = {}
 
     def run(self, row: Row) -> Replay:
         """Simulate a row.
@@ -77,12 +81,16 @@ class Replayer:
         InputError
             The row's deployment cannot be built.
         """
-        engine, model = self._store.engine(row.engine), self._sources.model(row.model, Path())
+        if (ran := (row.engine, row.version)) not in self._stores:
+            self._stores[ran] = self._store.at(*ran)
+        store = self._stores[ran]
+        sources = self._sources.setdefault(store.asked, Sources(store))
+        engine, model = store.engine(row.engine), sources.model(row.model, Path())
         launch = launch_of(row, engine, self._recipes)
         simulation = simulation_of(row, model, engine, launch, self._per_slot)
         layouts = [pool.engines[0].layout for _, pool in simulation.deployment.pools()]
-        check_row(row, layouts, model, self._store.gpu(row.gpu), engine, simulation.workload.requests or 0)
-        builder = with_minimum_cache(Builder(simulation, self._sources))
+        check_row(row, layouts, model, store.gpu(row.gpu), engine, simulation.workload.requests or 0)
+        builder = with_minimum_cache(Builder(simulation, sources))
         requests = requests_of(simulation.workload, 0, Path())
         outcome = builder.cluster(requests, 0).run()
         ttft_terms = tpot_terms = np.zeros(0)

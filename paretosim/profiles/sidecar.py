@@ -32,6 +32,7 @@ class Provenance:
     Attributes
     ----------
     op, gpu, engine : which table this is.
+    release : of the engine, whose folder it lies in; empty for tables of no folder of their own.
     device : the GPU's own name for itself.
     engine_versions : rows by engine version.
     kernels : rows by kernel source.
@@ -57,6 +58,7 @@ class Provenance:
     method: str
     date: str
     rows: int
+    release: str = ""
     table_sha256: str = ""
     files: list[dict[str, Any]] = field(default_factory=list)
 
@@ -85,7 +87,7 @@ def write_table(folder: Path, frame: pd.DataFrame, schema: OpSchema, provenance:
 
     Parameters
     ----------
-    folder : ``hwprofiles/<gpu>/<engine>``.
+    folder : ``hwprofiles/<gpu>/<engine>``, or that of a release in it.
     frame : rows in canonical form (see `canonical`).
     """
     import pyarrow as pa
@@ -117,6 +119,8 @@ def write_table(folder: Path, frame: pd.DataFrame, schema: OpSchema, provenance:
         data_page_size=1 << 22,
     )
     facts = asdict(provenance) | {"rows": len(frame), "table_sha256": file_sha256(path)}
+    if not provenance.release:
+        del facts["release"]
     (folder / f"{schema.op}{SUFFIX}").write_text(yaml.safe_dump(facts, sort_keys=False, width=110))
     return path
 
@@ -145,8 +149,8 @@ def read_sidecar(table: Path, content: bytes | None = None, sidecar: bytes | Non
     Raises
     ------
     ProfileError
-        No sidecar, unknown status, missing fact, a sidecar that names another GPU, engine or operator than its place
-        does, or a table whose bytes are not those it describes.
+        No sidecar, unknown status, missing fact, a sidecar that names another GPU, engine, release or operator than its
+        place does, or a table whose bytes are not those it describes.
     """
     path = table.with_name(table.name.removesuffix(".parquet") + SUFFIX)
     try:
@@ -159,8 +163,9 @@ def read_sidecar(table: Path, content: bytes | None = None, sidecar: bytes | Non
             raise ProfileError(f"{path}: {fact} is {value!r}; say what it is, in words")
     if provenance.status not in STATUSES:
         raise ProfileError(f"{path}: status {provenance.status!r} is not one of {', '.join(STATUSES)}")
-    *_, gpu, engine, file = table.absolute().parts
-    lies_in = {"gpu": gpu, "engine": engine, "op": file.removesuffix(".parquet")}
+    facts = ("gpu", "engine", "release", "op") if provenance.release else ("gpu", "engine", "op")
+    where_it_lies = (*table.absolute().parts[-len(facts) : -1], table.name.removesuffix(".parquet"))
+    lies_in = dict(zip(facts, where_it_lies, strict=True))
     for fact, where in lies_in.items():
         if (value := getattr(provenance, fact)) != where:
             raise ProfileError(

@@ -6,58 +6,20 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ..errors import NotMeasured, ProfileError, did_you_mean
 from ..spec.calibration import NONE, Calibration
 from ..spec.engine import CALIBRATION, EngineSpec, load_engine
 from ..spec.hardware import GpuSpec, load_gpu, with_facts
-from .schema import COMPARED_IN_FAMILY, SCHEMAS, OpSchema
+from ..spec.release import is_release, release_key
+from .releases import EARLIEST, joined, preferred
+from .schema import COMPARED_IN_FAMILY, SCHEMAS
 from .sidecar import SUFFIX, Provenance, file_sha256, read_sidecar, sidecar_bytes
-from .table_check import REMEDY, check_columns
+from .table import Table as Table
+from .table import load_table
 
 ENGINES_FOLDER = "engines"
 ENVIRONMENT = "PARETOSIM_PROFILES"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Measurements of one operator on one GPU under one engine, as columns.
-
-    Attributes
-    ----------
-    schema, provenance : what the columns are, who measured them.
-    columns : one array a column; rows in the table's canonical order.
-    """
-
-    schema: OpSchema
-    provenance: Provenance
-    columns: Mapping[str, np.ndarray]
-
-    def __len__(self) -> int:
-        return len(self.columns[self.schema.values[0]])
-
-    @property
-    def path(self) -> str:
-        """``gpu/engine/op``."""
-        return f"{self.provenance.gpu}/{self.provenance.engine}/{self.schema.op}"
-
-    def where(self, **equal: object) -> Table:
-        """The rows that agree with every given value."""
-        keep = np.ones(len(self), bool)
-        for column, value in equal.items():
-            keep &= self.columns[column] == value
-        return self.only(keep)
-
-    def only(self, keep: np.ndarray) -> Table:
-        """The rows for which `keep` (rows,) is True."""
-        return Table(self.schema, self.provenance, {c: v[keep] for c, v in self.columns.items()})
-
-    def distinct(self, column: str) -> tuple[str, ...]:
-        """Sorted distinct values of a column, as text."""
-        return tuple(sorted({str(v) for v in set(self.columns[column].tolist())}))
 
 
 def default_roots(extra: Iterable[Path] = ()) -> tuple[Path, ...]:
@@ -84,18 +46,24 @@ class Store:
 
     Attributes
     ----------
-    roots : folders laid out as ``<gpu>/gpu.yaml``, ``<gpu>/<engine>/<op>.parquet`` and
-        ``engines/<engine>.yaml``; for a table, the first root that has it wins.
+    roots : folders laid out as ``<gpu>/gpu.yaml``, ``<gpu>/<engine>/<op>.parquet``,
+        ``<gpu>/<engine>/<release>/<op>.parquet`` and ``engines/<engine>.yaml``; for a table, the first root that has
+        it, in any release, wins.
     calibrations : by engine, in place of those beside the engines' files; None leaves these, an engine that is
         missing has none.
     facts : what is to replace facts of ``gpu.yaml``, by GPU.
+    asked : engine and release whose tables come first; None: every engine's newest. See `at`.
     """
 
     roots: tuple[Path, ...] = field(default_factory=default_roots)
     calibrations: Mapping[str, Calibration] | None = None
     facts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    _tables: dict[tuple[str, str, str], Table] = field(default_factory=dict, repr=False, compare=False)
-    _carried: dict[tuple[str, str, str], tuple[bytes, bytes]] = field(default_factory=dict, repr=False, compare=False)
+    asked: tuple[str, str] | None = None
+    _files: dict[Path, Table] = field(default_factory=dict, repr=False, compare=False)
+    _joined: dict[tuple[Path, ...], Table] = field(default_factory=dict, repr=False, compare=False)
+    _carried: dict[tuple[str, str, str], dict[str, tuple[bytes, bytes]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def gpus(self) -> tuple[str, ...]:
         """Names of all GPUs."""
@@ -108,12 +76,37 @@ class Store:
 
     def engines(self, gpu: str) -> tuple[str, ...]:
         """Engines (and libraries such as ``nccl``) that have tables on a GPU."""
-        return tuple(sorted({p.parent.name for root in self.roots for p in root.glob(f"{gpu}/*/*.parquet")}))
+        tables = [(root / gpu, p) for root in self.roots for p in (root / gpu).glob("**/*.parquet")]
+        return tuple(sorted({table.relative_to(folder).parts[0] for folder, table in tables}))
 
     def operators(self, gpu: str, engine: str) -> tuple[str, ...]:
         """Operators that have a table, in the schema's order."""
-        have = {p.stem for root in self.roots for p in root.glob(f"{gpu}/{engine}/*.parquet")}
+        have = {p.stem for root in self.roots for p in (root / gpu / engine).glob("*.parquet")}
+        have |= {p.stem for root in self.roots for p in (root / gpu / engine).glob("*/*.parquet")}
         return tuple(op for op in SCHEMAS if op in have)
+
+    def releases(self, gpu: str, engine: str) -> tuple[str, ...]:
+        """Releases of an engine that have tables of their own, oldest first."""
+        found = {p.parent.name for root in self.roots for p in root.glob(f"{gpu}/{engine}/*/*.parquet")}
+        return tuple(sorted(found, key=release_key))
+
+    def at(self, engine: str, version: str | None) -> Store:
+        """This store for a release of an engine; loaded tables are shared.
+
+        Each lane then comes from the newest release not later than that one, else from the earliest that timed it.
+        Siblings answer with their newest tables if no later release of the engine is known, else with their earliest.
+
+        Parameters
+        ----------
+        engine : whose release.
+        version : a release, or the name of a build that is none, which gets the earliest tables; None: the newest.
+        """
+        if version is None:
+            return self
+        known = self.releases("*", engine)
+        key = release_key(version) if is_release(version) else ()
+        earlier = [release for release in known if release_key(release) <= key]
+        return self if earlier == list(known) else replace(self, asked=(engine, earlier[-1] if earlier else EARLIEST))
 
     def gpu(self, name: str) -> GpuSpec:
         """Datasheet facts of a GPU.
@@ -149,54 +142,61 @@ class Store:
 
     def has(self, gpu: str, engine: str, op: str) -> bool:
         """Whether a table exists."""
-        return (gpu, engine, op) in self._carried or self._find(f"{gpu}/{engine}/{op}.parquet") is not None
+        return bool(self._of_releases(gpu, engine, op))
 
     def table(self, gpu: str, engine: str, op: str) -> Table:
-        """Load a table, its provenance checked.
+        """Load a table, its provenance checked: of the release that is asked for, other releases fill what it lacks.
 
         Raises
         ------
         ProfileError
             It is missing, has no valid sidecar, or its columns are not the schema's.
         """
-        key = (gpu, engine, op)
-        if key not in self._tables and key in self._carried:
-            self._tables[key] = _load(Path(gpu, engine, op), SCHEMAS[op], *self._carried[key])
-        if key not in self._tables:
-            path = self._find(f"{gpu}/{engine}/{op}.parquet")
-            if path is None:
-                have = ", ".join(self.operators(gpu, engine)) or "none"
-                raise NotMeasured(f"no {op} table for {gpu} under {engine}; tables there: {have}")
-            self._tables[key] = _load(path, SCHEMAS[op], path.read_bytes())
-        return self._tables[key]
+        if (table := next(self.tables(gpu, engine, op), None)) is None:
+            have = ", ".join(self.operators(gpu, engine)) or "none"
+            raise NotMeasured(f"no {op} table for {gpu} under {engine}; tables there: {have}")
+        return table
 
-    def provenance(self, gpu: str, engine: str, op: str) -> Provenance:
-        """Where a table comes from, without loading it."""
-        if (table := self._tables.get((gpu, engine, op))) is not None:
-            return table.provenance
-        path = self._find(f"{gpu}/{engine}/{op}.parquet")
-        assert path is not None
-        return read_sidecar(path)
+    def tables(self, gpu: str, engine: str, op: str) -> Iterator[Table]:
+        """Yield `table`, then what it were without its first release, and so on: for lanes that cannot be used.
+
+        Raises
+        ------
+        ProfileError
+            A table has no valid sidecar, or its columns are not the schema's.
+        """
+        paths = tuple(self._of_releases(gpu, engine, op).values())
+        for first in range(len(paths)):
+            key = paths[first:]
+            if key not in self._joined:
+                self._joined[key] = joined([self._file(path, gpu, engine, op) for path in key])
+            yield self._joined[key]
+
+    def provenances(self, gpu: str, engine: str, op: str) -> list[Provenance]:
+        """Where a table's files come from, the preferred release first, without loading them."""
+        found = []
+        for path in self._of_releases(gpu, engine, op).values():
+            found.append(self._files[path].provenance if path in self._files else read_sidecar(path))
+        return found
 
     def fingerprint(self, gpu: str, engines: Iterable[str]) -> tuple[str, ...]:
         """Path and sidecar hash of every table on a GPU for these engines, and for libraries that are no engine.
 
         A sidecar holds the hash of its table, so equal fingerprints are equal measurements, none of which is loaded.
+        The release that is asked for comes last.
         """
         found = []
         for name, engine, op in self._askable(gpu, engines):
-            table = self._find(f"{name}/{engine}/{op}.parquet")
-            assert table is not None
-            sidecar = table.with_name(op + SUFFIX)
-            found.append(f"{name}/{engine}/{op} {file_sha256(sidecar) if sidecar.exists() else ''}")
-        return tuple(found)
+            for release, table in sorted(self._on_disk(name, engine, op).items()):
+                sidecar, where = table.with_name(op + SUFFIX), "/".join(filter(None, (name, engine, release, op)))
+                found.append(f"{where} {file_sha256(sidecar) if sidecar.exists() else ''}")
+        return (*found, *self.asked) if self.asked else tuple(found)
 
     def carry(self, gpu: str, engines: Iterable[str]) -> None:
         """Hold the files of those tables, so that a copy of this store answers on a machine without the folders."""
         for name, engine, op in self._askable(gpu, engines):
-            path = self._find(f"{name}/{engine}/{op}.parquet")
-            assert path is not None
-            self._carried[name, engine, op] = path.read_bytes(), sidecar_bytes(path)
+            of = self._on_disk(name, engine, op)
+            self._carried[name, engine, op] = {r: (path.read_bytes(), sidecar_bytes(path)) for r, path in of.items()}
 
     def _askable(self, gpu: str, engines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
         others, kin = set(self.engine_names()) - set(engines), self.gpu(gpu).no_slower_than
@@ -206,43 +206,30 @@ class Store:
                     of = (op for op in self.operators(name, engine) if name == gpu or op in COMPARED_IN_FAMILY)
                     yield from ((name, engine, op) for op in of)
 
+    def _of_releases(self, gpu: str, engine: str, op: str) -> dict[str, Path]:
+        """Files of a table by release, the preferred one first; carried ones have a path of no folder here."""
+        if carried := self._carried.get((gpu, engine, op)):
+            found = {release: Path(gpu, engine, release, f"{op}.parquet") for release in carried}
+        else:
+            found = self._on_disk(gpu, engine, op)
+        whose, release = self.asked or (None, None)
+        asked = None if whose is None else release if engine == whose else EARLIEST
+        return {release: found[release] for release in preferred(found, asked)}
+
+    def _on_disk(self, gpu: str, engine: str, op: str) -> dict[str, Path]:
+        for folder in (root / gpu / engine for root in self.roots):
+            paths = [*folder.glob(f"{op}.parquet"), *folder.glob(f"*/{op}.parquet")]
+            if paths:
+                return {EARLIEST if path.parent == folder else path.parent.name: path for path in paths}
+        return {}
+
+    def _file(self, path: Path, gpu: str, engine: str, op: str) -> Table:
+        if path not in self._files:
+            carried = self._carried.get((gpu, engine, op), {})
+            release = EARLIEST if path.parent.name == engine else path.parent.name
+            content, sidecar = carried[release] if carried else (path.read_bytes(), None)
+            self._files[path] = load_table(path, SCHEMAS[op], content, sidecar)
+        return self._files[path]
+
     def _find(self, relative: str) -> Path | None:
         return next((root / relative for root in self.roots if (root / relative).exists()), None)
-
-
-def _load(path: Path, schema: OpSchema, content: bytes, sidecar: bytes | None = None) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    provenance = read_sidecar(path, content, sidecar)
-    # A file of its own, not `read_table`: that one imports pyarrow's data sets, and they pandas.
-    text = [name for name in schema.columns if name not in (*schema.axes, *schema.values)]
-    try:
-        raw = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["engine_version", *text]).read()
-    except pa.ArrowException as error:
-        raise ProfileError(f"{path}: not a parquet file that can be read ({error}); {REMEDY}") from None
-    expected = {"engine_version", *schema.columns}
-    if set(raw.column_names) != expected:
-        odd = ", ".join(sorted(set(raw.column_names) ^ expected))
-        raise ProfileError(f"{path}: columns differ from the {schema.op} schema: {odd}")
-    if raw.num_rows != provenance.rows:
-        raise ProfileError(f"{path}: {raw.num_rows:,} rows, its sidecar says {provenance.rows!r}; {REMEDY}")
-    columns = {}
-    for name in raw.column_names:
-        column = raw[name].combine_chunks()
-        if column.null_count:
-            raise ProfileError(f"{path}: row {column.is_null().index(True)}: {name} is missing; {REMEDY}")
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            column = column.dictionary_encode()
-        if pa.types.is_dictionary(column.type):
-            words = np.array(column.dictionary.to_pylist(), dtype=object)
-            columns[name] = words[_numbers(column.indices)]
-        else:
-            columns[name] = _numbers(column)
-    check_columns(path, schema, columns)
-    return Table(schema, provenance, columns)
-
-
-def _numbers(column: Any) -> np.ndarray:
-    """An Arrow array of numbers; `to_numpy` imports pandas, which takes longer than a small sweep's tables."""
-    return np.from_dlpack(column) if len(column) else np.empty(0, column.type.to_pandas_dtype())

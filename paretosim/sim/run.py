@@ -80,7 +80,8 @@ def simulate(
     if seed is not None:
         simulation = replace(simulation, workload=replace(simulation.workload, seed=seed))
     seed = simulation.workload.seed
-    builder = Builder(simulation, Sources(store or Store()), allow_plugins)
+    store = (store or Store()).at(simulation.engine, simulation.release)
+    builder = Builder(simulation, Sources(store), allow_plugins)
     requests = _checked(builder)
     formats = {}
     if simulation.step_time is None:

@@ -96,6 +96,7 @@ class Scenario(FromFile):
     workload, slo, space : traffic, targets, candidates.
     settings : how engines are run.
     max_context : tokens of a sequence at most, in place of the model's own limit; None is that one.
+    release : of the engine, whose kernels are used; None: the newest.
     objectives : axes of the frontier, throughput and interactivity first.
     path : the file it came from.
     locations : finds ``file:line:col`` of a key.
@@ -115,6 +116,7 @@ class Scenario(FromFile):
     settings: EngineSettings = DEFAULT
     objectives: tuple[Objective, ...] = PLAIN
     max_context: int | None = None
+    release: str | None = None
 
     def canonical(self) -> dict[str, Any]:
         """Everything that decides the answer, as JSON would hold it: equal questions give equal dicts.

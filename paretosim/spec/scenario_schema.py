@@ -17,6 +17,7 @@ from pydantic import (
 
 from ..errors import InputError
 from .precision import Precision
+from .release import release_problem
 from .scenario import PLAIN, Hardware, Objective, Scenario, Serving
 from .schema_deployment import DeploymentKeys, StepTimeKeys
 from .schema_host_time import HostTimeKeys
@@ -58,6 +59,12 @@ def _folder_name(name: str) -> str:
     return name
 
 
+def _release(version: str) -> str:
+    if (why := release_problem(version)) is not None:
+        raise problem(why)
+    return version
+
+
 def _objectives(names: list[Objective]) -> list[Objective]:
     if missing := [name for name in PLAIN if name not in names]:
         raise problem(f"must name {' and '.join(missing)} too: every design is placed by them")
@@ -71,6 +78,7 @@ class _File(Keys):
     model: Text = ABSENT
     precision: PrecisionKey = Precision(None, None)
     engine: Text = "trtllm"
+    release: Annotated[Text, AfterValidator(_release)] = ABSENT
     max_context: Whole = ABSENT
     space: SpaceKeys = ABSENT
     hardware: HardwareKey = ABSENT
@@ -173,6 +181,7 @@ def checked(marked: Marked, path: Path) -> Scenario:
         model=found.model,
         precision=found.precision,
         engine=found.engine,
+        release=found.release,
         hardware=found.hardware,
         usd_per_gpu_hour=found.usd_per_gpu_hour,
         workload=found.workload.workload(),
@@ -202,7 +211,7 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
             if given is None:
                 problems.append(marked.locations.problem((key,), "is required, unless 'step_time' gives a formula"))
     else:
-        for key in ("hardware", "precision", "engine", "max_context"):
+        for key in ("hardware", "precision", "engine", "release", "max_context"):
             if key in found.model_fields_set:
                 problems.append(marked.locations.problem((key,), "changes nothing: 'step_time' holds all of a step"))
 
@@ -238,5 +247,6 @@ def checked_simulation(marked: Marked, path: Path) -> Simulation:
         locations=marked.locations,
         settings=engine_settings(found.moe, found.mla, found.two_batch_overlap, found.speculative),
         max_context=found.max_context,
+        release=found.release,
         legal_for=found.deployment.legal_for,
     )

@@ -31,6 +31,7 @@ class Simulation(FromFile):
     path : the file it came from.
     locations : finds ``file:line:col`` of a key.
     legal_for : whose layouts may be deployed.
+    release : of the engine, whose kernels are used; None: the newest.
     """
 
     name: str
@@ -47,3 +48,4 @@ class Simulation(FromFile):
     settings: EngineSettings = DEFAULT
     max_context: int | None = None
     legal_for: LegalFor = "engine"
+    release: str | None = None

@@ -39,8 +39,9 @@ def locate_gemm(tables: KernelTables, lane: str) -> Located[GemmTimes]:
 
 
 def _others(search: Search, engine: str, lane: str) -> Iterator[Table]:
-    """Rows of a GEMM lane of all other engines."""
-    return (table.where(dtype=lane) for other, table in search.candidates("gemm") if other != engine)
+    """Rows of a GEMM lane of all other engines, each of its preferred release."""
+    others = (other for other in search.tables.engines if other != engine and search.tables.has(other, "gemm"))
+    return (search.table(other, "gemm").where(dtype=lane) for other in others)
 
 
 def _with_static_scales(search: Search, engine: str, lane: str, rows: Table) -> Table:

@@ -124,11 +124,17 @@ class Search:
         return [table]
 
     def candidates(self, op: str) -> Iterator[tuple[str, Table]]:
-        """Yield engine and table of an operator, loaded lazily: this engine's first, then its siblings'."""
+        """Yield engine and table of an operator, loaded lazily: this engine's first, then its siblings'.
+
+        After an engine's table comes what it were without its first release, and so on, for lanes that are set aside.
+        """
         engines = [engine for engine in self.tables.engines if self.tables.has(engine, op)]
-        # With no table at all, asking for our own raises and names what is there.
-        for engine in engines or [self.tables.engine.name]:
-            yield engine, self.table(engine, op)
+        for engine in engines:
+            for table in self.tables.store.tables(self.tables.gpu.name, engine, op):
+                self._used.append(table.provenance)
+                yield engine, table
+        if not engines:
+            self.table(self.tables.engine.name, op)  # raises, and names what is there
 
     def note(self, *repairs: Repair | None) -> None:
         """Record repairs."""

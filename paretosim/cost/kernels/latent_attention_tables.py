@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -83,7 +85,8 @@ def _whole(search: Search, engine: str, op: str, phase: str, block: AttentionBlo
     rows = _of_no_more_bytes(search, rows, table.where(gemm_dtype=wanted["gemm_dtype"]), lane)
     floor_s = prompt_floor_s(rows, siblings) if phase == "prefill" else 0.0
     if phase == "decode":
-        rows = _without_gaps(search, rows, siblings, lane)
+        later = _later_releases(search, engine, op, block, (wanted, like))
+        rows = _without_gaps(search, rows, siblings, lane, later)
     rows, behind = FAR_BEHIND.lowered(rows, siblings, lane)
     kin = [_of_phase(_of_kind(kin, block)[0], phase).where(**wanted) for kin in search.family(engine, op)]
     rows, slower = FAMILY.lowered(rows, kin, lane)
@@ -116,16 +119,51 @@ def _of_no_more_bytes(search: Search, rows: Table, table: Table, lane: str) -> T
     return rows
 
 
-def _without_gaps(search: Search, rows: Table, siblings: Sequence[Table], lane: str) -> Table:
-    """Rule ``host_gaps``: subtract a constant that a sibling's blocks of this kind and lane do not take."""
+def _without_gaps(
+    search: Search, rows: Table, siblings: Sequence[Table], lane: str, later: Iterable[Table]
+) -> Table:  # fmt: skip
+    """Rule ``host_gaps``: blocks that take a constant that a sibling's do not.
+
+    Rows of the engine's next release that has no such gap stand in; if there are none, the gap is subtracted.
+
+    Parameters
+    ----------
+    rows, siblings : of the release that is preferred, and of the siblings.
+    lane : for the note.
+    later : rows of the same block and lane of the engine's other releases.
+    """
     for theirs in siblings:
         gap = gaps_s(rows, theirs)
-        if gap:
-            other = theirs.provenance.engine
-            note = f"{gap * 1e6:.0f} us longer than {other}'s whatever the batch: gaps between kernels, taken out"
-            search.note(Repair("host_gaps", rows.path, lane, len(rows), note))
-            return Table(rows.schema, rows.provenance, {**rows.columns, "latency_s": rows.columns["latency_s"] - gap})
+        if not gap:
+            continue
+        note = f"{gap * 1e6:.0f} us longer than {theirs.provenance.engine}'s whatever the batch: gaps between kernels"
+        found = next((table for table in later if not any(gaps_s(table, other) for other in siblings)), None)
+        if found is not None:
+            note += f"; rows of {' and '.join(found.distinct('engine_version'))}, which has none, stand in"
+        else:
+            note += ", taken out"
+        search.note(Repair("host_gaps", rows.path, lane, len(rows), note))
+        seconds = rows.columns["latency_s"] - gap
+        return found or Table(rows.schema, rows.provenance, {**rows.columns, "latency_s": seconds})
     return rows
+
+
+def _later_releases(
+    search: Search, engine: str, op: str, block: AttentionBlock, timed: tuple[dict[str, str], AttentionBlock]
+) -> Iterator[Table]:
+    """Rows of decode blocks of the same lane and block, without each preferred release in turn.
+
+    Parameters
+    ----------
+    engine, op : whose table.
+    block, timed : what is asked for; lane and block of the preferred release.
+    """
+    for table in islice(search.tables.store.tables(search.tables.gpu.name, engine, op), 1, None):
+        with suppress(NotMeasured):
+            rows, like = _of_kind(table, block)
+            rows, lane = _closest(_of_phase(rows, "decode"), {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
+            if (lane, like) == timed:
+                yield rows
 
 
 def in_parts(

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from paretosim.errors import ProfileError
-from paretosim.profiles.importers.aiconfigurator import import_gpu, wheel_systems
+from paretosim.profiles.importers.aiconfigurator import WHEEL, import_gpu
+from paretosim.profiles.importers.wheel import wheel_systems
 from paretosim.profiles.sidecar import read_sidecar
 from paretosim.profiles.store import Store
 
@@ -116,12 +117,12 @@ def test_a_time_that_is_not_positive_is_refused(wheel, tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_wheel_is_named(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="no 'data' folder"):
-        wheel_systems(tmp_path)
+        wheel_systems(WHEEL, tmp_path)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("aiconfigurator_core") is None, reason="aiconfigurator-core not installed")
 def test_the_shipped_tables_are_what_the_wheel_holds(store: Store, tmp_path: Path) -> None:
-    import_gpu(wheel_systems(None), "a100_sxm", tmp_path, lambda line: None)
+    import_gpu(wheel_systems(WHEEL, None), "a100_sxm", tmp_path, lambda line: None)
     for path in sorted(tmp_path.glob("a100_sxm/*/*.parquet")):
         engine, op = path.parts[-2], path.stem
         ours, fresh = store.table("a100_sxm", engine, op), Store((tmp_path,)).table("a100_sxm", engine, op)
