@@ -17,7 +17,7 @@ from ..cost.steps.calibrated import CalibratedStep
 from ..cost.steps.compiler import Compiler
 from ..cost.steps.step import StepCost, StepParts
 from ..profiles.store import Store
-from ..spec.model import ModelSpec, served_format
+from ..spec.model import ModelSpec, catalog_name, served_format
 from ..spec.parallelism import Layouts, LegalFor, Parallelism, illegal
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
@@ -123,7 +123,7 @@ class Engines:
         return Stages.of(self.model, self.precision, engine, self.settings)
 
     def _calibrated(self, gpu: str, step: StepCost) -> CalibratedStep:
-        fitted = self.kernels[gpu].engine.calibration
+        fitted = self.kernels[gpu].engine.calibration.of_model(catalog_name(self.model.name))
         return CalibratedStep.of(step, fitted, gpu, self._form, self.model.layer_count)
 
     @cached_property

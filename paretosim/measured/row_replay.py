@@ -17,8 +17,8 @@ from ..sim.run import with_client_lag
 from ..sim.sources import Sources
 from ..spec.calibration import lane_of_deployment
 from ..spec.deployment import Pool
-from ..spec.model import deployment_name
-from .latency_terms import latency_terms
+from ..spec.model import catalog_name, deployment_name, served_format
+from .latency_terms import Pricing, latency_terms
 from .launch_settings import launch_of
 from .recipes import Recipes, shipped_recipes
 from .row_checks import check_row
@@ -37,10 +37,10 @@ class Replay:
     ----------
     ttft_s, tpot_s : means over all requests [s].
     throughput_tok_s_gpu : output tokens per GPU over the whole run.
-    ttft_terms, tpot_terms : see `paretosim.measured.latency_terms.latency_terms`; empty for several engines, where
-        terms would not add up.
+    ttft_terms, tpot_terms : see `paretosim.measured.latency_terms.latency_terms`.
     launches : kernel launches of a step with prompts, all stages together.
     deployment : see `paretosim.spec.model.deployment_name`.
+    gpus : of all engines.
     """
 
     ttft_s: float
@@ -50,6 +50,7 @@ class Replay:
     tpot_terms: Floats
     launches: int
     deployment: str
+    gpus: int
 
     @property
     def lane(self) -> str:
@@ -81,24 +82,35 @@ class Replayer:
         builder = with_minimum_cache(Builder(simulation, self._sources))
         requests = requests_of(simulation.workload, 0, Path())
         outcome = builder.cluster(requests, 0).run()
-        ttft_terms = tpot_terms = np.zeros(0)
-        launches = 0
-        if len(row.pools) == 1 and len(outcome.engines) == 1:
-            group = simulation.deployment.decode.engines[0]
-            graphs = (simulation.host or builder.calibration.host).graph_tokens
-            ranks = group.layout.attn_dp
-            ttft_terms, tpot_terms = latency_terms(outcome, model.layer_count, ranks, graphs, launch.sequence_s)
-            launches = builder.launches(group)
         if not np.isfinite(outcome.log.column("finish_s")).any():
             raise InputError("no request of the row fits the memory of its engines")
+        form = served_format(model, simulation.precision)
+        pricing = _pricing(builder, form, launch.sequence_s)
+        ttft_terms, tpot_terms = latency_terms(outcome, pricing)
         outcome = with_client_lag(outcome, builder.calibration.client_lag_s)
         seen = Latencies.of(outcome)
         tokens = requests.osl[seen.request].sum()
-        gpus = simulation.deployment.gpus
+        gpus, (_, first), *_ = simulation.deployment.gpus, *simulation.deployment.pools()
         return Replay(
             float(seen.ttft_s.mean()), float(np.nanmean(seen.tpot_s)), float(tokens / outcome.end_s / gpus),
-            ttft_terms, tpot_terms, launches, deployment_name(row.gpu, model, simulation.precision),
+            ttft_terms, tpot_terms, builder.launches(first.engines[0]),
+            deployment_name(row.gpu, model, simulation.precision), gpus,
         )  # fmt: skip
+
+
+def _pricing(builder: Builder, form: str, known_sequence_s: float) -> dict[int, Pricing]:
+    """What the steps of each engine cost, by its number in the cluster."""
+    calibration, layers = builder.calibration.of_model(catalog_name(builder.model.name)), builder.model.layer_count
+    host = builder.simulation.host or calibration.host
+    groups = [group for _, pool in builder.simulation.deployment.pools() for group in pool.engines]
+    engines = [group for group in groups for _ in range(group.count)]
+    return {
+        number: Pricing(
+            host, calibration.scale(group.gpu, form), calibration.prompt_scale, layers, group.layout.attn_dp,
+            known_sequence_s,
+        )
+        for number, group in enumerate(engines)
+    }  # fmt: skip
 
 
 def with_minimum_cache(builder: Builder) -> Builder:
