@@ -10,10 +10,11 @@ from ..atomic_write import check_writable, write_texts, written_together
 from ..errors import InputError
 from ..execution.executor import Executor
 from ..measured.batch_replay import replay_executor
-from ..measured.calibrate import calibrate_engines, fit_with_own_rows, replay_kernels
+from ..measured.calibrate import calibrate_engines, fit_with_own_rows
 from ..measured.conformal_bands import FILE, bands_yaml
 from ..measured.cross_validation import few_shot_predictions, learning_curve
 from ..measured.engine_fit import calibration_yaml
+from ..measured.engine_rows import replay_kernels
 from ..measured.measured_layouts import FILE as LAYOUTS
 from ..measured.measured_layouts import MeasuredLayouts
 from ..measured.rows import Row, read_frame, rows_hash, rows_of
@@ -63,7 +64,7 @@ def _all_engines(args: argparse.Namespace, rows: list[Row], store: Store, execut
     if args.out is not None:
         check_writable(args.out)
     found = calibrate_engines(rows, store, executor)
-    facts = {"source": _source(args), "rows": len(found.rows), "rows_sha256": rows_hash(found.rows)}
+    facts = {"source": _source(args), "rows": len(found.left_out.rows), "rows_sha256": rows_hash(found.left_out.rows)}
     texts = {
         str(calibration_file(Path(names[engine]))): calibration_yaml(calibrated, _source(args))
         for engine, calibrated in found.engines.items()
@@ -80,7 +81,8 @@ def _all_engines(args: argparse.Namespace, rows: list[Row], store: Store, execut
 
 
 def _curve(rows: list[Row], store: Store, executor: Executor) -> None:
-    fittable, replays = replay_kernels([row for row in rows if len(row.pools) == 1 and row.fitted], store, executor)
+    fittable = [row for row in rows if len(row.pools) == 1 and row.fitted]
+    replays = replay_kernels(fittable, store, executor)
     for engine in sorted({row.engine for row in fittable}):
         indices = [i for i, row in enumerate(fittable) if row.engine == engine]
         predictions = few_shot_predictions([fittable[i] for i in indices], [replays[i] for i in indices])

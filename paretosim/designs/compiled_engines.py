@@ -20,7 +20,7 @@ from ..cost.steps.step import StepCost, StepParts
 from ..measured.measured_layouts import MeasuredLayouts, domains_of, shipped_layouts
 from ..profiles.store import Store
 from ..spec.hardware import GpuSpec
-from ..spec.model import ModelSpec, served_format
+from ..spec.model import ModelSpec, catalog_name, served_format
 from ..spec.parallelism import Layouts, LegalFor, Parallelism, illegal
 from ..spec.precision import Precision
 from ..spec.settings import DEFAULT, EngineSettings
@@ -131,7 +131,7 @@ class Engines:
         return Stages.of(self.model, self.precision, engine, self.settings)
 
     def _calibrated(self, gpu: str, step: StepCost) -> CalibratedStep:
-        fitted = self.kernels[gpu].calibration
+        fitted = self.kernels[gpu].calibration.of_model(catalog_name(self.model.name))
         return CalibratedStep.of(step, fitted, gpu, self._form, self.model.layer_count)
 
     @cached_property

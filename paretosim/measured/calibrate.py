@@ -4,73 +4,45 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
-import numpy as np
-
-from ..arrays import Floats
-from ..errors import InputError, Problem
 from ..execution.executor import Executor
 from ..profiles.store import Store
-from .batch_replay import replay_all
-from .calibration_study import CalibrationStudy
-from .cross_validation import (
-    SHOTS,
-    FewShot,
-    few_shot_predictions,
-    leave_out_colocated,
-    leave_out_disaggregated,
-)
+from .calibration_study import CalibrationStudy, LeftOut
+from .cross_validation import SHOTS, FewShot, few_shot_predictions
 from .engine_fit import EngineFit, fit_of_calibration
-from .fit import Evidence, Fit, fit
+from .engine_rows import EngineRows, replay_kernels, replay_pairs
+from .fit import Evidence, fit
 from .fit_checks import check_fit
-from .kv_transfer_constant import TransferRuns
 from .row_replay import Replay
-from .rows import MOST_PROBLEMS, Row, fittable_rows, rows_hash
+from .rows import Row, fittable_rows, rows_hash
 
 
 def calibrate_engines(rows: Sequence[Row], store: Store, executor: Executor | None = None) -> CalibrationStudy:
-    """Fit everything from scratch: first the steps' parameters on kernels alone, then the KV-transfer constant.
+    """Fit everything from scratch: first on colocated rows, with kernels alone, then on rows of both ways of serving.
 
     Raises
     ------
     InputError
-        No colocated row of an engine may be fitted on.
+        No colocated row of an engine may be fitted on, or a row has no answer.
     """
-    colocated, replays = replay_kernels([row for row in rows if len(row.pools) == 1], store, executor)
-    disaggregated = [row for row in rows if len(row.pools) == 2]
     engines = sorted({row.engine for row in rows})
-    predicted: list[Row] = []
-    latencies: list[Floats] = []
-    fits: dict[str, Fit] = {}
+    colocated, pairs = ([row for row in rows if len(row.pools) == n] for n in (1, 2))
+    replays = replay_kernels(colocated, store, executor)
+    alone = {engine: _of_engine(engine, colocated, [(replay,) for replay in replays]) for engine in engines}
+    first = {engine: its.fitted(_fittable(its)).fit.calibration for engine, its in alone.items()}
+    runs = [(replay,) for replay in replays] + replay_pairs(pairs, store, first, executor)
+    found: dict[str, EngineFit] = {}
+    every: list[LeftOut] = []
     few_shot: list[FewShot] = []
     for engine in engines:
-        indices = [i for i, row in enumerate(colocated) if row.engine == engine]
-        of_engine, runs = [colocated[i] for i in indices], [replays[i] for i in indices]
-        fits[engine] = fit(_evidence(engine, of_engine, runs))
-        check_fit(fits[engine], engine)
-        left_out = leave_out_colocated(of_engine, runs)
-        few_shot += few_shot_predictions(of_engine, runs, SHOTS[1:])
-        predicted += of_engine
-        latencies.append(np.stack([left_out.ttft_s, left_out.tpot_s], axis=1))
-    transfer_ms = dict.fromkeys(engines, 0.0)
-    if disaggregated:
-        calibrations = {name: found.calibration for name, found in fits.items()}
-        all_runs = TransferRuns.of(disaggregated, store, calibrations, executor)
-        for engine in engines:
-            indices = [i for i, row in enumerate(disaggregated) if row.engine == engine]
-            transfer_runs = TransferRuns(all_runs.ttft[indices], all_runs.tpot[indices])
-            of_engine = [disaggregated[i] for i in indices]
-            transfer_ms[engine] = transfer_runs.fitted_ms(of_engine, [i for i, r in enumerate(of_engine) if r.fitted])
-            if of_engine:
-                left_out = leave_out_disaggregated(of_engine, transfer_runs)
-                predicted += of_engine
-                latencies.append(np.stack([left_out.ttft_s, left_out.tpot_s], axis=1))
-    found = {}
-    for engine in engines:
-        used = [row for row in predicted if row.engine == engine and row.fitted]
-        found[engine] = EngineFit(engine, fits[engine], transfer_ms[engine], len(used), rows_hash(used))
-    return CalibrationStudy(found, tuple(predicted), np.concatenate(latencies), tuple(few_shot))
+        both = _of_engine(engine, [*colocated, *pairs], runs)
+        fittable = _fittable(both)
+        fitted = both.fitted(fittable)
+        check_fit(fitted.fit, engine)
+        found[engine] = EngineFit(engine, *fitted, len(fittable), rows_hash([both.rows[i] for i in fittable]))
+        every.append(LeftOut.of(both))
+        few_shot += few_shot_predictions(alone[engine].rows, [run for (run,) in alone[engine].replays], SHOTS[1:])
+    return CalibrationStudy(found, LeftOut.joined(every), tuple(few_shot))
 
 
 def fit_with_own_rows(rows: Sequence[Row], engine: str, store: Store, executor: Executor | None = None) -> EngineFit:
@@ -91,32 +63,18 @@ def fit_with_own_rows(rows: Sequence[Row], engine: str, store: Store, executor: 
     """
     shipped = store.engine(engine).calibration
     wanted = fittable_rows((row for row in rows if row.engine == engine and len(row.pools) == 1), engine)
-    used, replays = replay_kernels(wanted, store, executor)
+    replays = replay_kernels(wanted, store, executor)
     start = fit_of_calibration(shipped)
-    found = fit(Evidence.of(used, replays), start)
+    found = fit(Evidence.of(wanted, replays), start)
     check_fit(found, engine, start)
     deployments = Counter(replay.deployment for replay in replays)
-    return EngineFit(engine, found, 1e3 * shipped.hand_over_s, len(used), rows_hash(used), deployments)
+    return EngineFit(engine, found, 1e3 * shipped.hand_over_s, len(wanted), rows_hash(wanted), deployments)
 
 
-def replay_kernels(
-    rows: Sequence[Row], store: Store, executor: Executor | None = None
-) -> tuple[list[Row], list[Replay]]:  # fmt: skip
-    """Simulate rows with kernels alone, without any calibration.
-
-    Raises
-    ------
-    InputError
-        A row has no answer.
-    """
-    answers = replay_all(rows, replace(store, calibrations={}), executor)
-    if refused := [(row, why) for row, why in zip(rows, answers, strict=True) if isinstance(why, str)]:
-        raise InputError([Problem(f"row {row.index + 2}", why) for row, why in refused[:MOST_PROBLEMS]])
-    return list(rows), [answer for answer in answers if isinstance(answer, Replay)]
+def _of_engine(engine: str, rows: Sequence[Row], runs: Sequence[tuple[Replay, ...]]) -> EngineRows:
+    its = [(row, run) for row, run in zip(rows, runs, strict=True) if row.engine == engine]
+    return EngineRows(engine, tuple(row for row, _ in its), tuple(run for _, run in its))
 
 
-def _evidence(engine: str, rows: Sequence[Row], replays: Sequence[Replay]) -> Evidence:
-    indices = [i for i, row in enumerate(rows) if row.fitted]
-    if not indices:
-        raise InputError(f"no aggregated row of {engine} can be fitted on: give some without speculation")
-    return Evidence.of([rows[i] for i in indices], [replays[i] for i in indices])
+def _fittable(rows: EngineRows) -> list[int]:
+    return [i for i, row in enumerate(rows.rows) if row.fitted]

@@ -2,40 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..arrays import Floats
-from .conformal_bands import ANY, Bands, Deployment
-from .cross_validation import FewShot, indices_by_group
+from ..spec.model import catalog_name
+from .conformal_bands import ANY, UNSEEN, Bands, Deployment
+from .cross_validation import GROUP, LEFT_OUT, FewShot, indices_by, leave_out
 from .engine_fit import EngineFit
+from .engine_rows import EngineRows
+from .gain_errors import GainError, gain_errors
 from .rows import Row
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Rows, and predictions of each by fits that did not see it.
+
+    Attributes
+    ----------
+    rows : the rows.
+    gpus : GPUs that served each.
+    predicted : mean TTFT and TPOT (n, 2) [s], by what was left out (`LEFT_OUT`); NaN where nothing was left to fit on.
+    """
+
+    rows: tuple[Row, ...]
+    gpus: tuple[int, ...]
+    predicted: Mapping[str, Floats]
+
+    @classmethod
+    def of(cls, rows: EngineRows) -> LeftOut:
+        """Rows of one engine."""
+        predicted = {name: leave_out(rows, together) for name, together in LEFT_OUT.items()}
+        return cls(rows.rows, tuple(runs[0].gpus for runs in rows.replays), predicted)
+
+    @classmethod
+    def joined(cls, every: Sequence[LeftOut]) -> LeftOut:
+        """Rows of several engines."""
+        return cls(
+            tuple(row for one in every for row in one.rows), tuple(gpus for one in every for gpus in one.gpus),
+            {name: np.concatenate([one.predicted[name] for one in every]) for name in LEFT_OUT},
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class CalibrationStudy:
-    """Fits of every engine, and predictions of every row by a fit without its group.
+    """Fits of every engine, and predictions of every row by fits that did not see it.
 
     Attributes
     ----------
     engines : fit of each engine.
-    rows : rows with an answer, colocated ones first.
-    left_out : predicted TTFT and TPOT of each row (n, 2) [s]; NaN where no other group was there to fit on.
+    left_out : the rows and their predictions.
     few_shot : predictions of colocated rows by fits that were given other rows of their deployment.
     """
 
     engines: dict[str, EngineFit]
-    rows: tuple[Row, ...]
-    left_out: Floats
+    left_out: LeftOut
     few_shot: tuple[FewShot, ...] = ()
 
     @property
     def bands(self) -> Bands:
         """Bands from the rows whose client and flags are those simulated."""
-        unseen, few_shot = Bands.of(self._errors(self._predicted())), Bands.of_few_shot(few_shot_errors(self.few_shot))
-        return Bands({**unseen.factors, **few_shot.factors})
+        rows = self.left_out.rows
+        few_shot = Bands.of_few_shot(few_shot_errors(self.few_shot))
+        of = {name: Bands.of(self._errors(name, self._predicted(name))).factors for name in (GROUP, *UNSEEN)}
+        measured: dict[str, dict[str, set[str]]] = {}
+        for row in rows:
+            measured.setdefault(row.engine, {}).setdefault(row.gpu, set()).add(catalog_name(row.model))
+        return Bands(
+            {**of.pop(GROUP), **few_shot.factors}, unseen=of, measured=measured,
+            gains=Bands.of_gains(self.gain_errors()),
+        )  # fmt: skip
+
+    def gain_errors(self) -> list[GainError]:
+        """Of the gain between any two arms of one question, each left out of its fit."""
+        i = self._predicted(GROUP)
+        rows, gpus = self.left_out.rows, self.left_out.gpus
+        return gain_errors([rows[k] for k in i], [gpus[k] for k in i], self.left_out.predicted[GROUP][i])
+
+    def gain_coverage(self) -> dict[str, float]:
+        """Share of measured gains inside the bands that the gains of other questions (whatever their lengths) give."""
+        inside: dict[str, list[bool]] = {}
+        every = self.gain_errors()
+        for error in every:
+            alone = [other for other in every if (other.question[0], *other.question[3:])
+                     != (error.question[0], *error.question[3:])]  # fmt: skip
+            low, high = Bands({}, gains=Bands.of_gains(alone)).gain_band(error.same_engine)
+            of = "one engine" if error.same_engine else "across engines"
+            for name in (of, f"{of}, both ways of serving") if error.modes else (of,):
+                inside.setdefault(name, []).append(np.log(low) <= error.log_error <= np.log(high))
+        return {f"{name} (of {len(held)})": float(np.mean(held)) for name, held in sorted(inside.items())}
 
     def few_shot_coverage(self) -> dict[int, float]:
         """Number of rows given -> share of measured values inside the bands that other groups give."""
@@ -50,28 +108,43 @@ class CalibrationStudy:
                     inside.setdefault(shots, []).append(low <= ratio <= high)
         return {shots: float(np.mean(held)) for shots, held in sorted(inside.items())}
 
-    def coverage(self) -> dict[str, float]:
-        """Share of measured values inside the bands that the rows of other groups give."""
+    def coverage(self, name: str = GROUP) -> dict[str, float]:
+        """Share of measured values inside the bands that other rows give, by way of serving and quantity.
+
+        Parameters
+        ----------
+        name : what is left out, of `LEFT_OUT`; where an answer has no bands of its own for that, those of groups.
+        """
         inside: dict[str, list[bool]] = {}
-        indices = self._predicted()
-        for group in indices_by_group([self.rows[i] for i in indices]):
-            held_out = {indices[i] for i in group}
-            bands = Bands.of(self._errors(i for i in indices if i not in held_out))
+        indices = self._predicted(name)
+        source = name if name in UNSEEN else GROUP
+        those = self._predicted(source)
+        for left in indices_by([self.left_out.rows[i] for i in indices], LEFT_OUT[name]):
+            held_out = {indices[i] for i in left}
+            bands = Bands.of(self._errors(source, (i for i in those if i not in held_out)))
             for i in held_out:
-                row = self.rows[i]
-                for name, ratio in ratios(row, *self.left_out[i]).items():
-                    low, high = bands.band(row.serving, row.engine, row.requests_per_engine, name)
-                    inside.setdefault(f"{row.mode} {name}", []).append(low <= ratio <= high)
-                    inside.setdefault(name, []).append(low <= ratio <= high)
-        return {name: float(np.mean(held)) for name, held in sorted(inside.items())}
+                row = self.left_out.rows[i]
+                for quantity, ratio in ratios(row, *self.left_out.predicted[name][i]).items():
+                    low, high = bands.band(row.serving, row.engine, row.requests_per_engine, quantity)
+                    inside.setdefault(f"{row.mode} {quantity}", []).append(low <= ratio <= high)
+                    inside.setdefault(quantity, []).append(low <= ratio <= high)
+        return {key: float(np.mean(held)) for key, held in sorted(inside.items())}
 
-    def _predicted(self) -> list[int]:
-        """Indices of the rows that a fit without their group predicts and whose client and flags are simulated."""
-        return [i for i, row in enumerate(self.rows) if row.fitted and np.isfinite(self.left_out[i]).all()]
+    def _predicted(self, name: str) -> list[int]:
+        """Indices of the rows that a fit without them predicts and whose client and flags are simulated."""
+        predicted = self.left_out.predicted[name]
+        return [i for i, row in enumerate(self.left_out.rows) if row.fitted and np.isfinite(predicted[i]).all()]
 
-    def _errors(self, indices: Iterable[int]) -> list[tuple[str, str, float, Mapping[str, float]]]:
-        rows = ((self.rows[i], self.left_out[i]) for i in indices)
-        return [(row.serving, row.engine, row.requests_per_engine, ratios(row, *predicted)) for row, predicted in rows]
+    def _errors(self, name: str, indices: Iterable[int]) -> list[tuple[str, str, str | float, Mapping[str, float]]]:
+        """Of rows, as `Bands.of` takes them.
+
+        Few GPUs and models were ever left out, so what is unseen has bands of all engines and loads together.
+        """
+        predicted = self.left_out.predicted[name]
+        rows = [(row, ratios(row, *predicted[i])) for i, row in ((i, self.left_out.rows[i]) for i in indices)]
+        if name in UNSEEN:
+            return [(row.serving, ANY, ANY, errors) for row, errors in rows]
+        return [(row.serving, row.engine, row.requests_per_engine, errors) for row, errors in rows]
 
 
 def ratios(row: Row, ttft_s: float, tpot_s: float) -> dict[str, float]:

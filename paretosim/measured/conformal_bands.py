@@ -2,13 +2,14 @@
 
 A band is a pair of factors on a prediction: four in five measured values lie between them. It comes from rows whose
 whole group (way of serving, model, GPU, engine, precision) was left out when parameters were fitted, so it holds for a
-deployment that nobody has measured yet.
+deployment that nobody has measured yet. For a GPU or a model that no row of the engine has, bands come from rows whose
+GPU or model was left out as a whole.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, exp, log
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..errors import InputError, Problem
 from ..profiles.store import Store
 from ..spec.calibration import lane_of_deployment
 from ..spec.yaml_text import load_yaml
+from .gain_errors import GainError
 from .rows import MODE_LABELS
 
 FILE = "bands.yaml"
@@ -37,10 +39,15 @@ ANY = "any"
 FEW_SHOT = "own"
 """In place of a way of serving: bands of colocated rows whose fit was given other rows of their deployment. The
 number of these stands in place of the load."""
+UNSEEN = ("gpu", "model", "pair")
+"""What an engine's rows may lack of a deployment: its GPU, its model, or just that model on that GPU."""
 FEWEST = 30
 """Fewest left-out rows of a regime; with fewer, a wider regime answers."""
 FEWEST_DEPLOYMENTS = 3
 """Fewest deployments for few-shot bands of one engine; with fewer, those of all engines answer."""
+
+GAIN_KEYS = {True: "one engine", False: "across engines"}
+"""Keys of ``gains`` in ``bands.yaml``."""
 
 _SERVING_OF = {label: serving for serving, label in MODE_LABELS.items()}
 Deployment = tuple[str, ...]
@@ -75,10 +82,16 @@ class Bands:
     ----------
     factors : lower and upper factor on a prediction.
     own_rows : number of the user's own rows in the calibration, by engine and deployment.
+    unseen : the same as `factors`, by which of `UNSEEN` the engine's rows lack.
+    measured : models that rows of an engine have on a GPU, by engine and GPU.
+    gains : lower and upper factor on a predicted gain, for two arms of one engine (True) and of two.
     """
 
     factors: Mapping[Regime, tuple[float, float]]
     own_rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    unseen: Mapping[str, Mapping[Regime, tuple[float, float]]] = field(default_factory=dict)
+    measured: Mapping[str, Mapping[str, Collection[str]]] = field(default_factory=dict)
+    gains: Mapping[bool, tuple[float, float]] = field(default_factory=dict)
 
     def band(
         self, serving: str, engine: str, load: str | float, quantity: str, deployment: str = ""
@@ -92,16 +105,30 @@ class Bands:
         load : a name of `LOADS`, or the requests in flight per decoding engine.
         quantity : one of `QUANTITIES`.
         deployment : see `paretosim.spec.model.deployment_name`; a colocated one with rows in the user's calibration has
-            narrower bands.
+            narrower bands, one whose GPU or model no row has wider ones.
         """
         rows = self.own_rows.get(engine, {}).get(deployment, 0) if serving == "colocated" else 0
         if (few_shot := self._few_shot(engine, rows, quantity)) is not None:
             return few_shot
         name = load if isinstance(load, str) else load_regime(load)
-        for regime in regimes(serving, engine, name, quantity):
-            if regime in self.factors:
-                return self.factors[regime]
-        return 1.0, 1.0
+        asked = [self.unseen.get(what, {}) for what in self._lacking(engine, deployment)] or [self.factors]
+        found = [_narrowest(factors, regimes(serving, engine, name, quantity)) for factors in asked]
+        return min(low for low, _ in found), max(high for _, high in found)
+
+    def gain_band(self, same_engine: bool) -> tuple[float, float]:
+        """Lower and upper factor on a predicted gain of one arm over another, of one engine or of two."""
+        return self.gains.get(same_engine, (1.0, 1.0))
+
+    def _lacking(self, engine: str, deployment: str) -> list[str]:
+        """Which of `UNSEEN` the engine's rows lack of a deployment; nothing is known of one without a name."""
+        if not deployment or engine not in self.measured:
+            return []
+        gpu, _, model = deployment.split("/", 2)
+        by_gpu = self.measured[engine]
+        lacking = {"gpu": gpu not in by_gpu, "model": not any(model in models for models in by_gpu.values())}
+        if any(lacking.values()):
+            return [what for what, lacks in lacking.items() if lacks]
+        return [] if model in by_gpu[gpu] else ["pair"]
 
     def _few_shot(self, engine: str, rows: int, quantity: str) -> tuple[float, float] | None:
         """Band of the largest tried number of rows up to `rows`; None below the smallest."""
@@ -129,6 +156,17 @@ class Bands:
             and (engine == ANY or len(deployments[engine, int(load)]) >= FEWEST_DEPLOYMENTS)
         })  # fmt: skip
 
+    @staticmethod
+    def of_gains(errors: Sequence[GainError], level: float = NOMINAL) -> dict[bool, tuple[float, float]]:
+        """`gains` from errors of left-out rows; with fewer than `FEWEST` of one kind, those of any two arms answer.
+
+        A gain that is predicted for one arm alone counts as infinitely far.
+        """
+        every = [error.log_error for error in errors]
+        alike = {same: [error.log_error for error in errors if error.same_engine == same] for same in (True, False)}
+        enough = {same: those if len(those) >= FEWEST else every for same, those in alike.items()}
+        return {same: conformal(those, level) for same, those in enough.items() if those}
+
     @classmethod
     def of(cls, errors: Sequence[tuple[str, str, str | float, Mapping[str, float]]], level: float = NOMINAL) -> Bands:
         """Bands from left-out rows.
@@ -142,10 +180,14 @@ class Bands:
         for serving, engine, load, ratios in errors:
             name = load if isinstance(load, str) else load_regime(load)
             for quantity, ratio in ratios.items():
-                for regime in regimes(serving, engine, name, quantity):
+                for regime in dict.fromkeys(regimes(serving, engine, name, quantity)):
                     by_regime.setdefault(regime, []).append(log(ratio))
         enough = {k: v for k, v in by_regime.items() if len(v) >= FEWEST or k[:3] == (ANY, ANY, ANY)}
         return cls({k: conformal(v, level) for k, v in sorted(enough.items())})
+
+
+def _narrowest(factors: Mapping[Regime, tuple[float, float]], asked: Iterable[Regime]) -> tuple[float, float]:
+    return next((factors[regime] for regime in asked if regime in factors), (1.0, 1.0))
 
 
 def conformal(errors: Sequence[float], level: float) -> tuple[float, float]:
@@ -169,10 +211,15 @@ def read_bands(path: Path) -> Bands:
     """
     try:
         raw = load_yaml(path.read_text())
-        factors = {_regime(key): (float(low), float(high)) for key, (low, high) in raw["bands"].items()}
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        factors = _factors(raw["bands"])
+        unseen = {what: _factors(lines) for what, lines in raw.get("unseen", {}).items()}
+        gains = {same: (float(low), float(high)) for same, (low, high) in raw.get("gains", {}).items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise InputError(Problem("", f"holds no bands: {error}", str(path))) from None
-    return Bands(factors)
+    return Bands(
+        factors, unseen=unseen, measured=raw.get("measured", {}),
+        gains={same: gains[key] for same, key in GAIN_KEYS.items() if key in gains},
+    )  # fmt: skip
 
 
 def shipped_bands(store: Store) -> Bands:
@@ -200,12 +247,29 @@ def rows_per_deployment(own_rows: Mapping[str, int]) -> dict[str, int]:
 
 def bands_yaml(bands: Bands, facts: Mapping[str, Any]) -> str:
     """Text of ``bands.yaml``: the bands, and the facts that say where they come from."""
-    lines = {
-        "/".join((MODE_LABELS.get(serving, serving), *rest)): [round(low, 4), round(high, 4)]
-        for (serving, *rest), (low, high) in bands.factors.items()
-    }
-    content = {**facts, "level": LEVEL, "bands": dict(sorted(lines.items()))}
+    content = {
+        **facts, "level": LEVEL, "bands": _lines(bands.factors),
+        "unseen": {what: _lines(factors) for what, factors in bands.unseen.items()},
+        "measured": {
+            engine: {gpu: sorted(models) for gpu, models in sorted(by_gpu.items())}
+            for engine, by_gpu in sorted(bands.measured.items())
+        },
+        "gains": {GAIN_KEYS[same]: _rounded(factors) for same, factors in bands.gains.items()},
+    }  # fmt: skip
     return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+
+
+def _lines(factors: Mapping[Regime, tuple[float, float]]) -> dict[str, list[float]]:
+    named = {"/".join((MODE_LABELS.get(serving, serving), *rest)): ends for (serving, *rest), ends in factors.items()}
+    return {key: _rounded(ends) for key, ends in sorted(named.items())}
+
+
+def _rounded(ends: tuple[float, float]) -> list[float]:
+    return [round(end, 4) for end in ends]
+
+
+def _factors(lines: Mapping[str, Sequence[float]]) -> dict[Regime, tuple[float, float]]:
+    return {_regime(key): (float(low), float(high)) for key, (low, high) in lines.items()}
 
 
 def _regime(key: str) -> Regime:

@@ -1,78 +1,55 @@
-"""Predict each group of rows by a fit on all other groups, with and without some rows of the group itself."""
+"""Predict rows by a fit on rows of other kinds, with and without some rows of their own deployment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..arrays import Floats
-from .fit import Evidence, Fit, fit
-from .kv_transfer_constant import TransferRuns
-from .regressors import Regressors
+from ..spec.model import catalog_name
+from .engine_rows import EngineRows, fitted_latencies
+from .fit import Evidence, fit
 from .row_replay import Replay
 from .rows import Row
 
 SHOTS = (0, 2, 4, 8, 16)
 """Numbers of a deployment's own rows that few-shot fits are given."""
+GROUP = "group"
+LEFT_OUT: dict[str, Callable[[Row], Hashable]] = {
+    GROUP: lambda row: row.group,
+    "pair": lambda row: (row.gpu, catalog_name(row.model)),
+    "gpu": lambda row: row.gpu,
+    "model": lambda row: catalog_name(row.model),
+    "release": lambda row: row.version,
+}
+"""What is left out together: one way of serving a model in a format on a GPU, all of a model on a GPU, all of a GPU, of
+a model, or of a release of the engine."""
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """Predictions of rows by a fit that saw nothing of their group.
+def leave_out(rows: EngineRows, together: Callable[[Row], Hashable]) -> Floats:
+    """Mean TTFT and TPOT of each row by a fit on all rows that are not left out with it (n, 2) [s].
 
-    Attributes
-    ----------
-    rows : the rows, shape (n,).
-    ttft_s, tpot_s : predicted means (n,) [s]; NaN where no other group was there to fit on.
+    Rows that are not fitted on (other client, speculation) are predicted too; NaN where no colocated row is left to
+    fit on.
     """
-
-    rows: tuple[Row, ...]
-    ttft_s: Floats
-    tpot_s: Floats
-
-
-def fitted_latencies(replays: Sequence[Replay], found: Fit) -> tuple[Floats, Floats]:
-    """Mean TTFT and TPOT of colocated rows under a fit (n,) [s]."""
-    scale = np.array([found.lanes.get(replay.lane, found.kernel_scale) for replay in replays])
-    return Regressors.of(replays).latencies(scale, found.calibration)
+    found = np.full((len(rows.rows), 2), np.nan)
+    keys = [together(row) for row in rows.rows]
+    for key in dict.fromkeys(keys):
+        train = [i for i, row in enumerate(rows.rows) if row.fitted and keys[i] != key]
+        if any(rows.rows[i].serving == "colocated" for i in train):
+            left = [i for i, other in enumerate(keys) if other == key]
+            found[left] = rows.latencies(left, rows.fitted(train))
+    return found
 
 
-def indices_by_group(rows: Sequence[Row]) -> list[list[int]]:
-    """Indices of the rows of each group."""
-    found: dict[tuple[str, ...], list[int]] = {}
+def indices_by(rows: Sequence[Row], together: Callable[[Row], Hashable]) -> list[list[int]]:
+    """Indices of the rows that are left out together."""
+    found: dict[Hashable, list[int]] = {}
     for i, row in enumerate(rows):
-        found.setdefault(row.group, []).append(i)
-    return [found[group] for group in sorted(found)]
-
-
-def leave_out_colocated(rows: Sequence[Row], replays: Sequence[Replay]) -> LeftOut:
-    """Colocated rows of one engine, predicted by a fit on the rows of all other groups that may be fitted on.
-
-    Rows that are not fitted on (other client, speculation) are predicted without their group too.
-    """
-    ttft, tpot = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    for group in indices_by_group(rows):
-        train = [i for i, row in enumerate(rows) if row.fitted and row.group != rows[group[0]].group]
-        if not train:
-            continue
-        found = fit(Evidence.of([rows[i] for i in train], [replays[i] for i in train]))
-        ttft[group], tpot[group] = fitted_latencies([replays[i] for i in group], found)
-    return LeftOut(tuple(rows), ttft, tpot)
-
-
-def leave_out_disaggregated(rows: Sequence[Row], runs: TransferRuns) -> LeftOut:
-    """Disaggregated rows of one engine, predicted with a KV-transfer constant fitted on all other groups.
-
-    The steps' parameters rest on colocated rows only, and no group holds rows of both kinds, so only the constant
-    is fitted again.
-    """
-    ttft, tpot = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    for group in indices_by_group(rows):
-        train = [i for i, row in enumerate(rows) if row.fitted and row.group != rows[group[0]].group]
-        ttft[group], tpot[group] = runs.at(np.array(group), runs.fitted_ms(rows, train))
-    return LeftOut(tuple(rows), ttft, tpot)
+        found.setdefault(together(row), []).append(i)
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -107,7 +84,7 @@ def few_shot_predictions(
     seed : of the choices.
     """
     rng = np.random.default_rng(seed)
-    for group in indices_by_group(rows):
+    for group in sorted(indices_by(rows, LEFT_OUT[GROUP]), key=lambda group: rows[group[0]].group):
         train = [i for i, row in enumerate(rows) if row.fitted and row.group != rows[group[0]].group]
         group = [i for i in group if rows[i].fitted]
         if not train or len(group) < 4:

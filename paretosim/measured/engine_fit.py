@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ..spec.calibration import PARAMETERS, Calibration
+from ..spec.calibration import FACTORS, PARAMETERS, Calibration
 from .fit import FITTED, Fit
 
 
@@ -49,13 +49,17 @@ class EngineFit:
             entry = {"value": _short(_at_bound(self.value(name), low, high)), "range": [low, high]}
             parameters[name] = entry | self._interval(name)
         scale = {"value": _short(self.fit.kernel_scale)} | self._interval("kernel_scale")
-        lanes = {
-            lane: {"value": _short(value)} | self._interval(lane) for lane, value in sorted(self.fit.lanes.items())
+        factors = {
+            of: {
+                name: {"value": _short(value)} | self._interval(name)
+                for name, value in sorted(getattr(self.fit, of).items())
+            }
+            for of in FACTORS
         }
         return {
             "parameters": parameters,
             "kernel_scale": scale,
-            "lanes": lanes,
+            **factors,
             **({"deployments": dict(sorted(self.deployments.items()))} if self.deployments else {}),
             "rows": self.rows,
             "rows_sha256": self.rows_sha256,
@@ -70,7 +74,7 @@ class EngineFit:
 def fit_of_calibration(calibration: Calibration) -> Fit:
     """The fit that a calibration came from, without its intervals."""
     values = {name: value for name, value in calibration.values.items() if name in FITTED}
-    return Fit(values, calibration.kernel_scale, dict(calibration.lanes), {}, 0)
+    return Fit(values, calibration.kernel_scale, calibration.kernel_factors, calibration.prompt_factors, {}, 0)
 
 
 def calibration_yaml(found: EngineFit, source: str) -> str:

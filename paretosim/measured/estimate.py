@@ -16,7 +16,7 @@ from ..cost.steps.compiler import compile_step
 from ..errors import InputError, Problem, did_you_mean
 from ..profiles.store import Store
 from ..spec.context_length import too_long
-from ..spec.model import ModelSpec, deployment_name, load_model, served_format
+from ..spec.model import ModelSpec, catalog_name, deployment_name, load_model, served_format
 from ..spec.parallelism import LegalFor, Parallelism, illegal, illegal_cp, illegal_experts, illegal_pp
 from ..spec.precision import CACHE_FORMATS, FORMATS, Precision, format_word
 from ..spec.release import release_problem
@@ -164,7 +164,7 @@ def estimate(question: Question, store: Store) -> Estimate:
     precision, settings = decided(asked, model, kernels.engine.kv_cache), question.settings
     _check_precision_and_settings(question, model, kernels, precision, settings)
     compiled = compile_step(model, precision, kernels, layout, settings)
-    fitted = kernels.calibration
+    fitted = kernels.calibration.of_model(catalog_name(model.name))
     step = CalibratedStep.of(compiled, fitted, question.gpu, served_format(model, precision), model.layer_count)
     memory = MemoryModel.of(model, precision, kernels.engine, layout, kernels.gpu, settings)
     decode, length, batch = question.phase == "decode", question.length, question.batch

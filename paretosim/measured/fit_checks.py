@@ -6,10 +6,12 @@ from math import log
 
 from ..errors import InputError, Problem
 from ..spec.calibration import PARAMETERS
-from .fit import LOG_REACH, Fit
+from .fit import Fit
 
 _NEAR = 0.02
 """Share of a range that counts as its end."""
+_FARTHEST = 1.0
+"""Change of the log kernel scale that no plausible measurement asks for; a solver may go a little further."""
 
 
 def check_fit(found: Fit, engine: str, start: Fit | None = None) -> None:
@@ -33,7 +35,7 @@ def check_fit(found: Fit, engine: str, start: Fit | None = None) -> None:
         if value > high - near or (low < neutral and value < low + near):
             problems.append(Problem(name, f"{value:.4g} is at the end of its range, {low:g} to {high:g}", engine))
     centre = start.kernel_scale if start else 1.0
-    if abs(log(found.kernel_scale / centre)) > (1 - _NEAR) * LOG_REACH:
+    if abs(log(found.kernel_scale / centre)) > _FARTHEST:
         problems.append(Problem("kernel_scale", f"{found.kernel_scale:.4g} is at the end of what is tried", engine))
     if problems:
         advice = "the rows are no plausible measurement: are ttft_ms and tpot_ms in milliseconds, and the labels right?"

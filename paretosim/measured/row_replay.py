@@ -19,8 +19,8 @@ from ..sim.run import with_client_lag
 from ..sim.sources import Sources
 from ..spec.calibration import lane_of_deployment
 from ..spec.deployment import Pool
-from ..spec.model import deployment_name
-from .latency_terms import latency_terms
+from ..spec.model import catalog_name, deployment_name, served_format
+from .latency_terms import Pricing, latency_terms
 from .launch_settings import launch_of
 from .recipes import Recipes, shipped_recipes
 from .row_checks import check_row
@@ -39,11 +39,11 @@ class Replay:
     ----------
     ttft_s, tpot_s : means over all requests [s].
     throughput_tok_s_gpu : output tokens per GPU over the whole run.
-    ttft_terms, tpot_terms : see `paretosim.measured.latency_terms.latency_terms`; empty for several engines, where
-        terms would not add up.
+    ttft_terms, tpot_terms : see `paretosim.measured.latency_terms.latency_terms`.
     launches : kernel launches of a step with prompts, all stages together.
     seen_s : the latencies `paretosim.measured.traffic.SEEN`, where the row states any of them; else empty [s].
     deployment : see `paretosim.spec.model.deployment_name`.
+    gpus : of all engines.
     """
 
     ttft_s: float
@@ -54,6 +54,7 @@ class Replay:
     launches: int
     deployment: str
     seen_s: Floats
+    gpus: int
 
     @property
     def lane(self) -> str:
@@ -93,25 +94,21 @@ class Replayer:
         builder = with_minimum_cache(Builder(simulation, sources))
         requests = requests_of(simulation.workload, 0, Path())
         outcome = builder.cluster(requests, 0).run()
-        ttft_terms = tpot_terms = np.zeros(0)
-        launches = 0
-        if len(row.pools) == 1 and len(outcome.engines) == 1:
-            group = simulation.deployment.decode.engines[0]
-            graphs = (simulation.host or builder.calibration.host).graph_tokens
-            ranks = group.layout.attn_dp
-            ttft_terms, tpot_terms = latency_terms(outcome, model.layer_count, ranks, graphs, launch.sequence_s)
-            launches = builder.launches(group)
         if not np.isfinite(outcome.log.column("finish_s")).any():
             raise InputError("no request of the row fits the memory of its engines")
+        form = served_format(model, simulation.precision)
+        pricing = _pricing(builder, form, launch.sequence_s)
+        ttft_terms, tpot_terms = latency_terms(outcome, pricing)
         outcome = with_client_lag(outcome, builder.calibration.client_lag_s)
         seen = Latencies.of(outcome)
         tokens = requests.osl[seen.request].sum()
-        gpus = simulation.deployment.gpus
         seen = seen.from_request(row.traffic.warmup_requests)
+        gpus, (_, first), *_ = simulation.deployment.gpus, *simulation.deployment.pools()
         return Replay(
             float(seen.ttft_s.mean()), float(np.nanmean(seen.tpot_s)), float(tokens / outcome.end_s / gpus),
-            ttft_terms, tpot_terms, launches, deployment_name(row.gpu, model, simulation.precision),
-            _seen_s(outcome, seen) if row.traffic.quantiles else np.zeros(0),
+            ttft_terms, tpot_terms, builder.launches(first.engines[0]),
+            deployment_name(row.gpu, model, simulation.precision),
+            _seen_s(outcome, seen) if row.traffic.quantiles else np.zeros(0), gpus,
         )  # fmt: skip
 
 
@@ -120,6 +117,21 @@ def _seen_s(outcome: Outcome, latencies: Latencies) -> Floats:
     gaps, shares = itl_of(outcome), (0.5, 0.9, 0.99)
     quantiles = (np.quantile(latencies.ttft_s, shares), gaps.quantiles_s(shares), np.quantile(latencies.e2e_s, shares))
     return np.concatenate([[gaps.mean_s(), latencies.e2e_s.mean()], *quantiles])
+
+
+def _pricing(builder: Builder, form: str, known_sequence_s: float) -> dict[int, Pricing]:
+    """What the steps of each engine cost, by its number in the cluster."""
+    calibration, layers = builder.calibration.of_model(catalog_name(builder.model.name)), builder.model.layer_count
+    host = builder.simulation.host or calibration.host
+    groups = [group for _, pool in builder.simulation.deployment.pools() for group in pool.engines]
+    engines = [group for group in groups for _ in range(group.count)]
+    return {
+        number: Pricing(
+            host, calibration.scale(group.gpu, form), calibration.prompt_scale, layers, group.layout.attn_dp,
+            known_sequence_s,
+        )
+        for number, group in enumerate(engines)
+    }  # fmt: skip
 
 
 def with_minimum_cache(builder: Builder) -> Builder:

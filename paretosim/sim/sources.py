@@ -9,7 +9,7 @@ from typing import Any
 from ..cost.kernels.kernels import Kernels
 from ..cost.steps.compiler import compile_step
 from ..profiles.store import Store
-from ..spec.model import ModelSpec, load_model, served_format
+from ..spec.model import ModelSpec, catalog_name, load_model, served_format
 from ..spec.parallelism import Parallelism
 from ..spec.precision import Precision
 from ..spec.served_formats import decided
@@ -68,7 +68,7 @@ class Sources:
         model, kernels = self.model(simulation.model, simulation.folder), self.kernels(gpu, simulation.engine)
         precision = self.precision(simulation)
         step = compile_step(model, precision, kernels, layout, simulation.settings)
-        fitted = kernels.calibration
+        fitted = kernels.calibration.of_model(catalog_name(model.name))
         scale = fitted.scale(gpu, served_format(model, precision))
         host = fitted.host if simulation.host is None else simulation.host
         return CompiledSteps(step, model.layer_count, host, scale, fitted.prompt_scale)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -14,6 +15,9 @@ from .host_time import HOST_TERMS, HostTime, by_term
 from .yaml_text import load_yaml
 
 MICRO, MILLI = 1e-6, 1e-3
+NOTHING: Mapping[str, float] = MappingProxyType({})
+FACTORS = ("kernel_factors", "prompt_factors")
+"""Mappings of factors in a calibration."""
 
 
 class Parameter(NamedTuple):
@@ -52,9 +56,10 @@ class Calibration:
         lane's own scale.
     client_lag_s : from the engine's first token to the client's, tokeniser and network included [s].
     hand_over_s : of each prompt handed from pool to pool, whatever its bytes [s].
-    kernel_scale : deployed over measured kernel time, for lanes that are not in `lanes`.
-    lanes : the same for each ``gpu/format`` that was measured in service; the format is what the checkpoint stores its
-        experts in, or its weights where it has none (`paretosim.spec.model.served_format`).
+    kernel_scale : deployed over measured kernel time.
+    kernel_factors : further factors on it, by GPU and by format; the format is what the checkpoint stores its experts
+        in, or its weights where it has none (`paretosim.spec.model.served_format`).
+    prompt_factors : further factors on `prompt_scale`, by the catalogue's name of a model.
     own_rows : measured rows of the user's own behind it, by deployment (`paretosim.spec.model.deployment_name`); none
         in one that is shipped.
     """
@@ -64,12 +69,17 @@ class Calibration:
     client_lag_s: float = 0.0
     hand_over_s: float = 0.0
     kernel_scale: float = 1.0
-    lanes: Mapping[str, float] = field(default_factory=dict)
+    kernel_factors: Mapping[str, float] = field(default_factory=dict)
+    prompt_factors: Mapping[str, float] = field(default_factory=dict)
     own_rows: Mapping[str, int] = field(default_factory=dict)
 
     def scale(self, gpu: str, form: str) -> float:
-        """Kernel scale of a lane."""
-        return self.lanes.get(lane_of(gpu, form), self.kernel_scale)
+        """Kernel scale of a GPU and a format."""
+        return self.kernel_scale * self.kernel_factors.get(gpu, 1.0) * self.kernel_factors.get(form, 1.0)
+
+    def of_model(self, name: str) -> Calibration:
+        """The same with the prompt scale of a model, by the catalogue's name of it."""
+        return replace(self, prompt_scale=self.prompt_scale * self.prompt_factors.get(name, 1.0))
 
     def with_graphs(self, tokens: int) -> Calibration:
         """The same for an engine that captures prompt steps of up to `tokens` tokens in one CUDA graph."""
@@ -87,8 +97,17 @@ class Calibration:
         return replace(self, prompt_scale=(1 + beyond * share) / self.kernel_scale)
 
     @classmethod
-    def of(cls, values: Mapping[str, float], kernel_scale: float, lanes: Mapping[str, float]) -> Calibration:
-        """From values of `PARAMETERS`, in their units; what is missing changes nothing."""
+    def of(
+        cls, values: Mapping[str, float], kernel_scale: float, kernel_factors: Mapping[str, float] = NOTHING,
+        prompt_factors: Mapping[str, float] = NOTHING,
+    ) -> Calibration:  # fmt: skip
+        """From values of `PARAMETERS`, in their units; what is missing changes nothing.
+
+        Parameters
+        ----------
+        values : by name.
+        kernel_scale, kernel_factors, prompt_factors : see the class.
+        """
         v = {name: values.get(name, known.neutral) * known.unit for name, known in PARAMETERS.items()}
         return cls(
             host=HostTime.of(by_term(lambda term: v[f"{term.name}_us"])),
@@ -96,7 +115,8 @@ class Calibration:
             client_lag_s=v["client_lag_ms"],
             hand_over_s=v["hand_over_ms"],
             kernel_scale=kernel_scale,
-            lanes=lanes,
+            kernel_factors=kernel_factors,
+            prompt_factors=prompt_factors,
         )
 
     @property
@@ -134,11 +154,11 @@ def checked_calibration(raw: Any, file: str) -> Calibration:
         A key that is unknown, or a value that is no number within the plausible range.
     """
     if not isinstance(raw, dict):
-        raise InputError(Problem("calibration", "must be a mapping with parameters and lanes", file))
+        raise InputError(Problem("calibration", "must be a mapping with parameters and factors", file))
     problems = [
         Problem(f"calibration.{key}", "unknown key", file)
         for key in raw
-        if key not in ("parameters", "kernel_scale", "lanes", "deployments", "rows", "rows_sha256", "source")
+        if key not in ("parameters", "kernel_scale", *FACTORS, "deployments", "rows", "rows_sha256", "source")
     ]
     values: dict[str, float] = {}
     for name, entry in (raw.get("parameters") or {}).items():
@@ -149,13 +169,16 @@ def checked_calibration(raw: Any, file: str) -> Calibration:
         known = PARAMETERS[name]
         values[name] = _value(entry, known.low, known.high, key, file, problems)
     kernel_scale = _value(raw.get("kernel_scale", 1.0), 0.2, 5.0, "calibration.kernel_scale", file, problems)
-    lanes = {
-        lane: _value(entry, 0.2, 5.0, f"calibration.lanes.{lane}", file, problems)
-        for lane, entry in (raw.get("lanes") or {}).items()
-    }
+    factors = [
+        {
+            name: _value(entry, 0.2, 5.0, f"calibration.{of}.{name}", file, problems)
+            for name, entry in (raw.get(of) or {}).items()
+        }
+        for of in FACTORS
+    ]
     if problems:
         raise InputError(problems)
-    return Calibration.of(values, kernel_scale, lanes)
+    return Calibration.of(values, kernel_scale, *factors)
 
 
 def _value(entry: Any, low: float, high: float, key: str, file: str, problems: list[Problem]) -> float:

@@ -35,6 +35,7 @@ def catalog_names() -> list[str]:
     return sorted({_read_json(path)["name"] for path in _catalog().values()})
 
 
+@cache
 def catalog_name(name: str) -> str:
     """The catalogue's name for a model that is asked for under an alias; any other name stays as it is."""
     file = _catalog().get(name)

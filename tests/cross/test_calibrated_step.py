@@ -23,7 +23,7 @@ VALUES = {
     "token_us": 2.0,
     "client_lag_ms": 30.0,
 }
-CALIBRATION = Calibration.of(VALUES, 0.9, {"h200_sxm/fp8": 1.1})
+CALIBRATION = Calibration.of(VALUES, 0.9, {"h200_sxm": 1.1, "fp8": 1.2})
 LAYOUTS = (
     ("meta-llama/Llama-3.1-70B", Parallelism(2, 1)),
     ("meta-llama/Llama-3.1-70B", Parallelism(2, 2)),
@@ -36,8 +36,8 @@ def test_both_evaluators_charge_a_step_alike(name: str, layout: Parallelism, sto
     model = load_model(name)
     compiled = compile_step(model, Precision.of("fp8"), Kernels.of(store, "h200_sxm", "trtllm"), layout)
     ours = CalibratedStep.of(compiled, CALIBRATION, "h200_sxm", "fp8", model.layer_count)
-    assert ours.kernel_scale == 1.1
-    steps = CompiledSteps(compiled, model.layer_count, CALIBRATION.host, 1.1, CALIBRATION.prompt_scale)
+    assert ours.kernel_scale == 0.9 * 1.1 * 1.2
+    steps = CompiledSteps(compiled, model.layer_count, CALIBRATION.host, ours.kernel_scale, CALIBRATION.prompt_scale)
     stages = layout.pp
     for sequences in (8, 64):
         micro = sequences / stages

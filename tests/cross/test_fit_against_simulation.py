@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from paretosim.measured.cross_validation import fitted_latencies
+from paretosim.measured.engine_rows import fitted_latencies
 from paretosim.measured.fit import FITTED, Evidence, Fit, fit
 from paretosim.measured.row_replay import Replay, Replayer
 from paretosim.measured.rows import Row, read_frame, rows_of
@@ -24,7 +24,7 @@ VALUES = {
     "token_us": 2.0,
     "client_lag_ms": 30.0,
 }
-FOUND = Fit(VALUES, 0.9, {"h100_sxm/fp8": 1.1}, {}, 0)
+FOUND = Fit(VALUES, 0.9, {"h100_sxm": 1.2, "fp8": 1.05}, {LLAMA: 1.1}, {}, 0)
 DEEPSEEK = "deepseek-ai/DeepSeek-V3"
 LINES = (
     f"a,vllm,{LLAMA},h100_sxm,fp8,False,1024,256,24,4,1,,,,,100,12,benchmark_dashboard,False",
@@ -48,7 +48,7 @@ def replays(rows: list[Row], store: Store) -> list[Replay]:
     return [replayer.run(row) for row in rows]
 
 
-@pytest.mark.parametrize(("launch_us", "tolerance"), [(0.0, 1e-9), (90.0, 2e-3)])
+@pytest.mark.parametrize(("launch_us", "tolerance"), [(0.0, 1e-9), (90.0, 1e-2)])
 def test_means_follow_from_the_prices_of_a_step(
     rows: list[Row], replays: list[Replay], store: Store, launch_us: float, tolerance: float
 ) -> None:
@@ -64,7 +64,7 @@ def test_means_follow_from_the_prices_of_a_step(
 
 
 def test_a_fit_finds_the_parameters_that_made_the_rows(rows: list[Row], replays: list[Replay]) -> None:
-    truth = replace(FOUND, lanes={}, kernel_scale=0.97)
+    truth = replace(FOUND, kernel_factors={}, prompt_factors={}, kernel_scale=0.97)
     many = [
         (replace(row, concurrency=1 + i), replay) for i in range(40) for row, replay in zip(rows, replays, strict=True)
     ]
@@ -82,7 +82,7 @@ def test_rows_slower_than_anything_plausible_push_a_fit_to_the_ends_of_its_range
 ) -> None:
     slow = [replace(row, ttft_s=20.0, tpot_s=1.0) for row in rows]
     found = fit(Evidence.of(slow, replays))
-    neutral = Fit({name: PARAMETERS[name][0] for name in FITTED}, 1.0, {}, {}, 0)
+    neutral = Fit({name: PARAMETERS[name][0] for name in FITTED}, 1.0, {}, {}, {}, 0)
     for name, value in found.values.items():
         low, high = PARAMETERS[name][2:4]
         assert low <= value <= high
@@ -95,7 +95,7 @@ def test_rows_slower_than_anything_plausible_push_a_fit_to_the_ends_of_its_range
 
 def test_rows_of_one_deployment_move_a_fit_towards_it(rows: list[Row], replays: list[Replay]) -> None:
     own = [replace(rows[0], ttft_s=2 * replays[0].ttft_s, tpot_s=1.5 * replays[0].tpot_s)] * 4
-    start = Fit(dict.fromkeys(FITTED, 0.0) | {"prompt_scale": 1.0}, 1.0, {}, {}, 0)
+    start = Fit(dict.fromkeys(FITTED, 0.0) | {"prompt_scale": 1.0}, 1.0, {}, {}, {}, 0)
     found = fit(Evidence.of(own, replays[:1] * 4), start)
     before, after = (fitted_latencies(replays[:1], f)[1][0] for f in (start, found))
     assert abs(np.log(after / own[0].tpot_s)) < 0.5 * abs(np.log(before / own[0].tpot_s))

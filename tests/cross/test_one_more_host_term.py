@@ -25,7 +25,7 @@ from paretosim.cost.steps.compiler import compile_step
 from paretosim.cost.kernels.kernels import Kernels
 from paretosim.measured.engine_fit import EngineFit, calibration_yaml, fit_of_calibration
 from paretosim.measured.fit import FITTED
-from paretosim.measured.cross_validation import fitted_latencies
+from paretosim.measured.engine_rows import fitted_latencies
 from paretosim.measured.row_replay import Replayer
 from paretosim.measured.rows import read_frame, rows_of
 from paretosim.profiles.store import Store
@@ -38,7 +38,7 @@ from paretosim.spec.schema_host_time import HostTimeKeys
 
 near = lambda a, b: abs(a - b) < 1e-9 * abs(b)
 store, layout, price_s = Store(), Parallelism(2, 2), 7e-3
-found = Calibration.of({"prompt_step_us": 7000.0}, 1.0, {})
+found = Calibration.of({"prompt_step_us": 7000.0}, 1.0)
 
 # The array reader and the scalar reader charge it, on steps with prompts only; a stage has its part.
 model = load_model("meta-llama/Llama-3.1-8B")

@@ -164,7 +164,7 @@ def test_latencies_a_thousandfold_too_short_are_refused(tmp_path: Path, capsys: 
 
 def test_a_parameter_at_the_end_of_its_range_is_refused_and_one_that_changes_nothing_is_not() -> None:
     neutral = {name: PARAMETERS[name][0] for name in FITTED}
-    check_fit(Fit(neutral, 1.0, {}, {}, 9), "vllm")
+    check_fit(Fit(neutral, 1.0, {}, {}, {}, 9), "vllm")
     for name, value in (("prompt_scale", 0.7), ("prompt_scale", 1.6), ("launch_us", 200.0)):
         with pytest.raises(InputError, match=f"vllm: {name}: {value:g} is at the end of its range"):
-            check_fit(Fit(neutral | {name: value}, 1.0, {}, {}, 9), "vllm")
+            check_fit(Fit(neutral | {name: value}, 1.0, {}, {}, {}, 9), "vllm")

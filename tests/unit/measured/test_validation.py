@@ -72,7 +72,7 @@ def test_ones_own_rows_become_a_calibration_that_other_commands_take(tmp_path: P
     assert main(["calibrate", "--rows", str(measured), "--out", str(mine), "--jobs", "1", "--quiet"]) == 0
     engine, calibration = load_calibration(mine)
     assert engine == "vllm"
-    assert calibration.lanes["h100_sxm/fp8"] > 0
+    assert calibration.kernel_factors["h100_sxm"] > 0
     assert calibration.own_rows == {f"h100_sxm/fp8/{ROWS[0].split(',')[HEADER.split(',').index('model')]}": 1}
     assert len(yaml.safe_load(mine.read_text())["calibration"]["rows_sha256"]) == 64
     out = tmp_path / "out"
