@@ -34,7 +34,8 @@ class Launch:
     ----------
     options : options of the scheduler.
     kv_cache : format of the KV cache; None: the one that goes with the weights.
-    spread_experts : whether experts are spread over a tensor-parallel group, whatever the row's label.
+    spread_experts : which engines spread their experts over all GPUs, whatever the row's label: ``all``, or those with
+        ``attention_dp``; empty: none.
     tensor_parallel : whether ranks labelled as data-parallel attention are tensor-parallel, in attention and experts.
     prompt_graph_tokens : tokens up to which a step with prompts is a CUDA graph; None: the engine's default.
     prompts_per_slot : requests that the client sends per concurrent slot.
@@ -47,7 +48,7 @@ class Launch:
 
     options: Mapping[str, Any] = field(default_factory=dict)
     kv_cache: CacheFormat | None = None
-    spread_experts: bool = False
+    spread_experts: str = ""
     tensor_parallel: bool = False
     prompt_graph_tokens: int | None = None
     prompts_per_slot: int = PROMPTS_PER_SLOT

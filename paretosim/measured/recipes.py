@@ -47,23 +47,60 @@ def _one_of(*known: str) -> Callable[[str], str]:
     return kind
 
 
+def _counts(text: str) -> frozenset[int]:
+    return frozenset(_whole(part) for part in text.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A setting that the launch script itself changes with the number of clients: ``10;16:30`` is 10, and 30 from 16 on.
+
+    Attributes
+    ----------
+    below, above : the setting, with fewer clients than `clients` and from there on; None: the engine's default.
+    clients : where the script changes it.
+    """
+
+    below: Any
+    clients: int
+    above: Any
+
+    @classmethod
+    def read(cls, text: str, kind: Callable[[str], Any]) -> Any:
+        """The switch, or the setting itself where the cell holds no ``;``."""
+        below, mark, rest = text.partition(";")
+        if not mark:
+            return kind(text)
+        clients, _, above = rest.partition(":")
+        return cls(kind(below) if below else None, _whole(clients), kind(above) if above else None)
+
+    def at(self, clients: int) -> Any:
+        """The setting under so many clients."""
+        return self.above if clients >= self.clients else self.below
+
+
 DEPLOYED: dict[str, Callable[[str], Any]] = {
     "engine": str, "model": str, "gpu": str, "weights": _one_of(*FORMATS), "mode": _one_of(*MODE_LABELS.values()),
     "speculative": _flag,
 }  # fmt: skip
 CONDITIONS: dict[str, Callable[[str], Any]] = {
-    "version": str, **dict.fromkeys(("isl", "osl", "clients_from", "clients_to", "prefill_workers", "prefill_tp",
+    "version": str, "clients": _counts, **dict.fromkeys(("isl", "osl", "prefill_workers", "prefill_tp",
     "prefill_attn_dp", "prefill_moe_ep", "workers", "tp", "attn_dp", "moe_ep"), _whole),
 }  # fmt: skip
-"""Columns that narrow the rows of a recipe; an empty one does not."""
+"""Columns that narrow the rows of a recipe; an empty one does not.
+
+``clients`` are the counts for which the benchmark's configuration names this launch file; they are given only where it
+runs the same engines with several files, which differ in the places of a decode engine."""
+SPREADS = ("attention_dp", "all")
+"""Engines that spread their experts over all GPUs though their label cuts them: those with attention DP, or all."""
 SETTINGS: dict[str, Callable[[str], Any]] = {
     "token_budget": _whole, "budget_beside_prompt_and_clients": _whole, "max_sequences": _whole, "poll": _whole,
     "wait_steps": _whole, "wait_share": _number, "rank_wait_steps": _whole, "prompt_graph_tokens": _whole,
-    "kv_cache": _one_of(*CACHE_FORMATS), "spread_experts": _flag, "tensor_parallel": _flag, "draft_tokens": _whole,
-    "acceptance": _number, "verified_us": _number, "prompts_per_slot": _whole, "prefill_tokens": _whole,
-    "decode_max_sequences": _whole, "eplb": _flag,
+    "kv_cache": _one_of(*CACHE_FORMATS), "spread_experts": _one_of(*SPREADS), "tensor_parallel": _flag,
+    "draft_tokens": _whole, "acceptance": _number, "verified_us": _number, "prompts_per_slot": _whole,
+    "prefill_tokens": _whole, "decode_max_sequences": _whole, "eplb": _flag,
 }  # fmt: skip
-"""Columns of launch settings; an empty one means the engine's default."""
+"""Columns of launch settings; an empty one means the engine's default, and each may be a `Switch`."""
 SOURCE = ("assumed", "source", "commit", "read")
 
 
@@ -74,7 +111,7 @@ class Recipe:
     Attributes
     ----------
     deployed, conditions : what a row must equal; its version only begins with ``version``.
-    settings : settings of the launch command.
+    settings : settings of the launch command, or switches between two.
     assumed : which settings are assumptions, or were chosen on measured rows.
     source, commit, read : where the recipe is published, and when it was read.
     where : file and line.
@@ -92,8 +129,7 @@ class Recipe:
     def serves(self, facts: Mapping[str, Any]) -> bool:
         """Whether the recipe launched a row with these `row_facts`."""
         return all(
-            facts["clients"] >= value if name == "clients_from"
-            else facts["clients"] <= value if name == "clients_to"
+            facts["clients"] in value if name == "clients"
             else facts["version"].startswith(value) if name == "version"
             else facts[name] == value
             for name, value in self.conditions.items()
@@ -115,7 +151,15 @@ class Recipes:
         return cls(found)
 
     def settings(self, row: Row) -> Mapping[str, Any] | None:
-        """Launch settings of a row's recipe; None where it has none, and the engine's defaults hold.
+        """Launch settings of a row's recipe; None where it has none, and the engine's defaults hold."""
+        recipe = self.recipe(row)
+        if recipe is None:
+            return None
+        said = {k: v.at(row.concurrency) if isinstance(v, Switch) else v for k, v in recipe.settings.items()}
+        return {name: value for name, value in said.items() if value is not None}
+
+    def recipe(self, row: Row) -> Recipe | None:
+        """The recipe that launched a row, or None.
 
         Raises
         ------
@@ -129,7 +173,7 @@ class Recipes:
         if len(served) > 1:
             locations = " and ".join(recipe.where for recipe in served)
             raise InputError(Problem("", f"both serve row {row.index + 2}: tell them apart", locations))
-        return served[0].settings if served else None
+        return served[0] if served else None
 
 
 NONE = Recipes()
@@ -184,7 +228,7 @@ def _recipe(record: Mapping[str, str], where: str, problems: list[Problem]) -> R
         for name, kind in kinds.items():
             if text := record[name]:
                 try:
-                    found[name] = kind(text)
+                    found[name] = Switch.read(text, kind) if kinds is SETTINGS else kind(text)
                 except ValueError as error:
                     problems.append(Problem(name, f"{text!r} is {error}", where))
         return found

@@ -32,8 +32,8 @@ def precision_of(row: Row, launch: Launch) -> Precision:
 def layout_of(engines: Engines, model: ModelSpec, launch: Launch) -> Parallelism:
     """Layout of an engine.
 
-    Rows without a label for attention DP imply it by their expert widths. Rows with DP of 4 and more that label their
-    experts as tensor-parallel spread them, as the engines do (both found by the fidelity probe).
+    Rows without a label for attention DP imply it by their expert widths (found by the fidelity probe). Whether experts
+    are spread is the row's label, unless the launch says otherwise: labels of some disaggregated rows have lost it.
     """
     tp, pp = engines.tp, engines.pp or 1
     if not model.experts:
@@ -42,7 +42,7 @@ def layout_of(engines: Engines, model: ModelSpec, launch: Launch) -> Parallelism
     ranks = engines.attn_dp or max(1, cut * spread // tp)
     if launch.tensor_parallel:
         return Parallelism(tp * ranks, pp)
-    if (ranks >= 4 and spread == 1) or launch.spread_experts:
+    if launch.spread_experts == "all" or (launch.spread_experts and ranks > 1):
         spread = tp * ranks
     return Parallelism(tp, pp, attn_dp=ranks, moe_ep=min(spread, tp * ranks))
 

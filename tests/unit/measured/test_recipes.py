@@ -23,8 +23,8 @@ from paretosim.measured.recipes import (
     read_recipes,
     shipped_recipes,
 )  # fmt: skip
-from paretosim.measured.row_deployment import simulation_of
-from paretosim.measured.rows import Row, read_frame, rows_of
+from paretosim.measured.row_deployment import layout_of, simulation_of
+from paretosim.measured.rows import Engines, Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.spec.model import load_model
 from tests.conftest import SHARED
@@ -60,7 +60,7 @@ def pair(tmp_path: Path) -> Row:
 
 
 def test_a_row_is_launched_as_its_recipe_says(row: Row, store: Store, tmp_path: Path) -> None:
-    said = of(row, version="0.19", tp=2, clients_from=512, token_budget=2000, kv_cache="bf16", prompts_per_slot=5)
+    said = of(row, version="0.19", tp=2, clients="256 512", token_budget=2000, kv_cache="bf16", prompts_per_slot=5)
     recipes = read_recipes(write_recipes(tmp_path, said))
     row = replace(row, version="0.19.1")
     engine = store.engine("trtllm")
@@ -70,10 +70,27 @@ def test_a_row_is_launched_as_its_recipe_says(row: Row, store: Store, tmp_path: 
 
 
 def test_the_order_of_recipes_says_nothing(row: Row, store: Store, tmp_path: Path) -> None:
-    both = [of(row, clients_to=511, poll=10), of(row, clients_from=512, poll=30)]
+    both = [of(row, clients="256", poll=10), of(row, clients="512", poll=30)]
     for order in (both, both[::-1]):
         recipes = read_recipes(write_recipes(tmp_path, *order))
         assert launch_of(row, store.engine("sglang"), recipes).options["poll"] == 30
+
+
+def test_a_script_that_switches_by_clients_is_one_recipe(row: Row, store: Store, tmp_path: Path) -> None:
+    recipes = read_recipes(write_recipes(tmp_path, of(row, poll="10;512:30", prompt_graph_tokens=";512:8192")))
+    engine = store.engine("sglang")
+    launch = launch_of(row, engine, recipes)
+    assert (launch.options["poll"], launch.prompt_graph_tokens) == (30, 8192)
+    below = launch_of(replace(row, concurrency=511), engine, recipes)
+    assert (below.options["poll"], below.prompt_graph_tokens) == (10, None)
+
+
+def test_labels_say_how_experts_lie_unless_the_recipe_knows_better() -> None:
+    model = load_model("deepseek-ai/DeepSeek-V3")
+    ranks, tensor = Engines(1, 1, 8, 8, 1), Engines(8, 1, 1, 8, 1)
+    for spread, widths in (("", (1, 1)), ("attention_dp", (8, 1)), ("all", (8, 8))):
+        launch = Launch(spread_experts=spread)
+        assert tuple(layout_of(e, model, launch).moe_ep for e in (ranks, tensor)) == widths
 
 
 def test_two_recipes_of_one_row_are_an_error_that_names_both(row: Row, tmp_path: Path) -> None:
@@ -93,7 +110,10 @@ def test_an_unknown_column_is_an_error_with_the_one_that_was_meant(row: Row, tmp
     [
         ({"token_budget": "many"}, "token_budget: 'many' is no whole number"),
         ({"tp": "2.5"}, "tp: '2.5' is no whole number"),
-        ({"spread_experts": "maybe"}, "spread_experts: 'maybe' is no true or false"),
+        ({"spread_experts": "maybe"}, "spread_experts: 'maybe' is none of attention_dp, all"),
+        ({"clients": "4-8"}, "clients: '4-8' is no whole number"),
+        ({"poll": "10;many:30"}, "poll: '10;many:30' is no whole number"),
+        ({"tensor_parallel": "maybe"}, "tensor_parallel: 'maybe' is no true or false"),
         ({"kv_cache": "FP8"}, "kv_cache: 'FP8' is none of bf16, fp8"),
         ({"mode": "colocated"}, "mode: 'colocated' is none of aggregated, disaggregated"),
         ({"weights": "nvfp4"}, "weights: 'nvfp4' is none of"),
@@ -154,21 +174,21 @@ def test_a_recipe_says_the_prefill_budget_and_outranks_a_label(pair: Row, store:
         layouts = [pool.engines[0].layout for pool in (deployment.prefill, deployment.decode)]
         return [(layout.tp, layout.attn_dp, layout.moe_ep) for layout in layouts]
 
-    assert widths() == [(1, 4, 4), (1, 4, 4)]
+    assert widths() == [(1, 4, 1), (1, 4, 1)]
+    assert widths(spread_experts="attention_dp") == [(1, 4, 4), (1, 4, 4)]
     assert widths(tensor_parallel="true") == [(4, 1, 1), (4, 1, 1)]
 
 
 def overlap(a: Recipe, b: Recipe) -> bool:
     """Whether some row could be served by both."""
-    for name in {*a.conditions} & {*b.conditions} - {"version", "clients_from", "clients_to"}:
+    for name in {*a.conditions} & {*b.conditions} - {"version", "clients"}:
         if a.conditions[name] != b.conditions[name]:
             return False
     versions = [one.conditions.get("version", "") for one in (a, b)]
     if not (versions[0].startswith(versions[1]) or versions[1].startswith(versions[0])):
         return False
-    low = max(one.conditions.get("clients_from", 1) for one in (a, b))
-    high = min(one.conditions.get("clients_to", 1 << 30) for one in (a, b))
-    return bool(low <= high)
+    clients = [one.conditions.get("clients") for one in (a, b)]
+    return None in clients or bool(clients[0] & clients[1])
 
 
 def test_no_two_shipped_recipes_can_serve_one_row(store: Store) -> None:
@@ -183,18 +203,18 @@ def test_every_shipped_recipe_is_of_an_engine_and_a_gpu_that_are_shipped(store: 
         assert gpu in store.gpus()
 
 
-def test_every_measured_row_has_its_recipe_and_every_recipe_a_row(store: Store) -> None:
+def test_every_measured_row_has_its_recipe_and_every_one_that_names_no_file_a_row(store: Store) -> None:
     path = SHARED / "data" / "measured_serving.csv.gz"
     if not path.exists():
         pytest.skip("the measured rows are not beside this clone")
     recipes = shipped_recipes(store)
     used = set()
     for row in rows_of(read_frame(path), str(path)):
-        settings = recipes.settings(row)
-        assert settings is not None, row
-        used.add(id(settings))
+        recipe = recipes.recipe(row)
+        assert recipe is not None, row
+        used.add(recipe.where)
     every = [recipe for group in recipes.by_deployed.values() for recipe in group]
-    assert not [recipe.where for recipe in every if id(recipe.settings) not in used]
+    assert not [recipe.where for recipe in every if not recipe.commit and recipe.where not in used]
 
 
 def test_a_store_without_recipes_launches_everything_by_default(tmp_path: Path) -> None:
