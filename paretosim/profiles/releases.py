@@ -32,7 +32,8 @@ def preferred(releases: Iterable[str], asked: str | None) -> list[str]:
 def joined(tables: Sequence[Table]) -> Table:
     """One table of several, in order of preference: each unit of the operator comes from the first that has it.
 
-    The kernel's name is no part of a unit: releases rename kernels, and the preferred one is meant.
+    The kernel's name is no part of a unit: releases rename kernels, and the preferred one is meant. The provenance
+    counts versions and kernels of whole files.
     """
     first, *others = tables
     if not others:
@@ -44,8 +45,8 @@ def joined(tables: Sequence[Table]) -> Table:
     known = [table.provenance for table, _ in used]
     provenance = replace(
         first.provenance,
-        engine_versions=dict(sorted(Counter(columns["engine_version"].tolist()).items())),
-        kernels=dict(sorted(Counter(columns["kernel"].tolist()).items())),
+        engine_versions=dict(sum((Counter(p.engine_versions) for p in known), Counter())),
+        kernels=dict(sum((Counter(p.kernels) for p in known), Counter())),
         source="; ".join(dict.fromkeys(p.source for p in known)),
         date="; ".join(dict.fromkeys(p.date for p in known)),
         rows=len(columns["kernel"]),

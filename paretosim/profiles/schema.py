@@ -27,7 +27,8 @@ class OpSchema:
     axes : integer columns that vary within a lane.
     values : measured columns, float32; the unit is the suffix (``_s`` seconds, ``_bytes_per_s``).
     may_be_zero : values that may be 0: the difference of two measurements, or a part that some kernels lack.
-    whole : lane columns of which all rows with one value come from one release; empty: all columns but the kernel.
+    whole : column of words; all rows with one of them are to come from one release. Empty: all rows that agree in every
+        lane column but the kernel are.
     """
 
     op: str
@@ -35,12 +36,12 @@ class OpSchema:
     axes: tuple[str, ...]
     values: tuple[str, ...] = _TIME
     may_be_zero: tuple[str, ...] = ()
-    whole: tuple[str, ...] = ()
+    whole: str = ""
 
     @property
     def unit(self) -> tuple[str, ...]:
         """Columns that name what one release must have timed alone, for its times to be compared."""
-        return self.whole or tuple(c for c in self.lane if c != "kernel")
+        return (self.whole,) if self.whole else tuple(c for c in self.lane if c != "kernel")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -58,7 +59,7 @@ _DEEPEP = ("kernel", "nodes", "hidden", "top_k", "experts")
 SCHEMAS = {
     schema.op: schema
     for schema in (
-        OpSchema("gemm", ("kernel", "dtype", "n", "k"), ("m",), whole=("dtype",)),
+        OpSchema("gemm", ("kernel", "dtype", "n", "k"), ("m",), whole="dtype"),
         OpSchema("attention_prefill", _ATTENTION, ("batch", "isl")),
         OpSchema("attention_decode", _ATTENTION, ("batch", "context")),
         OpSchema("attention_encoder", ("kernel", "compute_dtype", "heads", "head_dim"), ("batch", "isl")),

@@ -13,10 +13,10 @@ from ..spec.engine import CALIBRATION, EngineSpec, load_engine
 from ..spec.hardware import GpuSpec, load_gpu, with_facts
 from ..spec.release import is_release, release_key
 from .releases import EARLIEST, joined, preferred
-from .schema import COMPARED_IN_FAMILY, SCHEMAS
+from .schema import COMPARED_IN_FAMILY, SCHEMAS, OpSchema
 from .sidecar import SUFFIX, Provenance, file_sha256, read_sidecar, sidecar_bytes
 from .table import Table as Table
-from .table import load_table
+from .table import load_table, words_of
 
 ENGINES_FOLDER = "engines"
 ENVIRONMENT = "PARETOSIM_PROFILES"
@@ -61,9 +61,8 @@ class Store:
     asked: tuple[str, str] | None = None
     _files: dict[Path, Table] = field(default_factory=dict, repr=False, compare=False)
     _joined: dict[tuple[Path, ...], Table] = field(default_factory=dict, repr=False, compare=False)
-    _carried: dict[tuple[str, str, str], dict[str, tuple[bytes, bytes]]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
+    _carried: dict[tuple[str, str, str], dict[str, Path]] = field(default_factory=dict, repr=False, compare=False)
+    _contents: dict[Path, tuple[bytes, bytes]] = field(default_factory=dict, repr=False, compare=False)
 
     def gpus(self) -> tuple[str, ...]:
         """Names of all GPUs."""
@@ -169,7 +168,7 @@ class Store:
         for first in range(len(paths)):
             key = paths[first:]
             if key not in self._joined:
-                self._joined[key] = joined([self._file(path, gpu, engine, op) for path in key])
+                self._joined[key] = joined(list(self._needed(key, SCHEMAS[op])))
             yield self._joined[key]
 
     def provenances(self, gpu: str, engine: str, op: str) -> list[Provenance]:
@@ -195,8 +194,8 @@ class Store:
     def carry(self, gpu: str, engines: Iterable[str]) -> None:
         """Hold the files of those tables, so that a copy of this store answers on a machine without the folders."""
         for name, engine, op in self._askable(gpu, engines):
-            of = self._on_disk(name, engine, op)
-            self._carried[name, engine, op] = {r: (path.read_bytes(), sidecar_bytes(path)) for r, path in of.items()}
+            self._carried[name, engine, op] = paths = self._on_disk(name, engine, op)
+            self._contents.update((path, (path.read_bytes(), sidecar_bytes(path))) for path in paths.values())
 
     def _askable(self, gpu: str, engines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
         others, kin = set(self.engine_names()) - set(engines), self.gpu(gpu).no_slower_than
@@ -207,11 +206,8 @@ class Store:
                     yield from ((name, engine, op) for op in of)
 
     def _of_releases(self, gpu: str, engine: str, op: str) -> dict[str, Path]:
-        """Files of a table by release, the preferred one first; carried ones have a path of no folder here."""
-        if carried := self._carried.get((gpu, engine, op)):
-            found = {release: Path(gpu, engine, release, f"{op}.parquet") for release in carried}
-        else:
-            found = self._on_disk(gpu, engine, op)
+        """Files of a table by release, the preferred one first."""
+        found = self._carried.get((gpu, engine, op)) or self._on_disk(gpu, engine, op)
         whose, release = self.asked or (None, None)
         asked = None if whose is None else release if engine == whose else EARLIEST
         return {release: found[release] for release in preferred(found, asked)}
@@ -223,13 +219,18 @@ class Store:
                 return {EARLIEST if path.parent == folder else path.parent.name: path for path in paths}
         return {}
 
-    def _file(self, path: Path, gpu: str, engine: str, op: str) -> Table:
-        if path not in self._files:
-            carried = self._carried.get((gpu, engine, op), {})
-            release = EARLIEST if path.parent.name == engine else path.parent.name
-            content, sidecar = carried[release] if carried else (path.read_bytes(), None)
-            self._files[path] = load_table(path, SCHEMAS[op], content, sidecar)
-        return self._files[path]
+    def _needed(self, paths: tuple[Path, ...], schema: OpSchema) -> Iterator[Table]:
+        """Tables of several releases, but for those that could only add what an earlier one has."""
+        seen: set[str] = set()
+        for path in paths:
+            content, sidecar = self._contents.get(path) or (path.read_bytes(), None)
+            words = words_of(path, content, schema.whole) if schema.whole and len(paths) > 1 else {str(path)}
+            if words <= seen:
+                continue
+            seen |= words
+            if path not in self._files:
+                self._files[path] = load_table(path, schema, content, sidecar)
+            yield self._files[path]
 
     def _find(self, relative: str) -> Path | None:
         return next((root / relative for root in self.roots if (root / relative).exists()), None)

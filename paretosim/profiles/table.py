@@ -68,15 +68,10 @@ def load_table(path: Path, schema: OpSchema, content: bytes, sidecar: bytes | No
         No valid sidecar, or columns that cannot be the schema's.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     provenance = read_sidecar(path, content, sidecar)
-    # A file of its own, not `read_table`: that one imports pyarrow's data sets, and they pandas.
     text = [name for name in schema.columns if name not in (*schema.axes, *schema.values)]
-    try:
-        raw = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["engine_version", *text]).read()
-    except pa.ArrowException as error:
-        raise ProfileError(f"{path}: not a parquet file that can be read ({error}); {REMEDY}") from None
+    raw = _read(path, content, ["engine_version", *text])
     expected = {"engine_version", *schema.columns}
     if set(raw.column_names) != expected:
         odd = ", ".join(sorted(set(raw.column_names) ^ expected))
@@ -97,6 +92,28 @@ def load_table(path: Path, schema: OpSchema, content: bytes, sidecar: bytes | No
             columns[name] = _numbers(column)
     check_columns(path, schema, columns)
     return Table(schema, provenance, columns)
+
+
+def words_of(path: Path, content: bytes, column: str) -> set[str]:
+    """Distinct words in one column of a table that is not loaded.
+
+    Raises
+    ------
+    ProfileError
+        The bytes are no parquet file.
+    """
+    return set(_read(path, content, [column], [column])[column].combine_chunks().dictionary.to_pylist())
+
+
+def _read(path: Path, content: bytes, words: list[str], columns: list[str] | None = None) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # A file of its own, not `read_table`: that one imports pyarrow's data sets, and they pandas.
+    try:
+        return pq.ParquetFile(pa.BufferReader(content), read_dictionary=words).read(columns=columns)
+    except pa.ArrowException as error:
+        raise ProfileError(f"{path}: not a parquet file that can be read ({error}); {REMEDY}") from None
 
 
 def _numbers(column: Any) -> np.ndarray:
