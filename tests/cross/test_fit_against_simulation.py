@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from paretosim.measured.engine_rows import fitted_latencies
+from paretosim.measured.cross_validation import LEFT_OUT, leave_out
+from paretosim.measured.engine_rows import EngineRows, fitted_latencies
 from paretosim.measured.fit import FITTED, Evidence, Fit, fit
 from paretosim.measured.row_replay import Replay, Replayer
 from paretosim.measured.rows import Row, read_frame, rows_of
 from paretosim.profiles.store import Store
 from paretosim.spec.calibration import PARAMETERS
-from tests.measured_rows import LLAMA, write_rows
+from tests.measured_rows import LLAMA, ROWS, write_rows
 
 VALUES = {
     "prompt_scale": 1.3,
@@ -61,6 +63,34 @@ def test_means_follow_from_the_prices_of_a_step(
         assert simulated.ttft_s == pytest.approx(t, rel=tolerance)
         assert simulated.tpot_s == pytest.approx(p, rel=tolerance)
         assert simulated.ttft_s > 1.05 * kernels.ttft_s
+
+
+def test_terms_of_two_pools_hold_at_the_prices_they_were_simulated_with_and_near_them(
+    tmp_path: Path, store: Store
+) -> None:
+    row = rows_of(read_frame(write_rows(tmp_path, ROWS[3])), "f")[0]
+    dearer = replace(FOUND, kernel_scale=1.05 * FOUND.kernel_scale)
+    first, then = (
+        Replayer(replace(store, calibrations={"trtllm": found.calibration})).run(row) for found in (FOUND, dearer)
+    )
+    for found, simulated, tolerance in ((FOUND, first, 2e-2), (dearer, then, 3e-2)):
+        ttft, tpot = fitted_latencies([first], found)
+        assert simulated.ttft_s == pytest.approx(ttft[0], rel=tolerance)
+        assert simulated.tpot_s == pytest.approx(tpot[0], rel=0.1 * tolerance)
+
+
+def test_rows_left_out_leave_no_trace_in_their_predictions(rows: list[Row], replays: list[Replay]) -> None:
+    def predicted(slower: float) -> np.ndarray:
+        mine = [
+            replace(row, engine="vllm", gpu=gpu, ttft_s=by * replay.ttft_s, tpot_s=by * replay.tpot_s)
+            for gpu, by in (("h100_sxm", 1.2), ("h200_sxm", slower))
+            for row, replay in zip(rows, replays, strict=True)
+        ]
+        runs = EngineRows("vllm", tuple(mine), tuple((replay,) for replay in 2 * replays))
+        return leave_out(runs, LEFT_OUT["gpu"])
+
+    assert np.array_equal(predicted(1.1)[len(rows) :], predicted(3.0)[len(rows) :])
+    assert not np.array_equal(predicted(1.1)[: len(rows)], predicted(3.0)[: len(rows)])
 
 
 def test_a_fit_finds_the_parameters_that_made_the_rows(rows: list[Row], replays: list[Replay]) -> None:

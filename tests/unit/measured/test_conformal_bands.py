@@ -20,6 +20,7 @@ from paretosim.measured.conformal_bands import (
     rows_per_deployment,
     shipped_bands,
 )
+from paretosim.measured.gain_errors import GainError
 from paretosim.profiles.store import Store
 
 MINE = "h200_sxm/fp8/meta-llama/Llama-3.1-70B"
@@ -48,8 +49,37 @@ def test_a_regime_with_few_rows_asks_a_wider_one() -> None:
     assert bands.band("colocated", "vllm", "light", "ttft") == (1.0, 1.0)
 
 
+def test_what_no_row_of_an_engine_has_takes_the_bands_of_what_was_left_out_as_a_whole() -> None:
+    def wide(factor: float) -> dict[tuple[str, str, str, str], tuple[float, float]]:
+        return {("colocated", ANY, ANY, "tpot"): (1 / factor, factor)}
+
+    unseen = {"gpu": wide(3), "model": wide(4), "pair": wide(2)}
+    measured = {"vllm": {"h200_sxm": ["a/one", "a/two"], "h100_sxm": ["a/two"]}}
+    bands = Bands(wide(1.5), unseen=unseen, measured=measured)
+    for name, factor in {
+        "h200_sxm/fp8/a/one": 1.5, "h200_sxm/bf16/a/one": 1.5, "h100_sxm/fp8/a/one": 2, "b200_sxm/fp8/a/one": 3,
+        "h200_sxm/fp8/a/new": 4, "b200_sxm/fp8/a/new": 4, "": 1.5,
+    }.items():  # fmt: skip
+        assert bands.band("colocated", "vllm", 4, "tpot", name) == (1 / factor, factor)
+    assert bands.band("colocated", "torch", 4, "tpot", "b200_sxm/fp8/a/new") == (1 / 1.5, 1.5)
+
+
+def test_a_gain_has_the_band_of_its_kind_of_arms_where_there_are_enough() -> None:
+    question = ("m", 1024, 1024, "h200_sxm", "fp8")
+    across = [GainError(question, False, True, 0.01 * i) for i in range(-40, 41)]
+    few = [GainError(question, True, True, 5.0)]
+    gains = Bands.of_gains([*across, *few], 0.8)
+    assert gains[False] == pytest.approx((exp(-0.33), exp(0.33)))
+    assert gains[True] == pytest.approx(gains[False], rel=0.05)
+    many = Bands.of_gains([*across, *(replace(few[0], log_error=0.001 * i) for i in range(-20, 21))], 0.8)
+    assert Bands({}, gains=many).gain_band(True)[1] < 1.03
+    assert Bands({}).gain_band(True) == (1.0, 1.0)
+
+
 def test_bands_come_back_from_their_file(tmp_path: Path) -> None:
-    bands = Bands({("colocated", "vllm", "light", "ttft"): (0.8, 1.5)})
+    factors = {("colocated", "vllm", "light", "ttft"): (0.8, 1.5)}
+    measured = {"vllm": {"h200_sxm": ["a/one"]}}
+    bands = Bands(factors, unseen={"gpu": factors}, measured=measured, gains={True: (0.9, 1.2), False: (0.8, 1.3)})
     path = tmp_path / "bands.yaml"
     path.write_text(bands_yaml(bands, {"rows_sha256": "0"}))
     assert read_bands(path) == bands
