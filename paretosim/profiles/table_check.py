@@ -49,7 +49,7 @@ def _wrong_types(schema: OpSchema, columns: Mapping[str, np.ndarray]) -> Iterato
         if name in TEXT:
             if kind != "O":
                 yield f"column {name} must hold text, not {columns[name].dtype}"
-            elif None in columns[name]:
+            elif None in set(columns[name].tolist()):
                 yield f"row {columns[name].tolist().index(None)}: {name} is missing"
         elif name in schema.values:
             if kind not in "fiu":

@@ -32,8 +32,7 @@ def locate_attention(tables: KernelTables, phase: str, kv_dtype: str, wanted: st
         search.note(several)
         if kv_dtype == "fp8":
             # Whatever its arithmetic: an engine would run attention in bf16 over a cache that it converts.
-            rows, mended = FEWER_BYTES.lowered(rows, [table.where(kv_dtype="bf16")], lane)
-            search.note(*mended)
+            rows = search.lowered(FEWER_BYTES, rows, [table.where(kv_dtype="bf16")], lane)
         note = f"{arithmetic} kernel of {engine} stands in for {wanted} of {tables.engine.name}"
         search.borrow(engine, op, f"kv {kv_dtype}", len(rows), note, alike=arithmetic == wanted)
         times = AttentionTimes.of(tables.gpu, phase, arithmetic, kv_dtype, rows)
@@ -67,10 +66,8 @@ def locate_linear_attention(tables: KernelTables, op: str, phase: str) -> Locate
     search = Search(tables)
     engine, table = next(search.candidates(op))
     rows = table.where(phase=phase)
-    kin = [kin.where(phase=phase) for kin in search.family(engine, op)]
     search.borrow(engine, op, phase, len(rows), _kernels_of(engine, tables))
-    rows, mended = FAMILY.lowered(rows, kin, phase)
-    search.note(*mended)
+    rows = search.lowered(FAMILY, rows, [kin.where(phase=phase) for kin in search.family(engine, op)], phase)
     times = LinearAttentionTimes.of(tables.gpu, phase, rows)
     search.mended(engine, op, phase, times.mended)
     return search.found(times)

@@ -5,11 +5,12 @@ A `Search` reads the tables of one operator and notes what it read and did; its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ...errors import NotMeasured
+from ...profiles.comparisons import Comparison
 from ...profiles.hygiene import Repair
 from ...profiles.mending import Mended
 from ...profiles.schema import COMPARED_IN_FAMILY
@@ -108,10 +109,16 @@ class Search:
         self._used.append(table.provenance)
         return table
 
+    def lowered(self, rule: Comparison, rows: Table, others: Sequence[Table], lane: str) -> Table:
+        """Rows of a lane lowered by a comparison, which is noted. See `Comparison.lowered`."""
+        rows, repairs = rule.lowered(rows, others, lane)
+        self.note(*repairs)
+        return rows
+
     def siblings(self, engine: str, op: str) -> Iterator[Table]:
-        """Tables of an operator of the other engines on this GPU, in their order; none are read for a sibling's own."""
-        for other in self.tables.engine.siblings if engine == self.tables.engine.name else ():
-            if self.tables.has(other, op):
+        """Tables of an operator of all engines but one on this GPU, in their order."""
+        for other in self.tables.engines:
+            if other != engine and self.tables.has(other, op):
                 yield self.table(other, op)
 
     def family(self, engine: str, op: str) -> list[Table]:

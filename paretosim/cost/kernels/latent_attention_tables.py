@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -78,92 +78,105 @@ def measured_attention_blocks(tables: KernelTables, phase: str) -> Iterator[tupl
 
 
 def _whole(search: Search, engine: str, op: str, phase: str, block: AttentionBlock) -> LatentAttentionTimes:
-    table, like = _of_kind(search.table(engine, op), block)
-    table = _of_phase(table, phase)
-    rows, wanted = _closest(table, {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
-    lane, siblings = ", ".join(wanted.values()), list(_of_siblings(search, engine, op, phase, wanted, like))
-    rows = _of_no_more_bytes(search, rows, table.where(gemm_dtype=wanted["gemm_dtype"]), lane)
-    floor_s = prompt_floor_s(rows, siblings) if phase == "prefill" else 0.0
-    if phase == "decode":
-        later = _later_releases(search, engine, op, block, (wanted, like))
-        rows = _without_gaps(search, rows, siblings, lane, later)
-    rows, behind = FAR_BEHIND.lowered(rows, siblings, lane)
-    kin = [_of_phase(_of_kind(kin, block)[0], phase).where(**wanted) for kin in search.family(engine, op)]
-    rows, slower = FAMILY.lowered(rows, kin, lane)
-    search.note(*behind, *slower)
+    rows, wanted, like = _of_lane(search.table(engine, op), block)
+    if phase == "prefill":
+        rows = rows.where(prefix=0)
+    else:
+        rows = _without_gaps(search, engine, op, block, (rows, wanted, like))
     timed = replace(like, lane=wanted["gemm_dtype"], kv_dtype=wanted["kv_dtype"])
+    rows, floor_s = _bounded(search, engine, op, phase, rows, timed)
     return _built(search, engine, op, phase, block, timed, rows, floor_s)
 
 
-def _of_phase(table: Table, phase: str) -> Table:
-    """Rows of a block that are looked up: prompts without a prefix, and with an indexer where some ran without."""
-    some = "indexer" in table.schema.columns and "computed" in table.distinct("indexer")
-    return table.where(**({"prefix": 0} if phase == "prefill" else {}), **({"indexer": "computed"} if some else {}))
-
-
-def _of_siblings(
-    search: Search, engine: str, op: str, phase: str, lane: dict[str, str], block: AttentionBlock
-) -> Iterator[Table]:
-    """Rows of the same kind of block, phase and lane, of each sibling that has them."""
-    for table in search.siblings(engine, op):
-        theirs, like = _of_kind(table, block)
-        if (like.kind, like.hidden) == (block.kind, block.hidden):
-            yield _of_phase(theirs.where(**lane), phase)
-
-
-def _of_no_more_bytes(search: Search, rows: Table, table: Table, lane: str) -> Table:
-    """Rule ``fewer_bytes``: rows with an FP8 cache held against those of a table with a BF16 one."""
-    if len(rows) and rows.columns["kv_dtype"][0] == "fp8":
-        rows, mended = FEWER_BYTES.lowered(rows, [table.where(kv_dtype="bf16")], lane)
-        search.note(*mended)
-    return rows
-
-
-def _without_gaps(
-    search: Search, rows: Table, siblings: Sequence[Table], lane: str, later: Iterable[Table]
-) -> Table:  # fmt: skip
-    """Rule ``host_gaps``: blocks that take a constant that a sibling's do not.
-
-    Rows of the engine's next release that has no such gap stand in; if there are none, the gap is subtracted.
+def _bounded(
+    search: Search, engine: str, op: str, phase: str, rows: Table, timed: AttentionBlock
+) -> tuple[Table, float]:
+    """Rows of a block lowered to what others say of it, and the host's floor below which its prompts were timed.
 
     Parameters
     ----------
-    rows, siblings : of the release that is preferred, and of the siblings.
-    lane : for the note.
-    later : rows of the same block and lane of the engine's other releases.
+    engine, op, phase : whose table, and of what.
+    rows : of the block's lane.
+    timed : the block and its lane.
     """
-    for theirs in siblings:
-        gap = gaps_s(rows, theirs)
-        if not gap:
-            continue
-        note = f"{gap * 1e6:.0f} us longer than {theirs.provenance.engine}'s whatever the batch: gaps between kernels"
-        found = next((table for table in later if not any(gaps_s(table, other) for other in siblings)), None)
-        if found is not None:
-            note += f"; rows of {' and '.join(found.distinct('engine_version'))}, which has none, stand in"
-        else:
-            note += ", taken out"
-        search.note(Repair("host_gaps", rows.path, lane, len(rows), note))
-        seconds = rows.columns["latency_s"] - gap
-        return found or Table(rows.schema, rows.provenance, {**rows.columns, "latency_s": seconds})
-    return rows
+
+    def alike(table: Table, kv_dtype: str = timed.kv_dtype) -> Table:
+        found, like = _of_kind(table, timed)
+        if (like.kind, like.hidden) != (timed.kind, timed.hidden):
+            return found.only(np.zeros(len(found), bool))
+        found = _with_indexer(found.where(gemm_dtype=timed.lane, kv_dtype=kv_dtype))
+        return found.where(prefix=0) if phase == "prefill" else found
+
+    lane = f"{timed.lane}, {timed.kv_dtype}"
+    siblings = [alike(table) for table in search.siblings(engine, op)]
+    floor_s = prompt_floor_s(rows, siblings) if phase == "prefill" else 0.0
+    if timed.kv_dtype == "fp8":
+        rows = search.lowered(FEWER_BYTES, rows, [alike(search.table(engine, op), "bf16")], lane)
+    rows = search.lowered(FAR_BEHIND, rows, siblings, lane)
+    return search.lowered(FAMILY, rows, [alike(kin) for kin in search.family(engine, op)], lane), floor_s
 
 
-def _later_releases(
-    search: Search, engine: str, op: str, block: AttentionBlock, timed: tuple[dict[str, str], AttentionBlock]
-) -> Iterator[Table]:
-    """Rows of decode blocks of the same lane and block, without each preferred release in turn.
+def _of_lane(table: Table, block: AttentionBlock) -> tuple[Table, dict[str, str], AttentionBlock]:
+    """Rows of the block's kind and lane, or of the closest; the lane; and the block that was timed."""
+    rows, like = _of_kind(table, block)
+    rows, lane = _closest(rows, {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
+    return _with_indexer(rows), lane, like
+
+
+def _with_indexer(rows: Table) -> Table:
+    """Rows whose indexer ran, where some took its choice from an earlier layer."""
+    some = "indexer" in rows.schema.columns and "computed" in rows.distinct("indexer")
+    return rows.where(indexer="computed") if some else rows
+
+
+Timed = tuple[Table, dict[str, str], AttentionBlock]
+"""Rows, their lane, and the block that was timed."""
+
+
+def _without_gaps(search: Search, engine: str, op: str, block: AttentionBlock, timed: Timed) -> Table:
+    """Rule ``host_gaps``: take the rows of the engine's next release that has none, else subtract them.
 
     Parameters
     ----------
     engine, op : whose table.
-    block, timed : what is asked for; lane and block of the preferred release.
+    block : what is asked for.
+    timed : rows of the release that is preferred.
     """
+    rows, lane, _ = timed
+    if (found := _gap(search, engine, op, timed)) is None:
+        return rows
+    gap, other = found
+    note = f"{gap * 1e6:.0f} us longer than {other}'s whatever the batch: gaps between kernels"
+    if (later := next(_later_releases(search, engine, op, block, timed), None)) is not None:
+        note += f"; rows of {' and '.join(later.distinct('engine_version'))}, which has none, stand in"
+    else:
+        note += ", taken out"
+    search.note(Repair("host_gaps", search.tables.path(engine, op), ", ".join(lane.values()), len(rows), note))
+    seconds = rows.columns["latency_s"] - gap
+    return later or Table(rows.schema, rows.provenance, {**rows.columns, "latency_s": seconds})
+
+
+def _later_releases(search: Search, engine: str, op: str, block: AttentionBlock, timed: Timed) -> Iterator[Table]:
+    """Rows of the same lane and block of other releases that show no gaps."""
     for table in islice(search.tables.store.tables(search.tables.gpu.name, engine, op), 1, None):
         with suppress(NotMeasured):
-            rows, like = _of_kind(table, block)
-            rows, lane = _closest(_of_phase(rows, "decode"), {"gemm_dtype": block.lane, "kv_dtype": block.kv_dtype})
-            if (lane, like) == timed:
+            rows, *what = _of_lane(table, block)
+            if what == list(timed[1:]) and _gap(search, engine, op, (rows, *timed[1:])) is None:
                 yield rows
+
+
+def _gap(search: Search, engine: str, op: str, timed: Timed) -> tuple[float, str] | None:
+    """Seconds of an engine's own blocks that a sibling's do not take, and the sibling."""
+    tables, (rows, lane, block) = search.tables, timed
+    for other in tables.engine.siblings if engine == tables.engine.name else ():
+        if not tables.has(other, op):
+            continue
+        theirs, like = _of_kind(search.table(other, op), block)
+        if (like.kind, like.hidden) == (block.kind, block.hidden):
+            gap = gaps_s(rows, _with_indexer(theirs.where(**lane)))
+            if gap:
+                return gap, other
+    return None
 
 
 def in_parts(
@@ -196,9 +209,9 @@ def _core(search: Search, engine: str, op: str, phase: str, block: AttentionBloc
         search.note(Repair("other_form", rows.path, lane, len(rows), note))
         engine, rows, absorbed = other.provenance.engine, other, False
     else:
-        rows = _of_no_more_bytes(search, rows, own, lane)
-        rows, behind = FAR_BEHIND.lowered(rows, siblings, lane)
-        search.note(*behind)
+        if wanted["kv_dtype"] == "fp8":
+            rows = search.lowered(FEWER_BYTES, rows, [own.where(kv_dtype="bf16")], lane)
+        rows = search.lowered(FAR_BEHIND, rows, siblings, lane)
     like = next(_known(load_model(DEEPSEEK), "mla"))
     timed = replace(like, lane=block.lane, kv_dtype=wanted["kv_dtype"], core=True, absorbed=absorbed)
     return _built(search, engine, op, phase, replace(block, core=True, absorbed=absorbed), timed, rows)
@@ -250,8 +263,7 @@ def _of_kind(table: Table, block: AttentionBlock) -> tuple[Table, AttentionBlock
     names = alike or [next(iter(known))]
     like = known[names[0]]
     names = [name for name in known if (known[name].kind, known[name].hidden) == (like.kind, like.hidden)]
-    keep = np.isin(table.columns["model"].astype(str), names)
-    return Table(table.schema, table.provenance, {c: v[keep] for c, v in table.columns.items()}), like
+    return table.only(np.array([model in names for model in table.columns["model"].tolist()])), like
 
 
 def _attention(model: str, op: str) -> AttentionBlock | None:

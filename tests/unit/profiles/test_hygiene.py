@@ -13,7 +13,15 @@ from paretosim.cost.kernels.kernels import Kernels
 from paretosim.cost.kernels.latent_attention_tables import measured_attention_blocks
 from paretosim.cost.kernels.latent_attention_work import AttentionBlock
 from paretosim.errors import ProfileError
-from paretosim.profiles.hygiene import PAD_UP_FACTOR, TUNED_LANES, Repair, fastest_kernel, launch_floor_s, pad_up
+from paretosim.profiles.hygiene import (
+    PAD_UP_FACTOR,
+    TUNED_LANES,
+    Repair,
+    fastest_kernel,
+    launch_floor_s,
+    pad_up,
+    split_up,
+)
 from paretosim.profiles.store import Store
 from paretosim.spec.layers import MlaAttention
 from paretosim.spec.model import load_model
@@ -114,6 +122,15 @@ def test_padding_up_lowers_what_a_larger_product_beats_and_nothing_else() -> Non
     assert lowered[0, 1]
 
 
+def test_a_batch_costs_no_more_than_its_parts_one_after_the_other() -> None:
+    batches, seconds = np.array([1.0, 2, 4, 8]), np.array([[5.0, np.nan], [6, 7], [11, 27], [90, 30]])
+    repaired, lowered = split_up(seconds, batches, axis=0)
+    np.testing.assert_array_equal(repaired, [[5, np.nan], [6, 7], [11, 27], [22, 28]])
+    assert lowered.sum() == 1
+    # Up to twice its parts a point stays: that is another algorithm, not a cliff.
+    np.testing.assert_array_equal(np.argwhere(lowered), [[3, 0]])
+
+
 def test_a_spike_inside_an_attention_grid_is_lowered_along_both_axes(store: Store) -> None:
     # 227 us among neighbours of 8 to 9: batch 8, context 1024, two query heads a GPU.
     heads, at = Heads(2, 1, 128), (np.array([8.0]), np.array([1024.0]))
@@ -123,7 +140,7 @@ def test_a_spike_inside_an_attention_grid_is_lowered_along_both_axes(store: Stor
     kernels = Kernels.of(store, "h200_sxm", "trtllm")
     assert raw.columns["latency_s"][0] > 200e-6
     assert kernels.attention("decode", "fp8")(heads, *at).seconds[0] < 10e-6
-    assert [r.rule for r in kernels.repairs] == ["pad_up"]
+    assert [r.rule for r in kernels.repairs] == ["fewer_bytes", "pad_up"]
 
 
 def test_after_padding_up_no_point_costs_much_more_than_a_larger_one(store: Store) -> None:
