@@ -82,6 +82,23 @@ class Sweep:
 
         return certify(self.result, self.store, SweepOptions(**options), progress)
 
+    def across_engines(self, progress: ProgressCallback | None = None, **options: Any) -> Sweep:
+        """This answer, with the gain that is left where each way of serving takes the engine that serves it best.
+
+        Other engines that cannot serve the scenario are left out; ``summary["across_engines"]`` says which, and why.
+
+        Parameters
+        ----------
+        options : as for `sweep`.
+        progress : called with (done, total, what).
+        """
+        from .designs.across_engines import gains_across_engines, sweep_other_engines
+
+        others, refused = sweep_other_engines(self.result, self.store, SweepOptions(**options), progress)
+        gains = gains_across_engines([self.result, *others])
+        found = {"gains": {mix: gain.facts() for mix, gain in gains.items()}, "refused": refused}
+        return replace(self, result=replace(self.result, summary=self.summary | {"across_engines": found}))
+
     def write(
         self, out: str | Path, keep_designs: bool = False, progress: ProgressCallback | None = None,
         certified: pd.DataFrame | None = None,

@@ -44,6 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     sweep.add_argument("scenario", type=Path, metavar="SCENARIO.yaml")
     sweep.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<name>-<id>/")
     sweep.add_argument("--certify", action="store_true", help="replay the frontier request by request at several loads")
+    sweep.add_argument("--across-engines", action="store_true", help="also sweep the other engines: what is gained if"
+                       " each way of serving takes its best one")  # fmt: skip
     sweep.add_argument("--no-prune", action="store_true", help="score beaten designs too: the same answer, later")
     sweep.add_argument("--keep-designs", action="store_true", help="also write every feasible design: designs.parquet")
     _execution(sweep)

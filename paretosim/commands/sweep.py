@@ -20,6 +20,8 @@ def run(args: argparse.Namespace) -> None:
     execution = asdict(execution_options(args))
     with Bar(args.quiet) as bar:
         answer = sweep(args.scenario, store_of(args), progress=bar, prune=not args.no_prune, **execution)
+        if args.across_engines:
+            answer = answer.across_engines(bar, **execution)
         certified = answer.certify(bar, **execution) if args.certify else None
         result = answer.result
         out = args.out or RUNS / f"{result.scenario.name}-{result.scenario_id}"

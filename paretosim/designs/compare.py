@@ -45,8 +45,18 @@ class Gain:
         """Disaggregated / colocated throughput, from the printed numbers."""
         return self.disaggregated_tok_s_gpu / self.colocated_tok_s_gpu
 
+    def band(self, factors: tuple[float, float]) -> tuple[float, float]:
+        """Lowest and highest ratio, by factors on a predicted gain (`Bands.gain_band`)."""
+        low, high = factors
+        return self.ratio * low, self.ratio * high
+
     def __str__(self) -> str:
         return f"{self.ratio - 1:+.0%}"
+
+
+def cannot_be_told(band: tuple[float, float]) -> bool:
+    """Whether a band of ratios holds 1, and so does not say which of the two is better."""
+    return band[0] <= 1 <= band[1]
 
 
 def mode_rows(fronts: Fronts, mix: str, serving: str) -> tuple[Front, NDArray[np.intp]]:

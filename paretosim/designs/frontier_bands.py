@@ -10,6 +10,7 @@ import numpy as np
 
 from ..arrays import Columns, Ints
 from ..measured.conformal_bands import Bands
+from .evidence import DOUBLINGS
 
 X, Y = "interactivity_tok_s_user", "throughput_tok_s_gpu"
 COLUMNS = (*(f"{of}_{end}" for of in (X, Y, "tpot_s", "ttft_s") for end in ("lo", "hi")), "alike")
@@ -25,7 +26,8 @@ def with_bands(
 
     Parameters
     ----------
-    table : rows under the columns of `paretosim.designs.frontier_columns.COLUMNS`, and ``pareto``.
+    table : rows under the columns of `paretosim.designs.frontier_columns.COLUMNS`, and ``pareto``; where they say how
+        far the nearest measured layout is, those of other layouts get wider bands.
     bands : fitted on measured rows.
     engine : whose bands to use.
     deployments : by GPU, the deployment name under which a user's own rows may narrow the bands.
@@ -39,12 +41,13 @@ def with_bands(
         return table
     deployed = [deployments.get(gpu, "") for gpu in table["decode_gpu"]]
     prompts_of = np.nan_to_num(table["prefill_batch"].astype(np.float64), nan=1.0)
-    asked = zip(table["serving"], deployed, table["decode_batch"], prompts_of, strict=True)
+    near = table[DOUBLINGS] == 0 if DOUBLINGS in table else np.ones(len(prompts_of), bool)
+    asked = zip(table["serving"], deployed, table["decode_batch"], prompts_of, near, strict=True)
 
     @cache
-    def factors_of(serving: str, deployment: str, batch: float, prompts: float) -> list[float]:
+    def factors_of(serving: str, deployment: str, batch: float, prompts: float, near: bool) -> list[float]:
         loads = (batch, "tpot"), (batch, "throughput"), (prompts, "ttft")
-        return [end for load, of in loads for end in bands.band(serving, engine, float(load), of, deployment)]
+        return [end for load, of in loads for end in bands.band(serving, engine, float(load), of, deployment, near)]
 
     factors = np.array([factors_of(*one) for one in asked])
     slow, fast = 1 / table[X] * factors[:, 0], 1 / table[X] * factors[:, 1]

@@ -17,7 +17,7 @@ from ..arrays import Columns
 from ..errors import InputError
 from ..execution.executor import ExecutionOptions, open_executor
 from ..execution.task import ProgressCallback
-from ..measured.conformal_bands import shipped_bands
+from ..measured.conformal_bands import GAIN_KEYS, shipped_bands
 from ..measured.measured_layouts import shipped_layouts
 from ..profiles.store import Store
 from ..spec.hardware import GpuSpec
@@ -58,6 +58,7 @@ class SweepResult:
     gpus : candidates, at the scenario's prices.
     table : one row a design on the front of its (mix, serving, GPU pair); ``pareto`` marks those on the mix's front.
     summary : what ``summary.json`` holds.
+    question : the scenario as it was given, before the engine decided what it leaves open.
     """
 
     scenario: Scenario
@@ -67,6 +68,7 @@ class SweepResult:
     gpus: Mapping[str, GpuSpec]
     table: Columns
     summary: dict[str, Any]
+    question: Scenario
 
     @cached_property
     def fronts(self) -> pd.DataFrame:
@@ -134,7 +136,7 @@ def sweep(
     watch, options = Stopwatch(), options or SweepOptions()
     scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     store = (store or Store()).at(scenario.engine, scenario.release)
-    model = check_names(scenario, store)
+    model, question = check_names(scenario, store), scenario
     kv_cache = store.engine(scenario.engine).kv_cache
     formats = formats_text(scenario.precision, model, scenario.engine, kv_cache)
     scenario = replace(scenario, precision=decided(scenario.precision, model, kv_cache))
@@ -168,12 +170,15 @@ def sweep(
         deployments = {gpu: deployment_name(gpu, model, scenario.precision) for gpu in gpus}
         table = _table(space, points, gpus, score.objectives, fronts)
         table = with_evidence(table, shipped_layouts(store), gpus, bool(model.experts), scenario.engine)
-        table = with_bands(table, shipped_bands(store), scenario.engine, deployments)
+        bands = shipped_bands(store)
+        table = with_bands(table, bands, scenario.engine, deployments)
     found = summary(
         scenario, scenario_id, executor.name, counts, points, table, gpus, executor.usage, rests_on(store, evaluated)
     )  # fmt: skip
+    if bands.gains:
+        found["gain_bands"] = {name: list(bands.gain_band(same)) for same, name in GAIN_KEYS.items()}
     found |= {"formats": formats} | watch.read(executor.usage)
-    return SweepResult(scenario, scenario_id, space, points, gpus, table, found)
+    return SweepResult(scenario, scenario_id, space, points, gpus, table, found, question)
 
 
 def identify(scenario: Scenario, engines: Engines, store: Store) -> str:

@@ -39,8 +39,8 @@ ANY = "any"
 FEW_SHOT = "own"
 """In place of a way of serving: bands of colocated rows whose fit was given other rows of their deployment. The
 number of these stands in place of the load."""
-UNSEEN = ("gpu", "model", "pair")
-"""What an engine's rows may lack of a deployment: its GPU, its model, or just that model on that GPU."""
+UNSEEN = ("gpu", "model", "pair", "layout")
+"""What an engine's rows may lack of a deployment: its GPU, its model, just that model on that GPU, or its layout."""
 FEWEST = 30
 """Fewest left-out rows of a regime; with fewer, a wider regime answers."""
 FEWEST_DEPLOYMENTS = 3
@@ -94,7 +94,8 @@ class Bands:
     gains: Mapping[bool, tuple[float, float]] = field(default_factory=dict)
 
     def band(
-        self, serving: str, engine: str, load: str | float, quantity: str, deployment: str = ""
+        self, serving: str, engine: str, load: str | float, quantity: str, deployment: str = "",
+        layout_measured: bool = True,
     ) -> tuple[float, float]:  # fmt: skip
         """Lower and upper factor on a prediction.
 
@@ -106,12 +107,15 @@ class Bands:
         quantity : one of `QUANTITIES`.
         deployment : see `paretosim.spec.model.deployment_name`; a colocated one with rows in the user's calibration has
             narrower bands, one whose GPU or model no row has wider ones.
+        layout_measured : whether somebody measured the layout; bands of others are at least as wide.
         """
         rows = self.own_rows.get(engine, {}).get(deployment, 0) if serving == "colocated" else 0
         if (few_shot := self._few_shot(engine, rows, quantity)) is not None:
             return few_shot
         name = load if isinstance(load, str) else load_regime(load)
         asked = [self.unseen.get(what, {}) for what in self._lacking(engine, deployment)] or [self.factors]
+        if not layout_measured:
+            asked.append(self.unseen.get("layout", {}))
         found = [_narrowest(factors, regimes(serving, engine, name, quantity)) for factors in asked]
         return min(low for low, _ in found), max(high for _, high in found)
 

@@ -23,9 +23,10 @@ LEFT_OUT: dict[str, Callable[[Row], Hashable]] = {
     "gpu": lambda row: row.gpu,
     "model": lambda row: catalog_name(row.model),
     "release": lambda row: row.version,
+    "layout": lambda row: row.pools[-1].widths,
 }
 """What is left out together: one way of serving a model in a format on a GPU, all of a model on a GPU, all of a GPU, of
-a model, or of a release of the engine."""
+a model, of a release of the engine, or of a layout of the engines that decode."""
 
 
 def leave_out(rows: EngineRows, together: Callable[[Row], Hashable]) -> Floats:

@@ -62,6 +62,11 @@ class Engines:
     moe_ep: int
     workers: int = 1
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths of one engine."""
+        return self.tp, self.pp, self.attn_dp, self.moe_tp, self.moe_ep
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

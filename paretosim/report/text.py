@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..designs.blend import BLEND
-from ..designs.compare import as_printed, best_gain, gain_at, levels, mode_rows, worth_comparing
+from ..designs.compare import as_printed, best_gain, cannot_be_told, gain_at, levels, mode_rows, worth_comparing
 from ..designs.design_deployment import deployment_of_row
 from ..designs.evidence import DOUBLINGS
 from ..designs.front import Front
 from ..designs.run import SweepResult
+from ..measured.conformal_bands import GAIN_KEYS
 
 COLUMNS = 80
 HEAD = f"  {'reach':>5}  {'runs at':>7}  {'tok/s/GPU':>9}  {'80 % band':>11}  {'prefill s':>9}"
@@ -42,8 +43,16 @@ def sweep_text(result: SweepResult) -> str:
         lines += ["", mix_title(mix, points.isl, points.osl, blend=is_blend), *answer]
     lines.append("")
     if summary["weighted_gain"] is not None and len(scenario.workload.mixes) > 1:
-        mean = f"{summary['weighted_gain'] - 1:+.0%}"
+        ratio, factors = summary["weighted_gain"], _gain_factors(summary)
+        mean = f"{ratio - 1:+.0%}{_band_words((ratio * factors[0], ratio * factors[1]))}"
         lines += [f"Disaggregation's best gain, geometric mean over the mixes by weight: {mean}", ""]
+    if "gain_bands" in summary:
+        (low, high), (least, most) = (summary["gain_bands"][GAIN_KEYS[same]] for same in (True, False))
+        lines += [
+            f"cannot tell: the 80 % band of the gain holds 1. It is {low:.2f} to {high:.2f} of the gain under one engine; "
+            f"against colocated serving by another engine it would be {least:.2f} to {most:.2f}.",
+            "",
+        ]
     lines += [
         *LEGEND,
         "",
@@ -96,7 +105,7 @@ def _mix_lines(result: SweepResult, mix: str) -> list[str]:
     overall = Front.empty()
     for front in fronts.values():
         overall |= front
-    both = len(sides) == 2
+    both, factors = len(sides) == 2, _gain_factors(result.summary)
     lines = [f"{HEAD}  {GAIN_HEAD}" if both else HEAD]
     for level in levels(overall):
         for mode, (front, rows) in sides.items():
@@ -106,15 +115,27 @@ def _mix_lines(result: SweepResult, mix: str) -> list[str]:
                 continue
             row = {name: values[rows[int((front.y == value).argmax())]] for name, values in table.items()}
             split = mode == "disaggregated"
-            gain = _gain_words(fronts, row["interactivity_tok_s_user"]) if both and split else ""
+            gain = _gain_words(fronts, row["interactivity_tok_s_user"], factors) if both and split else ""
             lines += [f"  {level:>5g}  {_numbers(row)}  {gain}".rstrip(), *_design_lines(row)]
     if both and (best := best_gain(fronts["colocated"], fronts["disaggregated"])):
         wins = f"wins at most {best}" if best.ratio >= 1.005 else f"never wins; it comes closest with {best}"
         lines += [
             f"  disaggregation {wins}: {best.disaggregated_tok_s_gpu:g} on {best.colocated_tok_s_gpu:g} tok/s/GPU, "
-            f"at {_digits(best.interactivity_tok_s_user)} tok/s/user"
+            f"at {_digits(best.interactivity_tok_s_user)} tok/s/user{_band_words(best.band(factors))}"
         ]
-    return lines
+    return [*lines, *_across_engines_lines(result.summary, mix)]
+
+
+def _across_engines_lines(summary: Mapping[str, Any], mix: str) -> list[str]:
+    """The largest gain if each way of serving takes its best engine, where this was asked."""
+    if (gain := summary.get("across_engines", {}).get("gains", {}).get(mix)) is None:
+        return []
+    ratio, at = gain["ratio"], _digits(gain["interactivity_tok_s_user"])
+    low, high = _gain_factors(summary, gain["colocated"] == gain["disaggregated"])
+    return [
+        f"  over all engines at most {ratio - 1:+.0%}: {gain['disaggregated']} disaggregated on {gain['colocated']} "
+        f"colocated, at {at} tok/s/user{_band_words((ratio * low, ratio * high))}"
+    ]
 
 
 def _numbers(row: Mapping[str, Any]) -> str:
@@ -127,13 +148,28 @@ def _numbers(row: Mapping[str, Any]) -> str:
     return f"{speed:>7}  {throughput:>9g}  {band:>11}  {row['ttft_s']:>9.2f}"
 
 
-def _gain_words(fronts: Mapping[str, Front], x: float) -> str:
+def _gain_factors(summary: Mapping[str, Any], same_engine: bool = True) -> tuple[float, float]:
+    """Ends of the 80 % band of a gain, relative to it."""
+    low, high = summary.get("gain_bands", {}).get(GAIN_KEYS[same_engine], (1.0, 1.0))
+    return low, high
+
+
+def _band_words(band: tuple[float, float]) -> str:
+    if band[0] == band[1]:
+        return ""
+    low, high = (f"{ratio - 1:+.0%}" for ratio in band)
+    return f" (80 % band {low} to {high}{': cannot tell' if cannot_be_told(band) else ''})"
+
+
+def _gain_words(fronts: Mapping[str, Front], x: float, factors: tuple[float, float]) -> str:
     gain = gain_at(fronts["colocated"], fronts["disaggregated"], x)
     if np.isnan(gain.colocated_tok_s_gpu):
         return "colocated: out of reach"
     if not worth_comparing(fronts["colocated"], gain.colocated_tok_s_gpu):
         return "n/a (under 10 % of peak)"
-    return f"{gain} on {gain.colocated_tok_s_gpu:g}"
+    band = gain.band(factors)
+    unsure = ": cannot tell" if band[0] < band[1] and cannot_be_told(band) else ""
+    return f"{gain} on {gain.colocated_tok_s_gpu:g}{unsure}"
 
 
 def _design_lines(row: Mapping[str, Any]) -> list[str]:

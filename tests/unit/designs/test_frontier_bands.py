@@ -86,3 +86,14 @@ def test_alike_are_the_designs_of_the_same_front_whose_bands_overlap_in_both() -
 def test_without_bands_there_are_no_columns() -> None:
     table = fronts(("m", "colocated", 100.0, 500.0, 8, True))
     assert not set(with_bands(table, Bands({}), "trtllm")) & set(COLUMNS)
+
+
+def test_a_layout_that_nobody_measured_has_a_band_no_narrower_than_those_that_somebody_did() -> None:
+    layout = {("any", "any", "any", "tpot"): (0.9, 1.9)}
+    bands = Bands(BANDS.factors, unseen={"layout": layout})
+    table = fronts(("m", "colocated", 100.0, 500.0, 128, True), ("m", "colocated", 100.0, 500.0, 128, True))
+    known = with_bands(table, BANDS, "trtllm")
+    found = with_bands(table.assign(layout_doublings=[0.0, 1.0]), bands, "trtllm")
+    assert found["tpot_s_hi"][0] == known["tpot_s_hi"][0]
+    assert found["tpot_s_hi"][1] == pytest.approx(0.019)
+    assert found["tpot_s_lo"][1] == known["tpot_s_lo"][1]

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 NUMBER = r"[\d.]+"
 ROW = re.compile(
     rf"  +(?P<level>{NUMBER})  +(?P<at>{NUMBER})  +(?P<tok>{NUMBER})  +(?:(?P<lo>{NUMBER})-(?P<hi>{NUMBER}))?  +"
-    rf"(?P<prefill>{NUMBER})(?:  (?:(?P<gain>[+-]\d+)% on (?P<base>{NUMBER})|(?P<words>.+)))?"
+    rf"(?P<prefill>{NUMBER})(?:  (?:(?P<gain>[+-]\d+)% on (?P<base>{NUMBER})(?P<unsure>: cannot tell)?|(?P<words>.+)))?"
 )
 MOST = re.compile(rf"disaggregation .*? (?P<gain>[+-]\d+)%: (?P<tok>{NUMBER}) on (?P<base>{NUMBER}) tok/s/GPU, at")
 MEAN = re.compile(r"geometric mean over the mixes by weight: ([+-]\d+)%")
@@ -148,3 +148,15 @@ def test_the_words_of_the_answer_stay_true_without_bands(write_scenario: Callabl
 def test_the_example_of_the_readme_is_what_is_printed(quickstart: ps.Sweep) -> None:
     (example,) = re.findall(r"```\n(ISL .*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert example in str(quickstart)
+
+
+@pytest.mark.parametrize(("factors", "unsure"), [((0.01, 100.0), True), ((0.999, 1.001), False), (None, False)])
+def test_a_gain_whose_band_holds_one_cannot_be_told(
+    quickstart: ps.Sweep, factors: tuple[float, float] | None, unsure: bool
+) -> None:
+    bands = {} if factors is None else {"gain_bands": {"one engine": list(factors), "across engines": [0.5, 2.0]}}
+    summary = {name: value for name, value in quickstart.summary.items() if name != "gain_bands"} | bands
+    text = str(replace(quickstart, result=replace(quickstart.result, summary=summary)))
+    rows = [row for section in sections(text) for row, _ in section.rows if row["gain"] and abs(int(row["gain"])) > 1]
+    assert rows and all(bool(row["unsure"]) == unsure for row in rows)
+    assert ("against colocated serving by another engine" in " ".join(text.split())) == (factors is not None)
