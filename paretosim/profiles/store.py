@@ -63,6 +63,7 @@ class Store:
     _joined: dict[tuple[Path, ...], Table] = field(default_factory=dict, repr=False, compare=False)
     _carried: dict[tuple[str, str, str], dict[str, Path]] = field(default_factory=dict, repr=False, compare=False)
     _contents: dict[Path, tuple[bytes, bytes]] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def gpus(self) -> tuple[str, ...]:
         """Names of all GPUs."""
@@ -102,7 +103,7 @@ class Store:
         """
         if version is None:
             return self
-        known = self.releases("*", engine)
+        known = self._known.get(engine) or self.releases("*", engine)
         key = release_key(version) if is_release(version) else ()
         earlier = [release for release in known if release_key(release) <= key]
         return self if earlier == list(known) else replace(self, asked=(engine, earlier[-1] if earlier else EARLIEST))
@@ -196,6 +197,7 @@ class Store:
         for name, engine, op in self._askable(gpu, engines):
             self._carried[name, engine, op] = paths = self._on_disk(name, engine, op)
             self._contents.update((path, (path.read_bytes(), sidecar_bytes(path))) for path in paths.values())
+            self._known[engine] = self.releases("*", engine)
 
     def _askable(self, gpu: str, engines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
         others, kin = set(self.engine_names()) - set(engines), self.gpu(gpu).no_slower_than

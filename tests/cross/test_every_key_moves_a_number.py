@@ -24,6 +24,7 @@ CHANGES = [
     {"precision": "{weights: fp8, kv_cache: fp8}"},
     {"precision": "{weights: fp8, kv_cache: fp8, attention: fp8}", "engine": "sglang"},
     {"engine": "trtllm"},
+    {"release": "0.24.0"},
     {"hardware": "[h100_sxm]"},
     {"hardware": "{prefill: [h200_sxm, b200_sxm], decode: [h200_sxm]}"},
     {"usd_per_gpu_hour": "{h200_sxm: 99}"},

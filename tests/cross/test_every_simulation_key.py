@@ -183,6 +183,7 @@ CHANGES: list[tuple[Mapping[str, Any], str, Any]] = [
     (SERVED, "model", "Qwen/Qwen3-8B"),
     (SERVED, "precision", "bf16"),
     (SERVED, "engine", "sglang"),
+    (SERVED, "release", "0.24.0"),
     (SERVED, "hardware", ["h100_sxm"]),
     (SERVED, "host_time.step", 0.001),
     (SERVED, "host_time.decode_layer", 1e-5),

@@ -27,11 +27,29 @@ from paretosim.spec.layers import MlaAttention
 from paretosim.spec.model import load_model
 
 
-@pytest.mark.parametrize("gpu", ["h100_sxm", "h200_sxm", "b200_sxm", "b300_sxm", "gb200", "gb300", "l40s"])
-def test_the_launch_floor_in_vllms_block_fp8_table_is_found(store: Store, gpu: str) -> None:
-    floor = launch_floor_s(store.table(gpu, "vllm", "gemm").where(dtype="fp8_block"))
+@pytest.fixture
+def early(store: Store) -> Store:
+    """The shipped profiles for the releases that were timed first."""
+    return store.at("vllm", "0.24.0")
+
+
+HOPPER, BLACKWELL = ("h100_sxm", "h200_sxm"), ("b200_sxm", "b300_sxm", "gb200", "gb300")
+
+
+@pytest.mark.parametrize("gpu", [*HOPPER, *BLACKWELL, "l40s"])
+def test_the_launch_floor_in_vllms_block_fp8_table_is_found(early: Store, gpu: str) -> None:
+    floor = launch_floor_s(early.table(gpu, "vllm", "gemm").where(dtype="fp8_block"))
     assert floor is not None
     assert floor > 50e-6
+
+
+@pytest.mark.parametrize("gpu", [*HOPPER, *BLACKWELL])
+def test_a_lane_set_aside_is_a_later_releases_before_it_is_a_siblings(early: Store, gpu: str) -> None:
+    kernels = Kernels.of(early, gpu, "vllm")
+    lane = kernels.gemm("fp8_block")
+    assert [r.rule for r in kernels.repairs if r.rule in ("launch_floor", "borrowed", "untuned")] == ["launch_floor"]
+    later = Kernels.of(early.at("vllm", "0.25.0"), gpu, "vllm").gemm("fp8_block")
+    np.testing.assert_array_equal(lane.seconds, later.seconds)
 
 
 def test_no_other_gemm_lane_is_called_a_launch_floor(store: Store) -> None:
@@ -47,20 +65,20 @@ def test_no_other_gemm_lane_is_called_a_launch_floor(store: Store) -> None:
 
 
 def test_a_floored_lane_is_replaced_by_a_sibling_engines_and_the_report_says_so(store: Store) -> None:
-    kernels = Kernels.of(store, "h200_sxm", "vllm")
+    kernels = Kernels.of(store, "l40s", "vllm")
     borrowed = kernels.gemm("fp8_block")
-    own = Kernels.of(store, "h200_sxm", "sglang").gemm("fp8_block")
+    own = Kernels.of(store, "l40s", "trtllm").gemm("fp8_block")
     np.testing.assert_array_equal(borrowed.seconds, own.seconds)
     rules = [r.rule for r in kernels.repairs]
     assert rules[:2] == ["launch_floor", "borrowed"]
-    assert "sglang stands in for vllm" in str(kernels.repairs[1])
+    assert "trtllm stands in for vllm" in str(kernels.repairs[1])
 
 
 def test_a_floored_lane_without_a_sound_sibling_is_an_error_that_says_why(store: Store) -> None:
     engine = store.engine("vllm")
     alone = type(engine)(**{f: getattr(engine, f) for f in engine.__slots__} | {"siblings": ()})
     with pytest.raises(ProfileError, match=r"no usable fp8_block GEMM lane .* launch, not the kernel"):
-        Kernels(KernelTables(store, store.gpu("h200_sxm"), alone)).gemm("fp8_block")
+        Kernels(KernelTables(store, store.gpu("l40s"), alone)).gemm("fp8_block")
 
 
 def test_lanes_that_nobody_tuned_are_replaced_and_no_others(store: Store) -> None:
@@ -73,20 +91,36 @@ def test_lanes_that_nobody_tuned_are_replaced_and_no_others(store: Store) -> Non
                     with suppress(ProfileError):
                         kernels.gemm(lane)
                     found |= {r.table + " " + r.lane for r in kernels.repairs if r.rule == "untuned"}
-    blackwell = ("b200_sxm", "b300_sxm", "gb200", "gb300")
-    assert found == {f"{gpu}/trtllm/gemm nvfp4" for gpu in blackwell}
+    assert found == {f"{gpu}/trtllm/gemm nvfp4" for gpu in BLACKWELL}
 
 
-@pytest.mark.parametrize("gpu", ["h100_sxm", "h200_sxm"])
+@pytest.mark.parametrize("gpu", HOPPER)
 def test_gaps_between_the_kernels_of_a_block_are_taken_out(store: Store, gpu: str) -> None:
-    mla = next(g.attention for g in load_model("deepseek-ai/DeepSeek-V3").layers)
-    kernels = Kernels.of(store, gpu, "vllm")
-    times = kernels.attention_block("decode", AttentionBlock(mla, 7168, 16, "bf16", "bf16"))
+    model = load_model("zai-org/GLM-5")
+    kernels, sparse = Kernels.of(store, gpu, "vllm"), model.layers[0].attention
+    times = kernels.attention_block("decode", AttentionBlock(sparse, model.hidden, 16, "bf16", "bf16"))
     assert [r.rule for r in kernels.repairs].count("host_gaps") == 1
-    (batches, lengths, seconds), raw = times.grids[16], store.table(gpu, "vllm", "mla_module_decode")
-    rows = raw.where(heads=16, gemm_dtype="bf16", kv_dtype="bf16", batch=int(batches[0]), context=int(lengths[0]))
-    assert 20e-6 < rows.columns["latency_s"].min() - seconds[0, 0] < 60e-6
-    assert not [r for r in _repairs(store, "b200_sxm", mla) if r.rule == "host_gaps"]
+    (batches, lengths, seconds), raw = times.grids[16], store.table(gpu, "vllm", "dsa_decode")
+    rows = raw.where(
+        model="zai-org/GLM-5",
+        heads=16,
+        gemm_dtype="bf16",
+        kv_dtype="bf16",
+        batch=int(batches[0]),
+        context=int(lengths[0]),
+    )
+    assert 20e-6 < rows.columns["latency_s"].min() - seconds[0, 0] < 150e-6
+
+
+@pytest.mark.parametrize("gpu", ["h100_sxm", "h200_sxm", "b300_sxm", "gb200"])
+def test_blocks_with_gaps_are_a_later_releases_if_that_has_none(early: Store, gpu: str) -> None:
+    mla = next(g.attention for g in load_model("deepseek-ai/DeepSeek-V3").layers)
+    block = AttentionBlock(mla, 7168, 16, "bf16", "bf16")
+    kernels, later = Kernels.of(early, gpu, "vllm"), Kernels.of(early.at("vllm", "0.25.0"), gpu, "vllm")
+    ours, theirs = (of.attention_block("decode", block).grids[16][2] for of in (kernels, later))
+    np.testing.assert_array_equal(ours, theirs)
+    assert [r.rule for r in kernels.repairs].count("host_gaps") == 1
+    assert "host_gaps" not in {r.rule for r in later.repairs}
 
 
 @pytest.mark.parametrize("gpu", ["b200_sxm", "gb300"])
@@ -106,12 +140,6 @@ def test_no_block_is_left_without_time(store: Store) -> None:
         for engine in ("trtllm", "vllm"):
             for op, found in measured_attention_blocks(Kernels.of(store, gpu, engine).tables, "decode"):
                 assert all(np.nanmin(seconds) > 0 for _, _, seconds in found.times.grids.values()), (gpu, engine, op)
-
-
-def _repairs(store: Store, gpu: str, attention: MlaAttention) -> list[Repair]:
-    kernels = Kernels.of(store, gpu, "vllm")
-    kernels.attention_block("decode", AttentionBlock(attention, 7168, 16, "bf16", "bf16"))
-    return kernels.repairs
 
 
 def test_padding_up_lowers_what_a_larger_product_beats_and_nothing_else() -> None:
