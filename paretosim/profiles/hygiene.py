@@ -47,7 +47,7 @@ class Repair:
     Attributes
     ----------
     rule : ``launch_floor``, ``untuned``, ``host_gaps``, ``static_scale``, ``faster_than_roofline``, ``pad_up``,
-        ``fastest_kernel``, ``own_kernels``, ``borrowed``, ``derived``.
+        ``balanced_load``, ``fastest_kernel``, ``own_kernels``, ``borrowed``, ``derived``.
     table : ``gpu/engine/op``.
     lane : which part of it.
     rows : rows replaced, lowered or set aside.
