@@ -1,7 +1,7 @@
 """What the fullest of the ranks of an expert-parallel group has to do: rows to compute, experts whose weights it reads.
 
-All ranks wait for the fullest one. Many tokens make it the one whose experts are popular; few tokens leave it to chance,
-and there the number of experts that get a token at all decides, because a step reads the weights of each once.
+All ranks wait for the fullest one. With many tokens it is the one whose experts are popular. With few tokens chance
+decides, and the experts that get a token at all count, because a step reads the weights of each once.
 """
 
 from __future__ import annotations

@@ -62,9 +62,7 @@ def test_a_load_balancer_makes_a_wide_step_faster(store: Store, engine: str) -> 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
 def test_an_even_load_costs_no_more_than_a_skewed_one(store: Store, engine: str) -> None:
     kernels, shape = Kernels.of(store, "h200_sxm", engine), ExpertShape(7168, 2048, 8, 256, 1, 8)
-    even, skewed = (
-        kernels.experts(("fp8_block",), (("moe", load),), shape) for load in ("balanced", "power_law_1.2")
-    )
+    even, skewed = (kernels.experts(("fp8_block",), (("moe", load),), shape) for load in ("balanced", "power_law_1.2"))
     tokens = np.exp2(np.arange(9, 15.0))  # every expert of the fullest rank gets a token under both
     assert (even(shape, tokens).seconds <= 1.2 * skewed(shape, tokens).seconds).all()
     assert any(repair.rule == "balanced_load" for repair in kernels.repairs)
