@@ -108,9 +108,9 @@ def _power_law(experts: int, top_k: int, ranks: int) -> tuple[Floats, RankWork]:
         missing = tokens * top_k - copies.sum(axis=1, keepdims=True)
         place = np.argsort(np.argsort(-(copies + 0.5 * rng.random(copies.shape)), axis=1), axis=1)
         copies += np.where(missing > 0, missing // experts + (place < missing % experts), (place == 0) * missing)
-        by_rank = copies.reshape(DRAWS, ranks, -1)
-        timed = by_rank[np.arange(DRAWS), by_rank.sum(axis=2).argmax(axis=1)]
-        found.append((timed.sum(axis=1).mean(), (timed > 0).sum(axis=1).mean()))
+        by_rank = _sum_by_rank(copies, ranks)
+        timed = np.arange(DRAWS), by_rank.argmax(axis=1)
+        found.append((by_rank[timed].mean(), _sum_by_rank((copies > 0) * 1.0, ranks)[timed].mean()))
     rows, touched = np.maximum.accumulate(np.array(found), axis=0).T
     return POWER_TOKENS_AT, RankWork(rows, touched)
 
@@ -127,8 +127,15 @@ def _log_normal(experts: int, top_k: int) -> Floats:
 def _placed(experts: int, top_k: int, ranks: int) -> float:
     """Excess of the fullest rank's part of the copies over the mean, averaged over random orders of the experts."""
     rng, share = np.random.default_rng(0), _log_normal(experts, top_k)
-    by_rank = rng.permuted(np.tile(share, (DRAWS, 1)), axis=1).reshape(DRAWS, ranks, -1).sum(axis=2)
+    by_rank = _sum_by_rank(rng.permuted(np.tile(share, (DRAWS, 1)), axis=1), ranks)
     return float(by_rank.max(axis=1).mean() * ranks - 1)
+
+
+def _sum_by_rank(values: Floats, ranks: int) -> Floats:
+    """Sums over the experts of each rank, which lie in order, of an array of shape (draws, experts)."""
+    first = -(-np.arange(ranks) * values.shape[1] // ranks)
+    summed: Floats = np.add.reduceat(values, first, axis=1)
+    return summed
 
 
 @lru_cache(maxsize=64)
