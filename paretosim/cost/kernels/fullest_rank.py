@@ -68,7 +68,12 @@ def fullest_rank(experts: int, top_k: int, ranks: int, tokens: ArrayLike) -> Ran
 
 
 def even_rank(experts: int, top_k: int, ranks: int, tokens: ArrayLike) -> RankWork:
-    """Work of every rank where tokens visit all experts in turn, as tables of a balanced load were timed."""
+    """Work of every rank where tokens visit all experts in turn, as tables of a balanced load were timed.
+
+    Parameters
+    ----------
+    experts, top_k, ranks, tokens : as in `fullest_rank`.
+    """
     rows = np.asarray(tokens, dtype=np.float64) * top_k / ranks
     return RankWork(rows, np.minimum(experts / ranks, rows))
 
@@ -79,14 +84,25 @@ def tokens_of_even(top_k: int, ranks: int, rows: Floats) -> Floats:
 
 
 def tokens_of_power_law(experts: int, top_k: int, ranks: int, rows: Floats) -> Floats:
-    """Tokens of the layer that give the rank that tables of the power law timed `rows`."""
+    """Tokens of the layer that give the rank that tables of the power law timed `rows`.
+
+    Parameters
+    ----------
+    experts, top_k, ranks : as in `fullest_rank`.
+    rows : copies of tokens on a rank.
+    """
     tokens, timed = _power_law(experts, top_k, ranks)
     found = np.exp(np.interp(np.log(rows), np.log(timed.rows), np.log(tokens)))
     return found * np.maximum(1.0, rows / timed.rows[-1]) * np.minimum(1.0, rows / timed.rows[0])
 
 
 def touched_of_power_law(experts: int, top_k: int, ranks: int, tokens: Floats) -> Floats:
-    """Experts that get a token on the rank that tables of the power law timed."""
+    """Experts that get a token on the rank that tables of the power law timed.
+
+    Parameters
+    ----------
+    experts, top_k, ranks, tokens : as in `fullest_rank`.
+    """
     at, timed = _power_law(experts, top_k, ranks)
     return np.interp(np.log(tokens), np.log(at), timed.touched)
 
