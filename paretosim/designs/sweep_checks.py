@@ -62,6 +62,9 @@ def check_names(scenario: Scenario, store: Store) -> ModelSpec:
         problems += _too_long(scenario, model)
         problems += _useless_widths(scenario, model, engine)
         problems += [scenario.problem(key, why) for key, why in unused_settings(scenario.settings, model)]
+        if scenario.settings.expert_balancer and max(scenario.space.moe_ep) == 1:
+            message = "changes nothing: no layout of the space spreads experts"
+            problems.append(scenario.problem(("moe", "balancer"), message))
         if scenario.settings.two_batch_overlap and not any(map(has_expert_exchange, _layouts(scenario))):
             message = "changes nothing: no layout of the space exchanges tokens; attn_dp and ep must both exceed 1"
             problems.append(scenario.problem(("two_batch_overlap",), message))

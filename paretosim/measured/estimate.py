@@ -224,9 +224,11 @@ def _check_precision_and_settings(
     question: Question, model: ModelSpec, kernels: Kernels, precision: Precision, settings: EngineSettings
 ) -> None:
     keys = {("moe", "load"): "expert_load", ("moe", "redundant_experts"): "redundant_experts",
-            ("moe", "balancer"): "expert_balancer", ("mla", "cache_expanded"): "cache_expanded", ("two_batch_overlap",): "two_batch_overlap",
-            ("speculative", "draft_tokens"): "draft_tokens"}  # fmt: skip
+            ("moe", "balancer"): "expert_balancer", ("mla", "cache_expanded"): "cache_expanded",
+            ("two_batch_overlap",): "two_batch_overlap", ("speculative", "draft_tokens"): "draft_tokens"}  # fmt: skip
     problems = [Problem(keys[key], why) for key, why in unused_settings(settings, model)]
+    if settings.expert_balancer and not problems and question.layout.moe_ep == 1:
+        problems.append(Problem("expert_balancer", "changes nothing: needs EP above 1"))
     if settings.two_batch_overlap and not problems and not has_expert_exchange(question.layout):
         problems.append(Problem("two_batch_overlap", "changes nothing: needs attention DP and EP above 1"))
     parts_of = {"weights": "precision", "kv_cache": "kv_cache"}

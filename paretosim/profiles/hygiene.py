@@ -52,7 +52,7 @@ class Repair:
     Attributes
     ----------
     rule : ``launch_floor``, ``untuned``, ``host_gaps``, ``static_scale``, ``faster_than_roofline``, ``pad_up``,
-        ``split_up``, ``fastest_kernel``, ``own_kernels``, ``borrowed``, ``derived``, and those of
+        ``split_up``, ``balanced_load``, ``fastest_kernel``, ``own_kernels``, ``borrowed``, ``derived``, and those of
         `paretosim.profiles.comparisons`.
     table : ``gpu/engine/op``.
     lane : which part of it.

@@ -44,6 +44,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
         {"moe": "{load: log_linear}"},
         {"moe": f"{{load: {SKEWED}}}"},
         {"moe": "{redundant_experts: 32}"},
+        {"moe": "{balancer: true}"},
         {"two_batch_overlap": "true"},
         {"mla": "{cache_expanded: true}"},
     ],
@@ -72,6 +73,7 @@ def test_redundant_experts_win_back_what_a_skewed_load_costs(tmp_path: Path) -> 
         ({"model": "Qwen/Qwen3-8B", "moe": "{redundant_experts: 3}"}, "moe.redundant_experts: changes nothing"),
         ({"model": "Qwen/Qwen3-8B", "two_batch_overlap": "true"}, "two_batch_overlap: changes nothing"),
         ({"model": "Qwen/Qwen3-235B-A22B", "mla": "{cache_expanded: true}"}, "mla.cache_expanded: changes nothing"),
+        ({"moe": "{load: power_law, balancer: true}"}, "moe.balancer: changes nothing: moe.load says"),
         ({"moe": "{load: [1, 2]}"}, "moe.load: has 2 shares; a layer of deepseek-ai/DeepSeek-R1 has 256 experts"),
         (
             {"space": "{tp: [8], batch: [1]}", "two_batch_overlap": "true"},

@@ -7,6 +7,7 @@ import pytest
 
 from paretosim.cost.kernels.expert_load import active_experts, place_experts, shares_of
 from paretosim.cost.kernels.expert_times import ExpertShape, MoeTimes
+from paretosim.cost.kernels.fullest_rank import fullest_rank
 from paretosim.profiles.store import Store
 
 
@@ -49,3 +50,17 @@ def test_the_busiest_expert_of_the_power_law_is_as_far_above_the_mean_as_the_tab
     ).columns  # fmt: skip
     slow, even = (c["latency_s"][c["distribution"] == d].min() for d in ("power_law_1.2", "balanced"))
     assert shares_of("power_law", 256, 8).max() * 256 == pytest.approx(slow / even, rel=0.1)
+
+
+def test_the_fullest_rank_without_a_load_balancer_is_as_far_above_the_mean_as_was_counted() -> None:
+    # TensorRT-LLM, tech_blog/blog4, table 1: DeepSeek-R1 on 32 ranks, 1024 copies of tokens on the mean rank; the
+    # hottest has 2.56 times that, averaged over layers and steps. A log-normal of the same spread gives 12 % less.
+    work = fullest_rank(256, 8, 32, [4096])
+    assert work.rows[0] / 1024 == pytest.approx(1 + 1.564, rel=0.15)
+
+
+@pytest.mark.xfail(strict=True, reason="Qwen3.6-35B-A3B on 4 ranks: 1.35 times the mean counted, 1.16 by the law")
+def test_the_fullest_of_few_ranks_is_as_far_above_the_mean_as_was_counted() -> None:
+    # aiconfigurator, collector/layerwise/fpm_ground_truth/EXPERT_ROUTING_CAPTURE.md (2026-06-23), steps of some
+    # thousand tokens; another model, whose prompts came from one short list.
+    assert fullest_rank(256, 8, 4, [4096]).rows[0] / 8192 == pytest.approx(1.35, rel=0.1)

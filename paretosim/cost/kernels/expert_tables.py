@@ -9,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import NotMeasured
-from ...profiles.hygiene import UNTUNED_FACTOR, UNTUNED_MAX_M, Repair, without_host_floor
+from ...profiles.hygiene import PAD_UP_FACTOR, UNTUNED_FACTOR, UNTUNED_MAX_M, Repair, without_host_floor
 from ...profiles.store import Table
 from .expert_times import ExpertShape, MoeTimes
 from .kernel_tables import KernelTables, Located, Search
 
+SKEWED = "power_law_1.2"
+"""Load of the expert tables that is not even; the rank with most rows was timed."""
 Lanes = Mapping[str, Table]
 """Rows of an expert table under one load, by dtype."""
 LanesOf = Callable[[str, str, str], Lanes]
@@ -118,6 +120,11 @@ def locate_experts(tables: KernelTables, lanes_of: LanesOf, lane: ExpertLane) ->
     elif engine == tables.engine.name:
         rows = _with_kernels_elsewhere(search, lanes_of, rows, lane)
     times = MoeTimes.of(tables.gpu, dtype, load, rows)
+    if load == "balanced" and (skewed := lanes_of(engine, op, SKEWED).get(dtype)) is not None:
+        times, lowered = times.no_slower_than(MoeTimes.of(tables.gpu, dtype, SKEWED, skewed))
+        if lowered:
+            note = f"{lowered:,} points cost over {PAD_UP_FACTOR} times what a skewed load does; lowered to it"
+            search.note(Repair("balanced_load", tables.path(engine, op), f"{dtype}, {load}", lowered, note))
     search.mended(engine, op, f"{dtype}, {load}", times.mended)
     return search.found(times)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from ...arrays import Floats, Timed
 from ...errors import NotMeasured
+from ...profiles.hygiene import PAD_UP_FACTOR
 from ...profiles.mending import Mended, Mending
 from ...profiles.store import Table
 from ...spec.hardware import GpuSpec
@@ -189,6 +190,24 @@ class MoeTimes(MeasuredGrids[ExpertShape]):
             least = _read_s(gpu, lane, shape, touched(shape, at))
             curves[shape] = (at, mending(seconds[start:stop], least, roof, axes=(0,)))
         return cls(gpu, lane, load, curves, mending.done(), touched)
+
+    def no_slower_than(self, skewed: MoeTimes) -> tuple[MoeTimes, int]:
+        """Rule ``balanced_load``: times of an even load, no slower than a skewed one; and how many were lowered.
+
+        Every rank of the even load has fewer rows than the fullest of the skewed one, so it costs no more, but for the
+        weights of experts that only it touches. Tables of vLLM and SGLang time four times as much where experts are
+        spread. Excess up to `PAD_UP_FACTOR` is noise and stays.
+        """
+        curves, lowered = dict(self.curves), 0
+        for shape, (at, seconds) in self.curves.items():
+            if shape.moe_ep == 1 or shape not in skewed.curves:
+                continue
+            layer = shape.experts, shape.top_k, shape.moe_ep
+            more = even_rank(*layer, at).touched - touched_of_power_law(*layer, at)
+            most = skewed(shape, at).seconds + _read_s(self.gpu, self.lane, shape, np.maximum(0.0, more))
+            over = seconds > PAD_UP_FACTOR * most
+            curves[shape], lowered = (at, np.where(over, most, seconds)), lowered + int(over.sum())
+        return replace(self, curves=curves), lowered
 
     @property
     def keys(self) -> Iterable[ExpertShape]:

@@ -1,7 +1,7 @@
 """What the fullest of the ranks of an expert-parallel group has to do: rows to compute, experts whose weights it reads.
 
-All ranks wait for the fullest one. Many tokens make it the one whose experts are popular; few tokens leave it to chance,
-and there the number of experts that get a token at all decides, because a step reads the weights of each once.
+All ranks wait for the fullest one. With many tokens it is the one whose experts are popular. With few tokens chance
+decides, and the experts that get a token at all count, because a step reads the weights of each once.
 """
 
 from __future__ import annotations
@@ -68,7 +68,12 @@ def fullest_rank(experts: int, top_k: int, ranks: int, tokens: ArrayLike) -> Ran
 
 
 def even_rank(experts: int, top_k: int, ranks: int, tokens: ArrayLike) -> RankWork:
-    """Work of every rank where tokens visit all experts in turn, as tables of a balanced load were timed."""
+    """Work of every rank where tokens visit all experts in turn, as tables of a balanced load were timed.
+
+    Parameters
+    ----------
+    experts, top_k, ranks, tokens : as in `fullest_rank`.
+    """
     rows = np.asarray(tokens, dtype=np.float64) * top_k / ranks
     return RankWork(rows, np.minimum(experts / ranks, rows))
 
@@ -79,14 +84,25 @@ def tokens_of_even(top_k: int, ranks: int, rows: Floats) -> Floats:
 
 
 def tokens_of_power_law(experts: int, top_k: int, ranks: int, rows: Floats) -> Floats:
-    """Tokens of the layer that give the rank that tables of the power law timed `rows`."""
+    """Tokens of the layer that give the rank that tables of the power law timed `rows`.
+
+    Parameters
+    ----------
+    experts, top_k, ranks : as in `fullest_rank`.
+    rows : copies of tokens on a rank.
+    """
     tokens, timed = _power_law(experts, top_k, ranks)
     found = np.exp(np.interp(np.log(rows), np.log(timed.rows), np.log(tokens)))
     return found * np.maximum(1.0, rows / timed.rows[-1]) * np.minimum(1.0, rows / timed.rows[0])
 
 
 def touched_of_power_law(experts: int, top_k: int, ranks: int, tokens: Floats) -> Floats:
-    """Experts that get a token on the rank that tables of the power law timed."""
+    """Experts that get a token on the rank that tables of the power law timed.
+
+    Parameters
+    ----------
+    experts, top_k, ranks, tokens : as in `fullest_rank`.
+    """
     at, timed = _power_law(experts, top_k, ranks)
     return np.interp(np.log(tokens), np.log(at), timed.touched)
 
@@ -108,9 +124,9 @@ def _power_law(experts: int, top_k: int, ranks: int) -> tuple[Floats, RankWork]:
         missing = tokens * top_k - copies.sum(axis=1, keepdims=True)
         place = np.argsort(np.argsort(-(copies + 0.5 * rng.random(copies.shape)), axis=1), axis=1)
         copies += np.where(missing > 0, missing // experts + (place < missing % experts), (place == 0) * missing)
-        by_rank = copies.reshape(DRAWS, ranks, -1)
-        timed = by_rank[np.arange(DRAWS), by_rank.sum(axis=2).argmax(axis=1)]
-        found.append((timed.sum(axis=1).mean(), (timed > 0).sum(axis=1).mean()))
+        by_rank = _sum_by_rank(copies, ranks)
+        timed = np.arange(DRAWS), by_rank.argmax(axis=1)
+        found.append((by_rank[timed].mean(), _sum_by_rank((copies > 0) * 1.0, ranks)[timed].mean()))
     rows, touched = np.maximum.accumulate(np.array(found), axis=0).T
     return POWER_TOKENS_AT, RankWork(rows, touched)
 
@@ -127,8 +143,15 @@ def _log_normal(experts: int, top_k: int) -> Floats:
 def _placed(experts: int, top_k: int, ranks: int) -> float:
     """Excess of the fullest rank's part of the copies over the mean, averaged over random orders of the experts."""
     rng, share = np.random.default_rng(0), _log_normal(experts, top_k)
-    by_rank = rng.permuted(np.tile(share, (DRAWS, 1)), axis=1).reshape(DRAWS, ranks, -1).sum(axis=2)
+    by_rank = _sum_by_rank(rng.permuted(np.tile(share, (DRAWS, 1)), axis=1), ranks)
     return float(by_rank.max(axis=1).mean() * ranks - 1)
+
+
+def _sum_by_rank(values: Floats, ranks: int) -> Floats:
+    """Sums over the experts of each rank, which lie in order, of an array of shape (draws, experts)."""
+    first = -(-np.arange(ranks) * values.shape[1] // ranks)
+    summed: Floats = np.add.reduceat(values, first, axis=1)
+    return summed
 
 
 @lru_cache(maxsize=64)

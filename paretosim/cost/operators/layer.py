@@ -341,9 +341,7 @@ def has_expert_exchange(layout: Parallelism) -> bool:
     return layout.attn_dp > 1 and layout.moe_ep > 1
 
 
-def _loads(
-    ffn: MoeFfn, layout: Parallelism, layer: LayerContext
-) -> tuple[tuple[tuple[str, str], ...], ExpertLoad]:
+def _loads(ffn: MoeFfn, layout: Parallelism, layer: LayerContext) -> tuple[tuple[tuple[str, str], ...], ExpertLoad]:
     """Tables that answer under the settings' load, and how their times become those of that load."""
     settings, wide = layer.settings, has_expert_exchange(layout)
     load, redundant = settings.expert_load, settings.redundant_experts

@@ -23,6 +23,8 @@ def unused_settings(settings: EngineSettings, model: ModelSpec) -> Iterator[tupl
     elif not isinstance(settings.expert_load, str) and experts != [len(settings.expert_load)]:
         layers = " or ".join(map(str, experts))
         yield ("moe", "load"), f"has {len(settings.expert_load)} shares; a layer of {model.name} has {layers} experts"
+    if experts and settings.expert_balancer and settings.expert_load:
+        yield ("moe", "balancer"), "changes nothing: moe.load says how much each GPU gets"
     if settings.cache_expanded_latents and not any(g.attention.expanded_elements for g in model.layers):
         yield ("mla", "cache_expanded"), f"changes nothing: {model.name} expands no latents in prefill"
     if settings.draft_tokens and model.mtp is None:

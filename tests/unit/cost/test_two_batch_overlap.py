@@ -26,7 +26,9 @@ def steps(ranks: int) -> tuple[StepCost, StepCost]:
     """Without and with overlap."""
     kernels, layout = Kernels.of(Store(), "h200_sxm", "sglang"), Parallelism(attn_dp=ranks, moe_ep=ranks)
     plain, both = (
-        compile_step(R1, Precision.of("fp8"), kernels, layout, EngineSettings(two_batch_overlap=overlap))
+        compile_step(
+            R1, Precision.of("fp8"), kernels, layout, EngineSettings(two_batch_overlap=overlap, expert_balancer=True)
+        )
         for overlap in (False, True)
     )
     return plain, both
@@ -93,7 +95,11 @@ def test_the_positive_part_of_a_line_is_averaged_by_its_triangle() -> None:
 def test_without_an_exchange_nothing_overlaps() -> None:
     kernels = Kernels.of(Store(), "h200_sxm", "sglang")
     step = compile_step(
-        R1, Precision.of("fp8"), kernels, Parallelism(8, moe_ep=8), EngineSettings(two_batch_overlap=True)
+        R1,
+        Precision.of("fp8"),
+        kernels,
+        Parallelism(8, moe_ep=8),
+        EngineSettings(two_batch_overlap=True, expert_balancer=True),
     )
     assert step.overlap is None
 
