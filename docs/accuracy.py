@@ -222,6 +222,14 @@ def markdown(lines: Iterable[Line]) -> Iterator[str]:
     yield from (f"| {line} |" for line in rest)
 
 
+def left_out_kinds(folder: Path) -> Iterator[Line]:
+    """Errors and coverage by what was left out of the fit."""
+    yield "left out", "mode", "rows", "TTFT error", "TPOT error", "TTFT held", "TPOT held"
+    for row in pd.read_csv(folder / "left_out_kinds.csv").to_dict("records"):
+        shares = (f"{row[name]:.1%}" for name in ("ttft_ape", "tpot_ape", "ttft_held", "tpot_held"))
+        yield row["left_out"], row["mode"], row["rows"], *shares
+
+
 def replaced(page: str, name: str, lines: Iterable[str]) -> str:
     """The page with the block between ``<!-- name -->`` and ``<!-- /name -->`` rewritten."""
     block = "\n".join([f"<!-- {name} -->", "", *lines, "", f"<!-- /{name} -->"])
@@ -249,6 +257,7 @@ def main() -> None:
     if args.left_out:
         written("left_out", left_out_rows(args.left_out))
         page = replaced(page, "left-out", markdown(pooled_left_out_rows(args.left_out)))
+        page = replaced(page, "left-out-kinds", markdown(left_out_kinds(args.left_out)))
     if args.predictions:
         written("serving", serving_rows(args.rows, args.predictions))
         if args.by_default:

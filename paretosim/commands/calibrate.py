@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..atomic_write import check_writable, write_texts, written_together
@@ -25,14 +26,18 @@ from ..spec.engine import calibration_file
 from .options import execution_options
 from .profile_options import store_of
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def run(args: argparse.Namespace) -> None:
     """Fit, write the files, and print the result."""
-    rows = rows_of(read_frame(args.rows), str(args.rows))
+    frame = read_frame(args.rows)
+    rows = rows_of(frame, str(args.rows))
     store = store_of(args)
     with Bar(args.quiet) as bar, replay_executor(rows, store, execution_options(args), bar) as executor:
         if args.into is not None:
-            _all_engines(args, rows, store, executor)
+            _all_engines(args, rows, frame, store, executor)
         elif args.learning_curve:
             _curve(rows, store, executor)
         else:
@@ -56,7 +61,9 @@ def _own_rows(args: argparse.Namespace, rows: list[Row], store: Store, executor:
     print(f"\n{'calibration':<17} {out}")
 
 
-def _all_engines(args: argparse.Namespace, rows: list[Row], store: Store, executor: Executor) -> None:
+def _all_engines(
+    args: argparse.Namespace, rows: list[Row], frame: pd.DataFrame, store: Store, executor: Executor
+) -> None:  # fmt: skip
     names = {engine: f"engines/{engine}.yaml" for engine in {row.engine for row in rows}}
     if missing := [str(args.into / name) for name in names.values() if not (args.into / name).is_file()]:
         raise InputError(f"--into needs the engines' files: {', '.join(sorted(missing))}")
@@ -73,7 +80,7 @@ def _all_engines(args: argparse.Namespace, rows: list[Row], store: Store, execut
     write_texts(args.into, texts | {FILE: bands_yaml(found.bands, facts), LAYOUTS: layouts})
     print(calibration_text(found))
     if args.out is not None:
-        tables = left_out_tables(found)
+        tables = left_out_tables(found, frame)
         with written_together(args.out, [f"{name}.csv" for name in tables]) as stage:
             for name, table in tables.items():
                 table.to_csv(stage / f"{name}.csv", index=False, float_format="%.5g")

@@ -69,7 +69,7 @@ class CalibrationStudy:
         few_shot = Bands.of_few_shot(few_shot_errors(self.few_shot))
         of = {name: Bands.of(self._errors(name, self._predicted(name))).factors for name in (GROUP, *UNSEEN)}
         measured: dict[str, dict[str, set[str]]] = {}
-        for row in rows:
+        for row in (row for row in rows if row.fitted):
             measured.setdefault(row.engine, {}).setdefault(row.gpu, set()).add(catalog_name(row.model))
         return Bands(
             {**of.pop(GROUP), **few_shot.factors}, unseen=of, measured=measured,

@@ -161,7 +161,7 @@ class Bands:
         })  # fmt: skip
 
     @staticmethod
-    def of_gains(errors: Sequence[GainError], level: float = NOMINAL) -> dict[bool, tuple[float, float]]:
+    def of_gains(errors: Sequence[GainError], level: float = LEVEL) -> dict[bool, tuple[float, float]]:
         """`gains` from errors of left-out rows; with fewer than `FEWEST` of one kind, those of any two arms answer.
 
         A gain that is predicted for one arm alone counts as infinitely far.

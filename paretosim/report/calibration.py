@@ -59,10 +59,24 @@ def left_out_frame(found: CalibrationStudy, what: str = GROUP) -> pd.DataFrame:
     )
 
 
-def left_out_tables(found: CalibrationStudy) -> dict[str, pd.DataFrame]:
-    """Predicted over measured of left-out rows: each row, by engine, by group, and by what was left out."""
+def left_out_predictions(found: CalibrationStudy, rows: pd.DataFrame) -> pd.DataFrame:
+    """The file of rows with the predictions of fits without their group, as `paretosim validate` writes its own."""
+    columns = rows.reindex(columns=[]).assign(pred_ttft_ms=np.nan, pred_tpot_ms=np.nan)
+    columns.iloc[[row.index for row in found.left_out.rows]] = 1e3 * found.left_out.predicted[GROUP]
+    return rows.join(columns)
+
+
+def left_out_tables(found: CalibrationStudy, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Predicted over measured of left-out rows: each row, by engine, by group, and by what was left out.
+
+    Parameters
+    ----------
+    found : the fits.
+    rows : the file of rows.
+    """
     frame = left_out_frame(found)
     return {
+        "left_out_predictions": left_out_predictions(found, rows),
         "left_out_rows": frame,
         "left_out_engines": _errors(frame, ["mode", "kind", "engine"]),
         "left_out_groups": _errors(frame, ["mode", "kind", "model", "gpu", "engine", "weights"]),
