@@ -23,6 +23,7 @@ from ..spec.yaml_marks import KeyLocations
 from .launch_settings import Launch
 from .rows import Engines, Row
 
+
 def precision_of(row: Row, launch: Launch) -> Precision:
     """Number formats of a row: its label says how weights, or experts, are stored."""
     return Precision.of(row.weights, launch.kv_cache)
