@@ -22,9 +22,9 @@ LOADS = ("concurrency", "request_rate")
 """One of them must be given: the clients of a closed loop, or the rate of an open one."""
 COLUMNS = (
     *REQUIRED, *TRAFFIC, "concurrency", "row_id", "origin", "measured", "image", "version", "precision", "gemm_quant",
-    "moe_quant", "disagg", "tp", "pp", "attn_dp", "moe_tp", "moe_ep", "prefill_workers", "prefill_bs", "prefill_tp", "prefill_attn_dp",
-    "prefill_moe_tp", "prefill_moe_ep", "decode_workers", "decode_bs", "decode_tp", "decode_attn_dp", "decode_moe_tp",
-    "decode_moe_ep", "n_gpus", "spec_decode_inferred", "client",
+    "moe_quant", "disagg", "tp", "pp", "attn_dp", "moe_tp", "moe_ep", "prefill_workers", "prefill_bs", "prefill_tp",
+    "prefill_attn_dp", "prefill_moe_tp", "prefill_moe_ep", "decode_workers", "decode_bs", "decode_tp",
+    "decode_attn_dp", "decode_moe_tp", "decode_moe_ep", "n_gpus", "spec_decode_inferred", "client",
 )  # fmt: skip
 _WEIGHTS: dict[str, Format] = {
     "fp8": "fp8", "fp8_block": "fp8", "fp8_static": "fp8", "nvfp4": "fp4", "fp4": "fp4", "mxfp4": "mxfp4",

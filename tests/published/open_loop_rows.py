@@ -2,8 +2,9 @@
 
 ``python -m tests.published.open_loop_rows FOLDER`` writes ``stages.csv`` (45 stages of vLLM 0.15.1 on H100 under
 constant rates), ``repeats.csv`` (64 runs of gpt-oss-120b on one H200 without speculation) and the configurations of
-models that are not in the catalogue. Sources: inference-sim/sim-to-real-accuracy-validation at dcec3fd, inference-sim/training at
-ed5c1d2, GloriaXimingLu/inferencex-profiling at 237385b; the files themselves are not part of the project.
+models that are not in the catalogue. Sources: inference-sim/sim-to-real-accuracy-validation at dcec3fd,
+inference-sim/training at ed5c1d2, GloriaXimingLu/inferencex-profiling at 237385b; the files themselves are not
+part of the project.
 """
 
 from __future__ import annotations
