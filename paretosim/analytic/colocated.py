@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from ..arrays import Floats
 from ..cost.steps.calibrated import StepTimes
-from ..spec.scheduling import CHUNKED, IN_FLIGHT, PromptWait
+from ..spec.scheduling import CHUNKED, IN_FLIGHT, NO_WAIT, PromptWait
 from .rate_match import Counts
 
 CHUNKS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
@@ -48,7 +48,7 @@ class ColocatedRate:
 
 def colocated_rate(
     step: StepTimes, batch: ArrayLike, isl: float, osl: float, prefix: float, token_budget: float,
-    wait: PromptWait = PromptWait(),
+    wait: PromptWait = NO_WAIT,
 ) -> ColocatedRate:  # fmt: skip
     """Evaluate batches of running sequences under every setting that respects the token budget.
 

@@ -21,10 +21,10 @@ REQUIRED = ("framework", "model", "hardware", "isl", "osl", "ttft_ms", "tpot_ms"
 LOADS = ("concurrency", "request_rate")
 """One of them must be given: the clients of a closed loop, or the rate of an open one."""
 COLUMNS = (
-    *REQUIRED, *TRAFFIC, "concurrency", "row_id", "origin", "measured", "image", "version", "precision", "gemm_quant", "moe_quant", "disagg",
-    "tp", "pp", "attn_dp", "moe_tp", "moe_ep", "prefill_workers", "prefill_bs", "prefill_tp", "prefill_attn_dp",
-    "prefill_moe_tp", "prefill_moe_ep", "decode_workers", "decode_bs", "decode_tp", "decode_attn_dp", "decode_moe_tp",
-    "decode_moe_ep", "n_gpus", "spec_decode_inferred", "client",
+    *REQUIRED, *TRAFFIC, "concurrency", "row_id", "origin", "measured", "image", "version", "precision", "gemm_quant",
+    "moe_quant", "disagg", "tp", "pp", "attn_dp", "moe_tp", "moe_ep", "prefill_workers", "prefill_bs", "prefill_tp",
+    "prefill_attn_dp", "prefill_moe_tp", "prefill_moe_ep", "decode_workers", "decode_bs", "decode_tp",
+    "decode_attn_dp", "decode_moe_tp", "decode_moe_ep", "n_gpus", "spec_decode_inferred", "client",
 )  # fmt: skip
 _WEIGHTS: dict[str, Format] = {
     "fp8": "fp8", "fp8_block": "fp8", "fp8_static": "fp8", "nvfp4": "fp4", "fp4": "fp4", "mxfp4": "mxfp4",
@@ -197,8 +197,8 @@ def fittable_rows(rows: Iterable[Row], engine: str) -> list[Row]:
             sweeps += 1
     if not fittable:
         raise InputError(
-            f"no aggregated row of {engine} can be fitted on: {drafts} speculate, {opened} have a request rate, {sweeps} "
-            "are of a vendor_sweep, whose flags nobody knows"
+            f"no aggregated row of {engine} can be fitted on: {drafts} speculate, {opened} have a request rate, "
+            f"{sweeps} are of a vendor_sweep, whose flags nobody knows"
         )
     return list(fittable.values())
 

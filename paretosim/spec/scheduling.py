@@ -84,6 +84,7 @@ class PromptWait:
     interval: int = 1
 
 
+NO_WAIT = PromptWait()
 Mixing: TypeAlias = InFlight | Chunked | PerMix
 Scheduling: TypeAlias = Mixing | PromptBatches | DecodeOnly
 ONE_PHASE, IN_FLIGHT, CHUNKED, PER_MIX = range(4)

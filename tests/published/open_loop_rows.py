@@ -1,9 +1,10 @@
 """The published stages of open-loop and repeated runs as rows that `paretosim validate` reads.
 
-``python -m tests.published.open_loop_rows FOLDER`` writes ``stages.csv`` (45 stages of vLLM 0.15.1 on H100 under constant
-rates), ``repeats.csv`` (64 runs of gpt-oss-120b on one H200 without speculation) and the configurations of models that
-are not in the catalogue. Sources: inference-sim/sim-to-real-accuracy-validation at dcec3fd, inference-sim/training at
-ed5c1d2, GloriaXimingLu/inferencex-profiling at 237385b; the files themselves are not part of the project.
+``python -m tests.published.open_loop_rows FOLDER`` writes ``stages.csv`` (45 stages of vLLM 0.15.1 on H100 under
+constant rates), ``repeats.csv`` (64 runs of gpt-oss-120b on one H200 without speculation) and the configurations of
+models that are not in the catalogue. Sources: inference-sim/sim-to-real-accuracy-validation at dcec3fd,
+inference-sim/training at ed5c1d2, GloriaXimingLu/inferencex-profiling at 237385b; the files themselves are not
+part of the project.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def stages() -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _stage(row: Mapping[str, Any], ttft_p90_ms: float) -> dict[str, Any]:
+def _stage(row: Mapping[Any, Any], ttft_p90_ms: float) -> dict[str, Any]:
     isl, prompts = WORKLOADS[row["workload"]]
     rate, stage = float(row["rate_req_s"]), int(row["stage"])
     made = round(1 + (row["e2e_mean_ms"] - row["ttft_mean_ms"]) / row["itl_mean_ms"])

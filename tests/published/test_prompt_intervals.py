@@ -35,12 +35,12 @@ def ratio(gpu: str, ranks: int, clients: int, interval: int) -> float:
 
 
 @pytest.mark.parametrize("row", MEASURED_MS)
-def test_without_the_interval_these_rows_come_out_too_slow(row) -> None:
+def test_without_the_interval_these_rows_come_out_too_slow(row: tuple[str, int, int]) -> None:
     assert 1.2 < ratio(*row, 1) < 1.5
 
 
 @pytest.mark.parametrize("row", MEASURED_MS)
-def test_the_interval_that_ran_comes_within_a_quarter(row) -> None:
+def test_the_interval_that_ran_comes_within_a_quarter(row: tuple[str, int, int]) -> None:
     assert ratio(*row, 4) == pytest.approx(1, abs=0.25)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -63,7 +64,9 @@ def test_prompts_for_all_ranks_do_not_wait() -> None:
 
 
 def test_prompts_do_not_wait_for_ranks_that_have_nothing_to_decode() -> None:
-    log = ends(lambda: InFlight(rank_wait_steps=1000), Requests.of(np.arange(3) / 8, np.full(3, 64), np.full(3, 200))).log
+    log = ends(
+        lambda: InFlight(rank_wait_steps=1000), Requests.of(np.arange(3) / 8, np.full(3, 64), np.full(3, 200))
+    ).log
     assert (log.column("prefill_start_s") - log.column("arrival_s") < 0.02).all()
 
 
@@ -72,7 +75,7 @@ def test_of_every_interval_one_step_carries_prompts() -> None:
     requests = Requests.of(np.sort(rng.uniform(0, 4, 200)), np.full(200, 32), np.full(200, 60))
     carried = []
     for interval in (1, 8):
-        outcome = ends(lambda interval=interval: ChunkedPrefill(prompt_interval=interval), requests)
+        outcome = ends(partial(ChunkedPrefill, prompt_interval=interval), requests)
         log = outcome.engines[0].log
         carried.append(int((log.column("tokens") > 0).sum()))
     assert carried[1] < 0.6 * carried[0]
