@@ -34,7 +34,7 @@ GAPS_MAX_BATCH = 4
 PAD_UP_FACTOR = 1.15
 
 # Rule `prompt_floor`: the host's time scatters; what takes less than this many times its least says nothing of kernels.
-# Of 1.5, 2, 2.5 and 3 the least with which held-out sparse prompts of GB300 under vLLM are within a fourth at their p90.
+# Of 1.5, 2, 2.5 and 3 the least with which sparse prompts of GB300 under vLLM, held out, come within 25 % (p90).
 PROMPT_FLOOR_REACH = 2.5
 
 # Rule `split_up`: work can be done in parts, so twice of it never costs more than twice. A factor of that much and more
