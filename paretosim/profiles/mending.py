@@ -93,8 +93,8 @@ class Mending:
         least_s : what memory and arithmetic allow, launches apart [s]; of the grid's shape, or 0 where nobody knows.
         roofline_s : roofline of each point [s].
         axes : those along which work grows.
-        batches : sequences along the first axis, if sequences are what it counts: a batch can run in parts. Products
-            and experts are left alone: one point that a cache served would lower the rest of its curve.
+        batches : sequences along the first axis, of a decode step's attention: a batch can run in parts. The rest is
+            left alone: one point that a cache served would lower all behind it.
         floor_s : of the host, where it was timed instead of kernels [s].
         """
         there = np.isfinite(seconds)

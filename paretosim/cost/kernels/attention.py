@@ -97,11 +97,12 @@ class AttentionTimes(MeasuredGrids[Heads]):
             seconds = np.full((len(group), len(batches), len(lengths)), np.nan)
             at = np.searchsorted(batches, c["batch"][rows]), np.searchsorted(lengths, length[rows])
             seconds[(np.searchsorted(group, lane[rows]), *at)] = c["latency_s"][rows]
+            parts = batches * 1.0 if phase == "decode" else None
             at_batch, at_length = np.meshgrid(batches, lengths, indexing="ij", sparse=True)
             kinds = [Heads(*layout) for layout in layouts[group].tolist()]
             roof = np.stack([empty.roofline_s(gpu, heads, at_batch, at_length) for heads in kinds])
             least = np.stack([empty.least_s(heads, at_batch, at_length) for heads in kinds])
-            for heads, one in zip(kinds, mending(seconds, least, roof, (1, 2), batches * 1.0), strict=True):
+            for heads, one in zip(kinds, mending(seconds, least, roof, (1, 2), parts), strict=True):
                 grids[heads] = batches.astype(float), lengths.astype(float), one
         return replace(empty, grids=grids, mended=mending.done())
 

@@ -112,7 +112,8 @@ def _bounded(
     floor_s = prompt_floor_s(rows, siblings) if phase == "prefill" else 0.0
     if timed.kv_dtype == "fp8":
         rows = search.lowered(FEWER_BYTES, rows, [alike(search.table(engine, op), "bf16")], lane)
-    rows = search.lowered(FAR_BEHIND, rows, siblings, lane)
+    if phase == "decode":
+        rows = search.lowered(FAR_BEHIND, rows, siblings, lane)
     return search.lowered(FAMILY, rows, [alike(kin) for kin in search.family(engine, op)], lane), floor_s
 
 

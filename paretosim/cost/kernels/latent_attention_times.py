@@ -69,7 +69,7 @@ class LatentAttentionTimes(MeasuredGrids[int]):
             seconds[np.isinf(seconds)] = np.nan
             like, at = empty._like(int(heads)), np.meshgrid(batches * 1.0, lengths * 1.0, indexing="ij", sparse=True)
             least, roof = empty.least_s(like, *at), empty.roofline_s(gpu, like, *at)
-            seconds = mending(seconds, least, roof, (0, 1), batches * 1.0, floor_s)
+            seconds = mending(seconds, least, roof, (0, 1), batches * 1.0 if phase == "decode" else None, floor_s)
             grids[int(heads)] = (batches.astype(float), lengths.astype(float), seconds)
         return replace(empty, grids=grids, mended=mending.done())
 

@@ -107,7 +107,7 @@ class LinearAttentionTimes(MeasuredGrids[LinearAttentionShape]):
             rows_at, columns_at = np.meshgrid(batches * 1.0, lengths * 1.0, indexing="ij", sparse=True)
             roof = linear_attention_roofline_s(gpu, phase, own, rows_at, columns_at)
             axes = (0, 1) if len(lengths) > 1 else (0,)
-            seconds = mending(seconds, linear_attention_least_s(gpu, phase, own, rows_at), roof, axes, batches * 1.0)
+            seconds = mending(seconds, linear_attention_least_s(gpu, phase, own, rows_at), roof, axes)
             grids[own] = (batches.astype(float), lengths.astype(float), seconds)
         if not grids:
             raise NotMeasured(f"the linear attention table of {gpu.name} has no {phase} point with both kernels timed")
