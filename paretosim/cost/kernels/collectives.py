@@ -27,13 +27,14 @@ HOP_S = 1 * US
 NIC_HOP_S = 15 * US
 """Latency of one step of a collective between domains [s]; an assumption, of the size of a small RDMA write and its
 completion over InfiniBand (EFA takes 98 us: `tests/published/test_collectives.py`)."""
-LARGE_S = 75 * US
-SMALL_BYTES, LARGE_BYTES = 128 * KIB, 1024 * KIB
+LARGE_S = 25 * US
+SMALL_BYTES, LARGE_BYTES = 640 * KIB, 2048 * KIB
 """What a pass of a large message between domains takes beyond the latencies of a small one [s]; the messages from which
-it begins and is reached in full [byte]. NCCL sends small ones with flags in the data, large ones in chunks.
-Chosen with one measured row in sight: TP16 of DeepSeek on H100 lacks about 1 ms of a step at 29 kB and 17 ms at 0.9 MB,
-in 122 all-reduces. (Also tried: a slope per byte through both, which is 3 ms too much at 0.14 MB, where nothing lacks.)
-Elsewhere 16 H100 over TCPX take 203 us at 1 MB and 155 at 32 kB, 32 B200 over EFA 378 at 1 MB."""
+it begins and is reached in full [byte]. NCCL sends small ones with flags in the data, large ones in chunks. From two
+published layouts over two hosts, chosen with them in sight: all-reduces of 0.66 MB (Llama-4-Maverick) lack nothing,
+those of 2.1 MB (Llama-3.1-405B) 54 us (`tests/published/test_layouts_of_meta.py`). The 17 ms that a step of DeepSeek
+on 16 H100 lacks at batch 64 would be 140 us at 0.9 MB; these layouts and others' nccl-tests (16 H100 over TCPX: 155 us
+at 32 kB, 203 at 1 MB, 254 at 2 MB) say that they are not the links'."""
 NIC_SHARE = 0.94
 """Share of a NIC's rate that streams reach, as in `.moe_alltoall_law`; 32 B200 over EFA reach 0.955."""
 
