@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, Problem, did_you_mean
 from ..spec.precision import Format
+from .steadiness import unsteady_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,8 @@ _PAIR = ("prefill_", "decode_")
 MODE_LABELS = {"colocated": "aggregated", "disaggregated": "disaggregated"}
 """How measured files, ``bands.yaml`` and reports label each way of serving."""
 MOST_PROBLEMS = 20
+FAMILY = {"deepseek-ai/DeepSeek-R1": "deepseek-ai/DeepSeek-V3"}
+"""Models that are the same shapes under another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Row:
     ttft_s, tpot_s : measured means [s].
     client : who measured.
     speculative : whether it is labelled, or inferred, to have used speculative decoding.
+    unsteady : whether other rows of its file show that it was no steady run (`unsteady_runs`).
     """
 
     index: int
@@ -90,6 +94,7 @@ class Row:
     tpot_s: float
     client: str
     speculative: bool
+    unsteady: bool = field(default=False, repr=False)
 
     @property
     def serving(self) -> str:
@@ -100,6 +105,16 @@ class Row:
     def mode(self) -> str:
         """Label of the way of serving in files and reports: ``aggregated`` or ``disaggregated``."""
         return MODE_LABELS[self.serving]
+
+    @property
+    def family(self) -> str:
+        """The model; one name for models of the same shapes."""
+        return FAMILY.get(self.model, self.model)
+
+    @property
+    def engines(self) -> tuple[object, ...]:
+        """What is equal for rows that differ in load alone; releases of an engine are not told apart."""
+        return self.family, self.isl, self.osl, self.gpu, self.weights, self.engine, self.pools
 
     @property
     def requests_per_engine(self) -> float:
@@ -113,8 +128,8 @@ class Row:
 
     @property
     def fitted(self) -> bool:
-        """Whether parameters may be fitted on the row: its client and flags are those that are simulated."""
-        return not self.speculative and self.client != "vendor_sweep"
+        """Whether parameters may be fitted on the row: a steady run, whose client and flags are those simulated."""
+        return not self.speculative and self.client != "vendor_sweep" and not self.unsteady
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -156,7 +171,9 @@ def rows_of(frame: pd.DataFrame, where: str) -> list[Row]:
             found.append(_row(index, record))
     if problems:
         raise InputError(problems[:MOST_PROBLEMS])
-    return found
+    runs = ((row.index, row.engines, row.version, row.concurrency, row.tpot_s) for row in found if row.fitted)
+    unsteady = unsteady_runs(runs)
+    return [replace(row, unsteady=True) if row.index in unsteady else row for row in found]
 
 
 def fittable_rows(rows: Iterable[Row], engine: str) -> list[Row]:
@@ -168,18 +185,20 @@ def fittable_rows(rows: Iterable[Row], engine: str) -> list[Row]:
         There are none.
     """
     fittable: dict[Row, Row] = {}
-    drafts = sweeps = 0
+    drafts = sweeps = unsteady = 0
     for row in rows:
         if row.fitted:
             fittable.setdefault(replace(row, index=0), row)
         elif row.speculative:
             drafts += 1
+        elif row.unsteady:
+            unsteady += 1
         else:
             sweeps += 1
     if not fittable:
         raise InputError(
             f"no aggregated row of {engine} can be fitted on: {drafts} speculate, {sweeps} are of a vendor_sweep, "
-            "whose flags nobody knows"
+            f"whose flags nobody knows, {unsteady} are no steady run"
         )
     return list(fittable.values())
 

@@ -40,6 +40,7 @@ def left_out_frame(found: CalibrationStudy) -> pd.DataFrame:
 
     return pd.DataFrame(
         {
+            "row": [row.index for row in found.rows],
             "mode": [row.mode for row in found.rows],
             "engine": [row.engine for row in found.rows],
             "model": [row.model for row in found.rows],
