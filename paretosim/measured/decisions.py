@@ -176,7 +176,7 @@ def regrets(runs: pd.DataFrame) -> pd.DataFrame:
 def _groups(runs: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[Any, ...], np.ndarray]]:
     """Rows of each question, by position: slices of frames would take most of the time."""
     for key, rows in runs.groupby(keys).indices.items():
-        yield tuple(np.atleast_1d(np.array(key, object))), rows
+        yield tuple(np.atleast_1d(np.array(key, object))), np.asarray(rows)
 
 
 def _positions(runs: pd.DataFrame) -> dict[str, np.ndarray]:
