@@ -2,7 +2,7 @@
 
 Without options: errors of kernels, and repairs. With ``--rows`` (measured rows, docs/rows.md) raw steps too. With
 ``--requests`` (recorded requests of real runs), ``--left-out``, ``--predictions`` or ``--learning-curve`` only what
-these give; the last two need ``--rows``.
+these give; the last two need ``--rows``, and with it ``--left-out`` writes what is decided, too.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from paretosim.execution.executor import ExecutionOptions
 from paretosim.measured.batch_replay import replay_executor
 from paretosim.measured.calibrate import replay_kernels
 from paretosim.measured.cross_validation import SHOTS, few_shot_predictions, learning_curve
+from paretosim.measured.decisions import decision_figures
 from paretosim.measured.launch_settings import launch_of
 from paretosim.measured.recipes import shipped_recipes
 from paretosim.measured.row_deployment import layout_of, precision_of
 from paretosim.measured.rows import MODE_LABELS, read_frame, rows_of
 from paretosim.measured.validation import tables_of
 from paretosim.profiles.hygiene import Repair
+from paretosim.report.decisions import decision_lines
 
 PAGE = Path(__file__).with_name("accuracy.md")
 FOLDER = Path(__file__).with_name("accuracy")
@@ -163,6 +165,20 @@ def pooled_left_out_rows(folder: Path) -> Iterator[Line]:
         yield name, f"{len(cut):,}", *cells
 
 
+def decided_rows(path: Path, ttft_s: np.ndarray, tpot_s: np.ndarray) -> Iterator[Line]:
+    """What a buyer who believes these predictions of the file's rows decides; NaN where a row has none."""
+    yield "decision", "cases in questions", "against what was measured"
+    yield from decision_lines(decision_figures(rows_of(read_frame(path), str(path)), ttft_s, tpot_s))
+
+
+def left_out_latencies(path: Path, folder: Path) -> list[np.ndarray]:
+    """TTFT and TPOT of each row of the file, predicted by a fit without its group; NaN where there is none [s]."""
+    measured = read_frame(path)[["ttft_ms", "tpot_ms"]].to_numpy() / 1e3
+    ratios, found = pd.read_csv(folder / "left_out_rows.csv"), np.full(measured.shape, np.nan)
+    found[ratios["row"]] = ratios[["ttft", "tpot"]].to_numpy()
+    return list((found * measured).T)
+
+
 def curve_rows(path: Path) -> Iterator[Line]:
     """Error on the rest of a deployment by how many of its rows were given, for each engine."""
     asked = [row for row in rows_of(read_frame(path), str(path)) if len(row.pools) == 1 and row.fitted]
@@ -258,8 +274,13 @@ def main() -> None:
         written("left_out", left_out_rows(args.left_out))
         page = replaced(page, "left-out", markdown(pooled_left_out_rows(args.left_out)))
         page = replaced(page, "left-out-kinds", markdown(left_out_kinds(args.left_out)))
+        if args.rows:
+            decided = decided_rows(args.rows, *left_out_latencies(args.rows, args.left_out))
+            page = replaced(page, "decisions-left-out", markdown(decided))
     if args.predictions:
         written("serving", serving_rows(args.rows, args.predictions))
+        latencies = (pd.read_csv(args.predictions)[f"pred_{of}_ms"].to_numpy() / 1e3 for of in ("ttft", "tpot"))
+        page = replaced(page, "decisions", markdown(decided_rows(args.rows, *latencies)))
         if args.by_default:
             twice = default_rows(args.rows, args.predictions, args.by_default)
             page = replaced(page, "defaults", markdown(twice))

@@ -53,7 +53,7 @@ def _counts(text: str) -> frozenset[int]:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A setting that the launch script itself changes with the number of clients: ``10;16:30`` is 10, and 30 from 16 on.
+    """A setting that the launch script itself changes with the clients: ``10;16:30`` is 10, and 30 from 16 clients on.
 
     Attributes
     ----------

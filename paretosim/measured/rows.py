@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, Problem, did_you_mean
 from ..spec.precision import Format
+from .steadiness import unsteady_runs
 from .traffic import COLUMNS as TRAFFIC
 from .traffic import Traffic, wrong
 
@@ -43,6 +44,8 @@ _PAIR = ("prefill_", "decode_")
 MODE_LABELS = {"colocated": "aggregated", "disaggregated": "disaggregated"}
 """How measured files, ``bands.yaml`` and reports label each way of serving."""
 MOST_PROBLEMS = 20
+FAMILY = {"deepseek-ai/DeepSeek-R1": "deepseek-ai/DeepSeek-V3"}
+"""Models that are the same shapes under another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Row:
     client : who measured.
     speculative : whether it is labelled, or inferred, to have used speculative decoding.
     traffic : what the client sent.
+    unsteady : whether other rows of its file show that it was no steady run (`unsteady_runs`).
     """
 
     index: int
@@ -101,6 +105,7 @@ class Row:
     client: str
     speculative: bool
     traffic: Traffic = field(default=Traffic(), repr=False)
+    unsteady: bool = field(default=False, repr=False)
 
     @property
     def serving(self) -> str:
@@ -111,6 +116,16 @@ class Row:
     def mode(self) -> str:
         """Label of the way of serving in files and reports: ``aggregated`` or ``disaggregated``."""
         return MODE_LABELS[self.serving]
+
+    @property
+    def family(self) -> str:
+        """The model; one name for models of the same shapes."""
+        return FAMILY.get(self.model, self.model)
+
+    @property
+    def engines(self) -> tuple[object, ...]:
+        """What is equal for rows that differ in load alone; releases of an engine are not told apart."""
+        return self.family, self.isl, self.osl, self.gpu, self.weights, self.engine, self.pools
 
     @property
     def requests_per_engine(self) -> float:
@@ -129,8 +144,8 @@ class Row:
 
     @property
     def fitted(self) -> bool:
-        """Whether parameters may be fitted on the row."""
-        return not self.speculative and self.flags_known and not self.traffic.rate_req_s
+        """Whether parameters may be fitted on the row: a steady run of a closed loop."""
+        return not (self.speculative or self.unsteady or self.traffic.rate_req_s) and self.flags_known
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -173,7 +188,9 @@ def rows_of(frame: pd.DataFrame, where: str) -> list[Row]:
             found.append(_row(index, record))
     if problems:
         raise InputError(problems[:MOST_PROBLEMS])
-    return found
+    runs = ((row.index, row.engines, row.version, row.concurrency, row.tpot_s) for row in found if row.fitted)
+    unsteady = unsteady_runs(runs)
+    return [replace(row, unsteady=True) if row.index in unsteady else row for row in found]
 
 
 def fittable_rows(rows: Iterable[Row], engine: str) -> list[Row]:
@@ -185,7 +202,7 @@ def fittable_rows(rows: Iterable[Row], engine: str) -> list[Row]:
         There are none.
     """
     fittable: dict[Row, Row] = {}
-    drafts = sweeps = opened = 0
+    drafts = sweeps = opened = unsteady = 0
     for row in rows:
         if row.fitted:
             fittable.setdefault(replace(row, index=0), row)
@@ -193,12 +210,14 @@ def fittable_rows(rows: Iterable[Row], engine: str) -> list[Row]:
             drafts += 1
         elif row.traffic.rate_req_s:
             opened += 1
+        elif row.unsteady:
+            unsteady += 1
         else:
             sweeps += 1
     if not fittable:
         raise InputError(
             f"no aggregated row of {engine} can be fitted on: {drafts} speculate, {opened} have a request rate, "
-            f"{sweeps} are of a vendor_sweep, whose flags nobody knows"
+            f"{sweeps} are of a vendor_sweep, whose flags nobody knows, {unsteady} are no steady run"
         )
     return list(fittable.values())
 

@@ -17,6 +17,7 @@ from ..spec.context_length import too_long
 from ..spec.model import load_model
 from .batch_replay import Answer, replay_all, replay_executor
 from .conformal_bands import Bands, shipped_bands
+from .decisions import decision_figures
 from .recipes import Recipes, shipped_recipes
 from .row_replay import Replay
 from .rows import Row, read_frame, rows_hash, rows_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 QUANTITIES = ("ttft", "tpot")
+UNSTEADY = "no steady run: other runs of the same engines contradict it; not in the errors"
 CONCURRENCY = ((1, 4), (5, 16), (17, 64), (65, 256), (257, 1 << 30))
 
 
@@ -78,7 +80,9 @@ def validate(
     tables = tables_of(rows, predictions)
     launched = sum(recipes.settings(row) is not None for row in rows)
     summary = summarize(rows, predictions) | {
-        "launched_by_recipe": launched, "version": __version__, "rows_sha256": rows_hash(rows)
+        "launched_by_recipe": launched, "version": __version__, "rows_sha256": rows_hash(rows),
+        "unsteady_rows": [row.index + 2 for row in rows if row.unsteady],
+        "decisions": decision_figures(rows, *(predictions[f"pred_{name}_ms"].to_numpy() / 1e3 for name in QUANTITIES)),
     }  # fmt: skip
     return Validation(tuple(rows), predictions, tables, summary)
 
@@ -106,7 +110,8 @@ def predicted(frame: pd.DataFrame, rows: Sequence[Row], answers: Sequence[Answer
         found["status"] = "predicted" if isinstance(answer, Replay) else "failed"
         # A measurement is a fact, even beyond the context that the model's configuration states.
         long = isinstance(answer, Replay) and too_long(models[row.model], row.isl + row.osl)
-        found["note"] = long or "" if isinstance(answer, Replay) else answer
+        told = (long or "", UNSTEADY * row.unsteady) if isinstance(answer, Replay) else (answer,)
+        found["note"] = "; ".join(filter(None, told))
         for key, value in found.items():
             columns.setdefault(key, []).append(value)
     order = ["pred_ttft_ms", "pred_tpot_ms", "pred_ttft_lo_ms", "pred_ttft_hi_ms", "pred_tpot_lo_ms", "pred_tpot_hi_ms",
@@ -122,7 +127,8 @@ def predicted(frame: pd.DataFrame, rows: Sequence[Row], answers: Sequence[Answer
 
 
 def tables_of(rows: Sequence[Row], predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Errors by mode, GPU, engine, model, concurrency, lengths, client and speculation; modes always apart."""
+    """Errors of steady runs by mode, GPU, engine, model, concurrency, lengths, client and speculation; modes apart."""
+    rows, predictions = _steady(rows, predictions)
     cuts: dict[str, Callable[[Row], str]] = {
         "all": lambda row: "all rows",
         "GPU": lambda row: row.gpu,
@@ -147,8 +153,9 @@ def tables_of(rows: Sequence[Row], predictions: pd.DataFrame) -> dict[str, pd.Da
 
 
 def summarize(rows: Sequence[Row], predictions: pd.DataFrame) -> dict[str, Any]:
-    """Counts, and the errors overall, by mode, and of the rows whose client and flags are those simulated."""
+    """Counts, and the errors of steady runs: overall, by mode, and where client and flags are those simulated."""
     found: dict[str, Any] = {"rows": len(rows), "predicted": int((predictions["status"] == "predicted").sum())}
+    rows, predictions = _steady(rows, predictions)
     modes = [row.mode for row in rows]
     plain = [row.fitted for row in rows]
     parts = {"all": predictions, "plain": predictions[plain]}
@@ -183,6 +190,11 @@ def errors_of(predictions: pd.DataFrame, name: str) -> dict[str, Any]:
         "within_20": float((ape <= 0.2).mean()),
         "band_coverage": float(inside.mean()) if (high > low).any() else None,
     }
+
+
+def _steady(rows: Sequence[Row], predictions: pd.DataFrame) -> tuple[Sequence[Row], pd.DataFrame]:
+    steady = [not row.unsteady for row in rows]
+    return [row for row in rows if not row.unsteady], predictions[steady]
 
 
 def _line(predictions: pd.DataFrame) -> dict[str, Any]:

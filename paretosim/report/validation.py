@@ -8,6 +8,7 @@ from typing import Any
 
 from ..atomic_write import written_together
 from ..measured.validation import Validation
+from .decisions import decision_lines
 from .errors_figure import draw_errors
 from .simulation import plain_json
 
@@ -27,9 +28,18 @@ def write_validation(result: Validation, out: Path) -> dict[str, Path]:
 
 
 def validation_text(result: Validation) -> str:
-    """Errors by each way to split the rows: medians of the absolute error, and of predicted over measured."""
+    """What the predictions decide, and the errors of rows by each way to split them.
+
+    Errors are medians of the absolute error, and of predicted over measured.
+    """
     s = result.summary
-    lines = [f"{s['predicted']:,} of {s['rows']:,} rows predicted, {s['launched_by_recipe']:,} have a recipe", ""]
+    lines = [f"{s['predicted']:,} of {s['rows']:,} rows predicted, {s['launched_by_recipe']:,} have a recipe"]
+    if s["unsteady_rows"]:
+        places = ", ".join(map(str, s["unsteady_rows"]))
+        lines.append(f"no steady run, left out of all figures: line{'s' * (len(s['unsteady_rows']) > 1)} {places}")
+    lines += ["", f"{'decisions':<42}{'cases':>14}"]
+    lines += [f"{what:<42}{cases:>14}  {how}" for what, cases, how in decision_lines(s["decisions"])]
+    lines.append("")
     for name, table in result.tables.items():
         lines.append(f"{name:<42}" + "".join(f"{head:>9}" for head in _HEAD))
         for row in table.to_dict("records"):

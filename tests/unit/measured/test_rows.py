@@ -49,7 +49,7 @@ def test_a_missing_column_is_named_with_the_one_that_was_meant(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("engines", "ranks", "spread"),
     [
-        (Engines(tp=1, pp=0, attn_dp=8, moe_tp=8, moe_ep=1), 8, 8),  # labelled as cut, run spread
+        (Engines(tp=1, pp=0, attn_dp=8, moe_tp=8, moe_ep=1), 8, 1),  # cut, as labelled
         (Engines(tp=4, pp=0, attn_dp=0, moe_tp=4, moe_ep=1), 1, 1),
         (Engines(tp=2, pp=0, attn_dp=0, moe_tp=1, moe_ep=8), 4, 8),  # attention DP is what the experts leave
     ],
