@@ -74,5 +74,5 @@ def simulation_of(scenario: Scenario, row: Row, mix: Mix, arrivals: Arrivals, re
         path=scenario.path,
         locations=scenario.locations,
         settings=scenario.settings,
-        legal_for=scenario.space.legal_for,
+        legal_for="any" if scenario.space.legal_for == "any" else "engine",
     )

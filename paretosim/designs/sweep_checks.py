@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..cost.kernels.supported_formats import format_problems
-from ..cost.operators.layer import has_expert_exchange
+from ..cost.operators.expert_loads import has_expert_exchange
 from ..cost.operators.stage import check_lanes
 from ..cost.operators.unused_settings import unused_settings
 from ..errors import InputError, Problem, did_you_mean

@@ -9,7 +9,7 @@ from ..arrays import Timed
 from ..cost.kernels.kernels import Kernels
 from ..cost.kernels.supported_formats import format_problems
 from ..cost.memory.memory import MemoryModel
-from ..cost.operators.layer import has_expert_exchange
+from ..cost.operators.expert_loads import has_expert_exchange
 from ..cost.operators.unused_settings import unused_settings
 from ..cost.steps.calibrated import CalibratedStep
 from ..cost.steps.compiler import compile_step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ FILE = "measured_layouts.csv"
 POOLS = ("colocated", "prefill", "decode")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class MeasuredLayout:
     """One layout of the measured rows.
 
@@ -69,7 +69,7 @@ class MeasuredLayouts:
     @classmethod
     def of(cls, rows: Iterable[Row], store: Store) -> MeasuredLayouts:
         """Count the layouts of rows whose flags are known, as they are simulated."""
-        recipes, counted = shipped_recipes(store), Counter[tuple[object, ...]]()
+        recipes, counted = shipped_recipes(store), Counter[MeasuredLayout]()
         for row in rows:
             if not row.flags_known:
                 continue
@@ -78,8 +78,8 @@ class MeasuredLayouts:
             for pool, engines in zip(POOLS[:1] if len(row.pools) == 1 else POOLS[1:], row.pools, strict=True):
                 one = layout_of(engines, model, launch)
                 widths = one.tp, one.pp, one.attn_dp, one.moe_ep, domains_of(one, gpu)
-                counted[(pool, bool(model.experts), row.engine, row.gpu, *widths)] += 1
-        return cls(tuple(MeasuredLayout(*key, rows) for key, rows in sorted(counted.items())))  # type: ignore[arg-type]
+                counted[MeasuredLayout(pool, bool(model.experts), row.engine, row.gpu, *widths, rows=0)] += 1
+        return cls(tuple(replace(layout, rows=rows) for layout, rows in sorted(counted.items())))
 
     def nearest(
         self, layout: Parallelism, domains: int, experts: bool, like: tuple[str, str, str] = ("", "", "")
@@ -101,7 +101,7 @@ class MeasuredLayouts:
         widths = [layout.tp * layout.cp, layout.pp, layout.attn_dp, layout.moe_ep, domains]
         apart = _doublings(compared, widths)
         ties = [(*(a != b for a, b in zip((m.pool, m.gpu, m.engine), like, strict=True)), -m.rows) for m in compared]
-        best = min(range(len(compared)), key=lambda i: (round(apart[i], 6), ties[i]))
+        best = min(range(len(compared)), key=lambda i: (round(float(apart[i]), 6), ties[i]))
         return compared[best], float(apart[best])
 
     def has(self, layout: Parallelism, domains: int, experts: bool) -> bool:

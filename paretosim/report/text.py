@@ -49,8 +49,8 @@ def sweep_text(result: SweepResult) -> str:
     if "gain_bands" in summary:
         (low, high), (least, most) = (summary["gain_bands"][GAIN_KEYS[same]] for same in (True, False))
         lines += [
-            f"cannot tell: the 80 % band of the gain holds 1. It is {low:.2f} to {high:.2f} of the gain under one engine; "
-            f"against colocated serving by another engine it would be {least:.2f} to {most:.2f}.",
+            f"cannot tell: the 80 % band of the gain holds 1. It is {low:.2f} to {high:.2f} of the gain under one "
+            f"engine; against colocated serving by another engine it would be {least:.2f} to {most:.2f}.",
             "",
         ]
     lines += [

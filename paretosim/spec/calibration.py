@@ -91,7 +91,7 @@ class Calibration:
         What a step with prompts takes beyond its tables (kernels that no table holds, gaps) is seconds of memory and
         launches: it stays, where its products take ``1 / share`` as long.
         """
-        if share >= 1 or any(lane.startswith(f"{gpu}/") for lane in self.lanes):
+        if share >= 1 or gpu in self.kernel_factors:
             return self
         beyond = self.kernel_scale * self.prompt_scale - 1
         return replace(self, prompt_scale=(1 + beyond * share) / self.kernel_scale)

@@ -25,15 +25,14 @@ from ...spec.parallelism import Parallelism
 from ...spec.precision import ACTIVATION_BYTES
 from ...spec.settings import EngineSettings
 from ..kernels.attention import CACHE_BYTES, Heads
-from ..kernels.expert_load import place_experts
 from ..kernels.expert_times import EXPERT_FORMATS, ExpertShape
 from ..kernels.latent_attention_work import AttentionBlock
 from ..kernels.linear_attention import LinearAttentionShape
 from .attention_operators import DeltaRule, KeyGather, LatentAttention, Recurrence, SelfAttention, SequenceOperator
+from .expert_loads import expert_load, has_expert_exchange
 from .token_operators import (
     AllReduce,
     Elementwise,
-    ExpertLoad,
     Experts,
     GatherScatter,
     Gemm,
@@ -43,21 +42,6 @@ from .token_operators import (
     SecondStream,
     gather_scatter,
 )
-
-UNEVEN = (("moe", "power_law_1.2"),)
-"""Experts work under whatever load the traffic brings; the tables stand for a power law."""
-SPREAD = (("wideep_moe", "uniform"), *UNEVEN)
-"""Where ranks exchange tokens, kernels that are grouped by expert."""
-REPLICATED = (("wideep_moe", "uniform"), ("wideep_moe", "power_law_1.01_eplb"), *UNEVEN)
-"""Wide expert parallelism replicates hot experts (EPLB) and runs other kernels, grouped by expert: `moe` tables
-hold kernels that mask what other GPUs do, which cost several times as much at such widths. Where a layer was not timed
-that way, the load of narrow layouts stays, so that layouts differ by their cut alone."""
-
-MEASURED = {
-    "balanced": (("wideep_moe", "uniform"), ("moe", "balanced")),
-    "power_law": (("wideep_moe", "power_law_1.2"), ("moe", "power_law_1.2")),
-}
-"""Tables by the load that a scenario asks for, those of wide expert parallelism first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,7 +289,7 @@ def add_experts(ffn: MoeFfn, layer: LayerContext) -> None:
     """
     layout, hidden = layer.layout, ffn.latent or layer.hidden
     shape = ExpertShape(hidden, ffn.inter, ffn.top_k, ffn.experts, layout.moe_tp, layout.moe_ep, ffn.gated)
-    loads, load = _loads(ffn, layout, layer)
+    loads, load = expert_load(ffn, layout, layer.settings, layer.grouped_experts)
     every: list[Experts | GatherScatter] = [Experts("experts", shape, layer.experts, loads, load)]
     sent: list[MoeAllToAll] = []
     if layout.token_groups > 1 and layout.moe_ep > 1:
@@ -334,22 +318,3 @@ def add_experts(ffn: MoeFfn, layer: LayerContext) -> None:
             )
     if layout.token_groups == 1:
         layer.per_token.extend(layer.sum_over_shares())
-
-
-def has_expert_exchange(layout: Parallelism) -> bool:
-    """Whether ranks that attend to different sequences send tokens to each other's experts."""
-    return layout.attn_dp > 1 and layout.moe_ep > 1
-
-
-def _loads(ffn: MoeFfn, layout: Parallelism, layer: LayerContext) -> tuple[tuple[tuple[str, str], ...], ExpertLoad]:
-    """Tables that answer under the settings' load, and how their times become those of that load."""
-    settings, wide = layer.settings, has_expert_exchange(layout)
-    load, redundant = settings.expert_load, settings.redundant_experts
-    if load == "" and layout.moe_ep > 1 and not settings.balances_experts:
-        return (SPREAD if wide and layer.grouped_experts else UNEVEN), "fullest"
-    if load == "" and (wide or not redundant):
-        return (REPLICATED if wide else UNEVEN), "tables"
-    if load == "balanced" or (load == "power_law" and not redundant):
-        return tuple(tables for tables in MEASURED[load] if wide or tables[0] == "moe"), "tables"
-    placement = place_experts(load or "power_law", ffn.experts, ffn.top_k, layout.moe_ep, redundant)
-    return tuple(tables for tables in MEASURED["balanced"] if wide or tables[0] == "moe"), placement

@@ -12,7 +12,8 @@ from ...spec.model import ModelSpec
 from ...spec.parallelism import Parallelism
 from ...spec.precision import ACTIVATION_BYTES, Precision
 from ...spec.settings import EngineSettings
-from .layer import LayerContext, Part, add_attention, add_experts, add_feed_forward, has_expert_exchange
+from .expert_loads import has_expert_exchange
+from .layer import LayerContext, Part, add_attention, add_experts, add_feed_forward
 from .token_operators import Elementwise, Gemm, OverlapHalf, Send
 
 DRAFT = -1

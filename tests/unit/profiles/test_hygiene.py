@@ -16,7 +16,6 @@ from paretosim.errors import ProfileError
 from paretosim.profiles.hygiene import (
     PAD_UP_FACTOR,
     TUNED_LANES,
-    Repair,
     fastest_kernel,
     launch_floor_s,
     pad_up,
