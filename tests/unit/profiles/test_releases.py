@@ -96,6 +96,22 @@ def test_siblings_answer_with_tables_of_the_same_age(store: Store) -> None:
         assert set(table.columns["engine_version"]) == version
 
 
+def test_a_row_gets_the_all_reduce_of_its_own_release(store: Store) -> None:
+    def took(version: str | None) -> tuple[float, set[object]]:
+        table = store.at("sglang", version).table("h200_sxm", "sglang", "allreduce")
+        of = table.where(dtype="bf16", gpus=8, message_bytes=16384).columns
+        return float(of["latency_s"].min()), set(table.columns["engine_version"])
+
+    for ran, timed in (
+        ("0.5.9", "0.5.9"),
+        ("0.5.10.post1", "0.5.10"),
+        ("0.5.5.post2", "0.5.6.post2"),
+        (None, "0.5.20"),
+    ):
+        assert took(ran)[1] == {timed}
+    assert took("0.5.9")[0] > 1.3 * took("0.5.14")[0]
+
+
 def test_a_users_table_without_releases_hides_ours_of_every_release(store: Store, tmp_path: Path) -> None:
     ours = store.roots[0] / "h200_sxm" / "vllm"
     mine = tmp_path / "h200_sxm" / "vllm"
