@@ -95,7 +95,7 @@ def test_fewer_bytes_out_cost_less(store: Store) -> None:
 def test_prefill_kernels_of_wide_expert_parallelism_at_the_hosts_floor_are_set_aside(store: Store) -> None:
     # H100, 64 GPUs, 16,384 tokens: a prefill row says 478 us, where the floor alone is 395.
     from paretosim.cost.kernels.expert_times import ExpertShape
-    from paretosim.cost.operators.layer import REPLICATED
+    from paretosim.cost.operators.expert_loads import REPLICATED
 
     kernels = Kernels.of(store, "h100_sxm", "sglang")
     wide = ExpertShape(7168, 2048, 8, 256, 1, 64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from paretosim.profiles.importers import aiconfigurator, aisimulate
 from paretosim.profiles.releases import preferred
 from paretosim.profiles.store import Store
 from paretosim.spec.release import is_release, release_key
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -81,6 +83,7 @@ def test_without_its_first_release_a_table_is_the_next_releases(profiles: Path) 
 def test_a_carried_copy_answers_for_each_release_without_the_folders(profiles: Path) -> None:
     store = Store((profiles,))
     (profiles / "engines").mkdir()
+    shutil.copy(ROOT / "hwprofiles" / "h200_sxm" / "gpu.yaml", profiles / "h200_sxm" / "gpu.yaml")
     store.carry("h200_sxm", ("vllm",))
     before = times(store.at("vllm", "1.0")), times(store)
     profiles.rename(profiles.with_name("elsewhere"))

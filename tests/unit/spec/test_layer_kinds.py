@@ -169,7 +169,7 @@ def test_shares_of_a_layer_add_up_to_it_and_it_runs_something(kind: Attention, h
     assert kind.kv_elements(np.array([1, 5000])).shape == (2,)
     assert kind.illegal_tp(1) is None
     assert kind.width_in_flight(4) > 0
-    share = LayerContext(hidden, Parallelism(4), DEFAULT, "bf16", "bf16", (), "bf16", None, 0)
+    share = LayerContext(hidden, Parallelism(4), DEFAULT, "bf16", "bf16", (), "bf16", None, 0, False)
     add_attention(kind, share)
     assert share.attention
     assert share.part(None).launches > 4
