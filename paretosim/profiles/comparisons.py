@@ -1,7 +1,7 @@
 """Lanes held against others that must not be faster: another format, another GPU of the family, another engine.
 
 A point that takes longer than a rule allows is lowered to what the same shape takes in the other lane. Which rule was
-confirmed by measured serving, and which refuted, stands in docs/accuracy.md.
+confirmed by measured serving, and which refuted, stands in docs/hygiene.md.
 """
 
 from __future__ import annotations

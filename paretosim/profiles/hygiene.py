@@ -1,7 +1,7 @@
 """Table hygiene: detect measurements that cannot be what a deployed kernel costs, and mend them by name.
 
 Every rule is named, says what it found, and is reported by `profile show` and in each estimate's provenance.
-The traps were found by comparing tables with measured serving (see docs/accuracy.md).
+The traps were found by comparing tables with measured serving (see docs/hygiene.md).
 """
 
 from __future__ import annotations
