@@ -43,11 +43,7 @@ def test_a_cut_that_was_not_measured_leans_on_the_same_layer_cut_over_as_many_gp
 
 
 def test_of_cuts_that_are_as_near_the_one_that_looks_alike_answers(store: Store) -> None:
-<<<<<<< HEAD
-    # Half as many shares, or as many GPUs the other way round: ln 2 either way.
-=======
     # Half as many shares, or as many GPUs the other way round: ln 2 either way. Other layers may be nearer.
->>>>>>> kernels
     rows = store.table("h100_sxm", "vllm", "moe").where(dtype="fp8_block", distribution="power_law_1.2", **DEEPSEEK)
     times = MoeTimes.of(store.gpu("h100_sxm"), "fp8_block", "power_law_1.2", rows)
     assert ExpertShape(**DEEPSEEK, moe_tp=1, moe_ep=32) in times.curves
