@@ -43,7 +43,7 @@ def least_rise(seconds: np.ndarray) -> float:
 
 
 LONG = "a few new tokens are charged at the efficiency of the whole prompt"
-HOLDS = {("dense", 2048), ("windows", 2048), ("sparse", 2048), ("linear", 2048)}
+HOLDS = {("dense", 2048), ("windows", 2048), ("sparse", 2048)}
 ALL = [
     pytest.param(case, new, marks=() if (case, new) in HOLDS else pytest.mark.xfail(strict=True, reason=LONG))
     for case in CASES

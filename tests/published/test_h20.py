@@ -65,7 +65,7 @@ def test_a_served_step_of_prompts_reaches_what_h20_kernels_reach(store: Store, e
 
 
 def test_what_serving_adds_to_prompts_does_not_grow_with_slower_arithmetic() -> None:
-    served = Calibration(prompt_scale=1.3, kernel_scale=1.2, lanes={"h200_sxm/fp8": 1.1})
+    served = Calibration(prompt_scale=1.3, kernel_scale=1.2, kernel_factors={"h200_sxm": 1.1})
     slow = served.on_slower_arithmetic("h20_sxm", 0.15)
     assert slow.kernel_scale == 1.2
     assert slow.kernel_scale * slow.prompt_scale == pytest.approx(1 + 0.56 * 0.15)
