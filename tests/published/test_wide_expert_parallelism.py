@@ -173,9 +173,7 @@ def test_a_load_balancer_gains_what_was_published() -> None:
     assert with_it / without == pytest.approx(2.54, rel=0.1)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="1.17: prompts spread as evenly as those of measured rows (`PROMPT_SKEW`)"
-)
+@pytest.mark.xfail(strict=True, reason="1.17: prompts spread as evenly as those of measured rows (`PROMPT_SKEW`)")
 def test_a_load_balancer_gains_in_prefill_what_was_published() -> None:
     plain = EngineSettings(two_batch_overlap=True)
     steps = [wide("h100_sxm", 32, "fp8", "bf16", settings) for settings in (OVERLAP, plain)]
