@@ -207,7 +207,7 @@ def test_a_row_of_the_frontier_is_the_design_its_id_says(answer: ps.Sweep) -> No
     gpus = {name: Store().gpu(name) for name in ("h100_sxm", "h200_sxm")}
     for mix, rows in answer.frontier.groupby("mix", sort=False):
         again = framed(describe(result.space, result.points[str(mix)], gpus, rows["design_id"].to_numpy()))
-        assert again.to_csv(index=False) == rows.to_csv(index=False)
+        assert again.to_csv(index=False) == rows[list(again)].to_csv(index=False)
 
 
 @pytest.mark.parametrize("ratios", ["[0.5, 2]", "matched"])
