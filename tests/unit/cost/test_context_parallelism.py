@@ -32,7 +32,7 @@ def test_a_long_prompt_takes_almost_its_share_of_the_time(step, model: str) -> N
     layouts = [Parallelism(2, cp=cp, moe_ep=1 if model == LLAMA else 2 * cp) for cp in (1, 4)]
     alone, four = (float(step(model, layout).prefill(1, ISL).seconds) for layout in layouts)
     # GEMMs of 64K rows are a little slower a row than of 16K; experts run on other kernels where they are spread.
-    low, high = {LLAMA: (0.24, 0.26), DEEPSEEK: (0.27, 0.30), QWEN: (0.29, 0.32)}[model]
+    low, high = {LLAMA: (0.24, 0.26), DEEPSEEK: (0.25, 0.28), QWEN: (0.27, 0.30)}[model]
     assert low < four / alone < high
 
 
