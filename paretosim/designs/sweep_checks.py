@@ -156,16 +156,21 @@ def check_memory(scenario: Scenario, engines: Engines, space: DesignSpace) -> No
     Raises
     ------
     InputError
-        None does (names the roomiest layout and what it lacks), or every layout exceeds ``max_gpus``.
+        None does (names the roomiest layout and what it lacks), no layout is legal, or every one exceeds ``max_gpus``.
     """
     found = {(gpu, lay) for pool in (space.colocated, space.prefill, space.decode)
              for gpu, lay, _ in engines.layouts(pool)}  # fmt: skip
+    if not found:
+        message = "the space is empty: none of its layouts is legal for the model and the engine on these GPUs"
+        if scenario.space.legal_for == "measured":
+            message += ", and measured (measured_layouts.csv of the profiles)"
+        raise InputError(scenario.problem(("space",), message))
     small: dict[str, list[Parallelism]] = {}
     for gpu, layout in sorted(found):
         if layout.gpus <= space.max_gpus:
             small.setdefault(gpu, []).append(layout)
     if not small:
-        smallest = min((layout.gpus for _, layout in found), default=0)
+        smallest = min(layout.gpus for _, layout in found)
         message = f"the space is empty: max_gpus is {space.max_gpus:g}, the smallest engine has {smallest} GPUs"
         raise InputError(scenario.problem(("space", "max_gpus"), message))
     problems = []

@@ -83,3 +83,14 @@ def test_a_frontier_names_the_layouts_that_it_rests_on(tmp_path: Path) -> None:
     row = ps.sweep(path).frontier.iloc[0]
     assert row["layout_doublings"] == 1
     assert row["decode_nearest_layout"] == "TP4 on h200_sxm (trtllm)"
+
+
+def test_a_space_without_a_measured_layout_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "name: s\nmodel: meta-llama/Llama-3.1-70B\nprecision: fp8\nengine: trtllm\nhardware: [h200_sxm]\n"
+        "workload: {mixes: [{isl: 1024, osl: 1024}]}\nslo: {ttft_s: 10, tpot_s: 0.1}\n"
+        "space: {serving: [colocated], tp: [4], pp: [2], batch: [16], workers: [1], legal_for: measured}\n"
+    )
+    with pytest.raises(InputError, match=r"space: the space is empty: none of its layouts is legal .*, and measured"):
+        ps.sweep(path)
