@@ -78,12 +78,27 @@ def merged_runs(rows: Sequence[Row], ttft_s: np.ndarray, tpot_s: np.ndarray) -> 
     found = pd.DataFrame(lines, columns=[*engines, "version", "concurrency", *latencies])
     found = found.groupby([*engines, "version", "concurrency"], as_index=False, sort=False)[latencies].median()
     found["deployment"] = found.groupby(engines, sort=False).ngroup()
-    gpus, osl = found["pools"].map(lambda pools: sum(map(_gpus, pools))).astype(float), MEAN_LENGTH * found["osl"]
+    gpus = found["pools"].map(lambda pools: sum(map(_gpus, pools))).to_numpy(float)
     for side in SIDES:
-        seconds = found[f"{side}_ttft_s"] + (osl - 1) * found[f"{side}_tpot_s"]
-        found[f"{side}_u"] = -np.log(found[f"{side}_tpot_s"])
-        found[f"{side}_t"] = np.log(found["concurrency"] * osl / seconds / gpus)
+        latencies_s = (found[f"{side}_{name}"].to_numpy() for name in ("ttft_s", "tpot_s"))
+        at = run_positions(found["concurrency"].to_numpy(), found["osl"].to_numpy(), gpus, *latencies_s)
+        found[f"{side}_u"], found[f"{side}_t"] = at.T
     return found
+
+
+def run_positions(
+    clients: np.ndarray, osl: np.ndarray, gpus: np.ndarray, ttft_s: np.ndarray, tpot_s: np.ndarray
+) -> np.ndarray:
+    """Logs of tokens/s/user and of tokens/s/GPU of runs, shape (n, 2).
+
+    Parameters
+    ----------
+    clients, osl, gpus : of the closed loop, nominal output length, and GPUs of all engines (n,).
+    ttft_s, tpot_s : mean latencies (n,) [s].
+    """
+    tokens = MEAN_LENGTH * osl
+    rate = clients * tokens / (ttft_s + (tokens - 1) * tpot_s) / gpus
+    return np.log(np.column_stack([1 / tpot_s, rate]))
 
 
 def envelope(at: np.ndarray) -> np.ndarray:
@@ -185,8 +200,7 @@ def _positions(runs: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _gpus(engines: Engines) -> int:
-    ranks = engines.attn_dp or max(1, (engines.moe_tp or 1) * (engines.moe_ep or 1) // engines.tp)
-    return engines.workers * engines.tp * (engines.pp or 1) * ranks
+    return engines.workers * engines.tp * (engines.pp or 1) * engines.ranks
 
 
 def _errors(found: pd.DataFrame, question: list[str]) -> dict[str, Any] | None:

@@ -15,11 +15,10 @@ import numpy as np
 
 from ..arrays import Floats
 from ..spec.model import catalog_name
+from .decisions import TARGETS, envelope, height, run_positions
 from .rows import Row
 
 Question = tuple[str, int, int, str, str]
-TARGETS = (10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 120, 160)
-"""Interactivities at which arms are compared [tok/s/user]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +52,19 @@ def gain_errors(rows: Sequence[Row], gpus: Sequence[int], predicted: Floats) -> 
     for i, row in enumerate(rows):
         question = catalog_name(row.model), row.isl, row.osl, row.gpu, str(row.weights)
         arms.setdefault(question, {}).setdefault((row.serving, row.engine), []).append(i)
-    found = []
+    clients, osl = np.array([(row.concurrency, row.osl) for row in rows], np.float64).reshape(-1, 2).T
+    real, hoped = (run_positions(clients, osl, np.asarray(gpus), *of.T) for of in (measured, predicted))
+    targets, found = np.log(TARGETS), []
     for asked, of in sorted(arms.items()):
-        envelopes = {
-            arm: [_envelope([rows[i] for i in its], np.array([gpus[i] for i in its]), x[its])
-                  for x in (measured, predicted)]
+        heights = {
+            arm: (height(envelope(real[its]), targets),
+                  np.nan_to_num(height(envelope(hoped[its]), targets, plateau=True), nan=-np.inf))
             for arm, its in sorted(of.items()) if len(its) > 1
         }  # fmt: skip
         # Sorted, the colocated arm comes first.
-        for base, arm in combinations(envelopes, 2):
-            for target in np.log(TARGETS):
-                real, hoped = (_height(arm, target) - _height(base, target)
-                               for arm, base in zip(envelopes[arm], envelopes[base], strict=True))  # fmt: skip
-                inside = all(envelopes[a][0][0, 0] <= target <= envelopes[a][0][-1, 0] for a in (base, arm))
-                if inside and not np.isnan(hoped):
-                    found.append(GainError(asked, base[1] == arm[1], base[0] != arm[0], float(real - hoped)))
+        for base, arm in combinations(heights, 2):
+            (m_base, p_base), (m_arm, p_arm) = heights[base], heights[arm]
+            inside = np.isfinite(m_arm - m_base) & (np.maximum(p_base, p_arm) > -np.inf)
+            errors = (m_arm - m_base)[inside] - (p_arm[inside] - p_base[inside])
+            found += [GainError(asked, base[1] == arm[1], base[0] != arm[0], error) for error in errors.tolist()]
     return found
-
-
-def _envelope(rows: Sequence[Row], gpus: np.ndarray, latencies: Floats) -> Floats:
-    """Pareto points by rising interactivity: logs of tok/s/user and of tok/s/GPU (n, 2)."""
-    osl, clients = np.array([(0.9 * row.osl, row.concurrency) for row in rows]).T
-    ttft, tpot = latencies.T
-    at = np.log(np.column_stack([1 / tpot, clients * osl / (ttft + (osl - 1) * tpot) / gpus]))
-    at = at[np.lexsort(at.T[::-1])[::-1]]
-    best = np.maximum.accumulate(np.r_[-np.inf, at[:-1, 1]])
-    return at[at[:, 1] > best][::-1]
-
-
-def _height(envelope: Floats, target: float) -> float:
-    """Log throughput at a log interactivity: faster than asked is allowed, beyond its reach there is none."""
-    return -np.inf if target > envelope[-1, 0] + 1e-9 else float(np.interp(target, *envelope.T))

@@ -38,8 +38,7 @@ def layout_of(engines: Engines, model: ModelSpec, launch: Launch) -> Parallelism
     tp, pp = engines.tp, engines.pp or 1
     if not model.experts:
         return Parallelism(tp, pp)
-    cut, spread = engines.moe_tp or 1, engines.moe_ep or 1
-    ranks = engines.attn_dp or max(1, cut * spread // tp)
+    ranks, spread = engines.ranks, engines.moe_ep or 1
     if launch.tensor_parallel:
         return Parallelism(tp * ranks, pp)
     if launch.spread_experts == "all" or (launch.spread_experts and ranks > 1):

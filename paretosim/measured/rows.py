@@ -66,6 +66,11 @@ class Engines:
     workers: int = 1
 
     @property
+    def ranks(self) -> int:
+        """Data-parallel attention ranks of one engine; expert widths imply them where the row has no label for them."""
+        return self.attn_dp or max(1, (self.moe_tp or 1) * (self.moe_ep or 1) // self.tp)
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """Widths of one engine."""
         return self.tp, self.pp, self.attn_dp, self.moe_tp, self.moe_ep

@@ -90,18 +90,19 @@ def time_elsewhere(table: Table, others: Sequence[Table], same: Sequence[str] = 
     return np.where(np.isfinite(bound), bound, np.inf)
 
 
-def times_behind(table: Table, other: Table) -> float:
-    """How many times another lane's time the largest tenth of the shared shapes takes, in the median; NaN if none is.
+def times_behind(table: Table, other: Table, largest: float = 1.0) -> float:
+    """How many times another lane's time the shapes that both timed take, in the median; NaN if there is none.
 
     Parameters
     ----------
     table, other : rows of one lane each.
+    largest : share of those shapes that counts, the largest of them.
     """
     seconds, bound = table.columns["latency_s"], time_elsewhere(table, [other])
     shared = np.isfinite(bound)
     if not shared.any():
         return np.nan
-    large = shared & (seconds >= np.quantile(seconds[shared], 0.9))
+    large = shared & (seconds >= np.quantile(seconds[shared], 1 - largest))
     return float(np.median(seconds[large] / bound[large]))
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import NotMeasured
+from ...profiles.comparisons import times_behind
 from ...profiles.hygiene import PAD_UP_FACTOR, UNTUNED_FACTOR, UNTUNED_MAX_M, Repair, without_host_floor
 from ...profiles.store import Table
 from .expert_times import ExpertShape, MoeTimes
@@ -46,32 +47,13 @@ def locate_lanes(tables: KernelTables, engine: str, op: str, load: str) -> Locat
     rows = search.table(engine, op).where(distribution=load)
     lanes = {dtype: rows.where(dtype=dtype) for dtype in rows.distinct("dtype")}
     if "fp8" in lanes and "fp8_block" in lanes:
-        slow = times_behind(lanes["fp8"], lanes["fp8_block"])
+        few = lanes["fp8"].only(lanes["fp8"].columns["tokens"] <= UNTUNED_MAX_M)
+        slow = times_behind(few, lanes["fp8_block"])
         if slow > UNTUNED_FACTOR:
             note = f"small batches cost {slow:.1f} times those with a scale a block, which work more; those stand in"
             search.note(Repair("untuned", tables.path(engine, op), f"fp8, {load}", len(lanes["fp8"]), note))
             lanes["fp8"] = lanes["fp8_block"]
     return search.found(lanes)
-
-
-def times_behind(table: Table, other: Table) -> float:
-    """How many times another lane's seconds the shared shapes take with few tokens, in the median; NaN if none is.
-
-    Parameters
-    ----------
-    table, other : rows of an expert table under one load; of several kernels the fastest counts.
-    """
-    names, shapes, seconds = ("tokens", "hidden", "inter", "top_k", "experts", "moe_tp", "moe_ep"), [], []
-    for rows in (table, other):
-        few = rows.columns["tokens"] <= UNTUNED_MAX_M
-        shapes.append(np.stack([rows.columns[name][few] for name in names], axis=1))
-        seconds.append(rows.columns["latency_s"][few])
-    every, place = np.unique(np.concatenate(shapes), axis=0, return_inverse=True)
-    fastest = np.full((2, len(every)), np.inf)
-    which = np.repeat([0, 1], [len(one) for one in seconds])
-    np.minimum.at(fastest, (which, place.ravel()), np.concatenate(seconds))
-    both = np.isfinite(fastest).all(axis=0)
-    return float(np.median(fastest[0, both] / fastest[1, both])) if both.any() else np.nan
 
 
 def choose_lane(

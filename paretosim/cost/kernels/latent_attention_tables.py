@@ -23,6 +23,8 @@ from .latent_attention_work import AttentionBlock
 
 BLOCK_TABLES = ("mla_module", "mla", "dsa", "csa", "hca")
 """Stems of the tables that time attention blocks."""
+LARGEST = 0.1
+"""Share of the shapes of prompts, the largest, by which the form that was timed is told."""
 DEEPSEEK = "deepseek-ai/DeepSeek-V3"
 """The attention kernels of tables without a model column were timed with this model's dimensions."""
 
@@ -204,9 +206,9 @@ def _core(search: Search, engine: str, op: str, phase: str, block: AttentionBloc
     lane, siblings = f"kv {wanted['kv_dtype']}", [table.where(**wanted) for table in search.siblings(engine, op)]
     absorbed = search.tables.store.engine(engine).absorbed_prompts
     expanded = [rows for rows in siblings if not _absorbs(search, rows)] if phase == "prefill" and absorbed else []
-    if other := next((theirs for theirs in expanded if times_behind(rows, theirs) > GAPS_FACTOR), None):
-        note = f"the largest cost {times_behind(rows, other):.1f} times those of {other.provenance.engine}: timed over "
-        note += "latents, where the engine expands prompts; set aside"
+    if other := next((theirs for theirs in expanded if times_behind(rows, theirs, LARGEST) > GAPS_FACTOR), None):
+        note = f"the largest cost {times_behind(rows, other, LARGEST):.1f} times those of {other.provenance.engine}: "
+        note += "timed over latents, where the engine expands prompts; set aside"
         search.note(Repair("other_form", rows.path, lane, len(rows), note))
         engine, rows, absorbed = other.provenance.engine, other, False
     else:
