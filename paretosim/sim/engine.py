@@ -44,7 +44,8 @@ class Engine(BatchingEngine):
         self._epoch = self._planned = self._queued = self._tokens = 0
         self._start_s = self._from_s = self._end_s = 0.0  # of the run; its first step begins after swapping
         self._decode_time = IDLE
-        self._arrivals: deque[tuple[float, int]] = deque()  # not seen by the scheduler yet
+        # Arrivals that the step under way was planned without: when, which request, whether its KV cache is here.
+        self._arrivals: deque[tuple[float, int, bool]] = deque()
         self._chunks: list[tuple[int, int]] = []
         self._decodes = self._cut = self._blocked = self._waking = False
 
@@ -56,7 +57,7 @@ class Engine(BatchingEngine):
             self.owner.rejected(self, request, now_s)
             return
         if self.scheduler.delay and self._planned:
-            self._arrivals.append((now_s, request))
+            self._arrivals.append((now_s, request, False))
             self.load += 1
         else:
             self.enqueue(request)
@@ -69,7 +70,10 @@ class Engine(BatchingEngine):
             return
         self.load += 1
         behind_others = bool(self._ready)
-        self._ready.append(request)
+        if self.scheduler.delay and self._planned:
+            self._arrivals.append((now_s, request, True))
+        else:
+            self._ready.append(request)
         self._wake(now_s, behind_others)
 
     def replan(self, now_s: float) -> None:
@@ -201,7 +205,7 @@ class Engine(BatchingEngine):
         self._late.clear()
 
     def _see(self, now_s: float) -> None:
-        """Show the scheduler what arrived before the last step began: it plans this step while that one runs."""
+        """Take in what arrived before the last step began: this step was planned while that one ran."""
         last_s = now_s
         if self._planned:
             before = self._planned - 1
@@ -211,13 +215,16 @@ class Engine(BatchingEngine):
                 growth = self.log.last("sequences") * self._growth
                 last_s += self._decode_time.span_s(self.log.last("context"), growth, before)
         while self._arrivals and (self._arrivals[0][0] <= last_s or not (self.running or self.prompts)):
-            _, request = self._arrivals.popleft()
-            self.load -= 1
-            self.enqueue(request)
+            _, request, ready = self._arrivals.popleft()
+            if ready:
+                self._ready.append(request)
+            else:
+                self.load -= 1
+                self.enqueue(request)
 
     def halt(self, now_s: float) -> list[int]:
         """See `EngineBase`."""
-        removed = [request for _, request in self._arrivals] + self._drop_prompts() + self._drop_sequences(now_s)
+        removed = [request for _, request, _ in self._arrivals] + self._drop_prompts() + self._drop_sequences(now_s)
         self._arrivals.clear()
         self._chunks = []
         self._epoch += 1

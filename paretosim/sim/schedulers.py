@@ -54,7 +54,8 @@ class ChunkedPrefill:
             self.again_in = held
             return [], True
         chunks = self._chunks(engine, now_s)
-        self._full = bool(engine.waiting)
+        if chunks or len(engine.running) < self.max_sequences:
+            self._full = bool(engine.waiting)  # a step without a free place could take none
         if not chunks and self.rank_wait_steps:
             self.again_in = self.rank_wait_steps  # those that come get their rank at once
         return chunks, True

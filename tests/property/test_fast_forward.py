@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from paretosim.sim.decode_runs import DecodeStepTime
@@ -64,6 +64,7 @@ def test_runs_of_steps_equal_single_steps(seed, rate, isl, osl, engines, schedul
     blocks=st.sampled_from([None, 60, 200]),
     scheduler=st.sampled_from(WAITING),
 )
+@example(8154, 40.0, 8, 120, None, WAITING[1]).via("one comes while no place is free and the interval runs")
 def test_runs_of_steps_equal_single_steps_where_ranks_wait_and_all_requests_end(
     seed, rate, isl, osl, blocks, scheduler
 ) -> None:
@@ -99,10 +100,11 @@ def test_runs_of_steps_equal_single_steps_when_memory_is_short(seed, blocks, out
     rate=st.sampled_from([10.0, 100.0]),
     stages=st.sampled_from([1, 4]),
     blocks=st.sampled_from([None, 90]),
+    scheduler=st.sampled_from([*SCHEDULERS, *WAITING]),
 )
-def test_runs_of_steps_equal_single_steps_behind_a_prefill_pool(seed, rate, stages, blocks) -> None:
+def test_runs_of_steps_equal_single_steps_behind_a_prefill_pool(seed, rate, stages, blocks, scheduler) -> None:
     requests = dyadic_requests(seed, 100, rate, 500, 100)
-    ask = partial(run, requests, engines=2, prefill_engines=2, stages=stages, blocks=blocks)
+    ask = partial(run, requests, scheduler=scheduler, engines=2, prefill_engines=2, stages=stages, blocks=blocks)
     same_bits(ask(), ask(longest_run=1))
 
 
